@@ -1,0 +1,38 @@
+"""The `wavehouse` command. Each group of verbs is a module of this package with a typer `app`.
+
+A module does nothing heavy on import: engines are imported inside the command that needs them.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import typer
+
+from lakehouse.cli.output import Output
+from lakehouse.errors import WavehouseError
+
+#: Modules of lakehouse.cli, each with an `app`. A name with a group is mounted under it; "" puts its verbs at the top.
+GROUPS = {
+    "stack": "",
+}
+
+app = typer.Typer(
+    name="wavehouse",
+    help="The open data platform for music and podcast streaming.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for module, group in GROUPS.items():
+    app.add_typer(import_module(f"lakehouse.cli.{module}").app, name=group or None)
+
+
+def main() -> None:
+    """Entry point: a `WavehouseError` becomes one line, a hint and its exit code; never a traceback."""
+    try:
+        app()
+    except WavehouseError as error:
+        Output(as_json="--json" in sys.argv).error(error.message, error.hint)
+        sys.exit(error.exit_code)

@@ -1,0 +1,56 @@
+"""What a command shows: `Output` is rich text for people or, with `--json`, one JSON document on standard output.
+
+Progress and messages always go to standard error, so that standard output stays clean for pipes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Output:
+    """Collects the result of one command and prints it once, as a table or as JSON."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._stdout = Console(highlight=False, soft_wrap=True)
+
+    def step(self, text: str) -> None:
+        """One line of progress."""
+        self.console.print(f"[bold cyan]==>[/] {text}")
+
+    def info(self, text: str) -> None:
+        """A remark that is not part of the result."""
+        self.console.print(text)
+
+    def error(self, message: str, hint: str = "") -> None:
+        """What went wrong and what to do about it."""
+        if self.as_json:
+            sys.stdout.write(json.dumps({"error": message, "hint": hint}) + "\n")
+            return
+        self.console.print(f"[bold red]error:[/] {message}", markup=True)
+        if hint:
+            self.console.print(f"  [yellow]try:[/] {hint}")
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """A titled table; nothing in JSON mode (see `result`)."""
+        if self.as_json:
+            return
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for column in columns:
+            table.add_column(column)
+        for row in rows:
+            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        self._stdout.print(table)
+
+    def result(self, values: Mapping[str, Any] | Sequence[Any]) -> None:
+        """The command's result; printed in JSON mode only, where it is the one document."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(values, default=str) + "\n")

@@ -1,0 +1,191 @@
+"""Settings: where the engines are and how to sign in to them.
+
+Read once at an entry point (a command, a service, a job) with `load_settings` and passed down as a value; nothing
+below an entry point reads the environment. Later sources win:
+
+    profile file (lakehouse/config/profiles/<profile>.toml) < <home>/secrets.toml < environment (WAVEHOUSE_TRINO__PORT=...)
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from lakehouse.errors import FatalError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PROFILES = Path(__file__).with_name("profiles")
+
+
+class Endpoint(BaseModel):
+    """A host and a port that a service listens on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def http(self) -> str:
+        """`http://host:port`."""
+        return f"http://{self.address}"
+
+
+class Postgres(Endpoint):
+    """PostgreSQL: one role and database a purpose (least privilege); `postgres` is used for set-up only."""
+
+    postgres_password: SecretStr = SecretStr("")
+    catalog_password: SecretStr = SecretStr("")
+    iceberg_password: SecretStr = SecretStr("")
+    airflow_password: SecretStr = SecretStr("")
+
+    def url(self, database: str, *, driver: str = "postgresql+psycopg") -> str:
+        """SQLAlchemy URL of `database`, whose role carries the same name."""
+        password: SecretStr = getattr(self, f"{database}_password")
+        return f"{driver}://{database}:{password.get_secret_value()}@{self.address}/{database}"
+
+
+class S3(Endpoint):
+    """The object store. `root_*` is for set-up only; everything else signs in as `access_key`."""
+
+    region: str
+    root_user: str = "wavehouse-root"
+    root_password: SecretStr = SecretStr("")
+    access_key: str = "wavehouse"
+    secret_key: SecretStr = SecretStr("")
+
+
+class Kafka(Endpoint):
+    """The broker; `controller_port` is KRaft's own listener."""
+
+    controller_port: int
+
+
+class Trino(Endpoint):
+    """Trino: `port` is HTTPS with a password, `http_port` is for the coordinator's own traffic on loopback."""
+
+    http_port: int
+    engine_password: SecretStr = SecretStr("")
+    analyst_password: SecretStr = SecretStr("")
+
+
+class Flink(Endpoint):
+    """The session cluster's REST endpoint and the job manager's RPC port."""
+
+    rpc_port: int
+
+
+class ClickHouse(Endpoint):
+    """ClickHouse over HTTP; `loader` writes, `reader` reads."""
+
+    loader_password: SecretStr = SecretStr("")
+    reader_password: SecretStr = SecretStr("")
+
+
+class Redis(Endpoint):
+    """The online feature store and cache."""
+
+    password: SecretStr = SecretStr("")
+
+
+class Airflow(Endpoint):
+    """The API server and UI; one generated admin login."""
+
+    admin_user: str = "admin"
+    admin_password: SecretStr = SecretStr("")
+    secret_key: SecretStr = SecretStr("")
+    fernet_key: SecretStr = SecretStr("")
+    jwt_secret: SecretStr = SecretStr("")
+
+
+class Settings(BaseSettings):
+    """All settings of one installation. Immutable; unknown keys are refused."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WAVEHOUSE_", env_nested_delimiter="__", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    profile: str
+    home: Path
+    postgres: Postgres
+    s3: S3
+    kafka: Kafka
+    registry: Endpoint
+    trino: Trino
+    flink: Flink
+    clickhouse: ClickHouse
+    redis: Redis
+    airflow: Airflow
+    catalog_api: Endpoint
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the files, which arrive as init values."""
+        return env_settings, init_settings
+
+    @property
+    def data(self) -> Path:
+        """What must survive a restart: databases, logs of the broker, buckets, checkpoints."""
+        return self.home / "data"
+
+    @property
+    def run(self) -> Path:
+        """Generated configuration, process ids and logs of the running stack."""
+        return self.home / "run"
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Deep merge of two settings trees; `over` wins, also with empty values."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _profile(name: str) -> dict[str, Any]:
+    path = PROFILES / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.toml")))
+        raise FatalError(f"There is no profile '{name}'.", hint=f"Set WAVEHOUSE_PROFILE to one of: {known}.")
+    values = tomllib.loads(path.read_text())
+    base = values.pop("extends", None)
+    return _merge(_profile(base), values) if base else values
+
+
+def load_settings(profile: str | None = None) -> Settings:
+    """Settings of `profile` (default: $WAVEHOUSE_PROFILE, else `local`), with secrets and environment merged in.
+
+    A relative `home` is taken from the checkout, so that the working directory never matters.
+
+    Raises:
+        FatalError: the profile does not exist, or a file is not valid TOML.
+    """
+    name = profile or os.environ.get("WAVEHOUSE_PROFILE", "local")
+    values = _profile(name)
+    home = CHECKOUT / os.environ.get("WAVEHOUSE_HOME", values["home"])
+    secrets = home / "secrets.toml"
+    try:
+        if secrets.is_file():
+            values = _merge(values, tomllib.loads(secrets.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise FatalError(f"{secrets} is not valid TOML: {error}.", hint="Delete it; `wavehouse up` makes a new one.") from error
+    values |= {"profile": name, "home": home}
+    return Settings(**values)
