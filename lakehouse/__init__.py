@@ -1,1 +1,1 @@
-"""Wavehouse: plays and audio in; royalties, Wrapped, dashboards and features out, every figure traceable to its plays."""
+"""Wavehouse: audio and plays in; royalties, Wrapped and dashboards out, every figure traceable to its plays."""

@@ -188,7 +188,7 @@ class Contract:
         return "ROW<" + ", ".join(f"`{c.name}` {c.physical.flink}" for c in self.columns) + ">"
 
     def clickhouse_ddl(self) -> str:
-        """`CREATE TABLE IF NOT EXISTS` for ClickHouse: the row with the highest `version` of a key replaces the others."""
+        """`CREATE TABLE IF NOT EXISTS` for ClickHouse; of a key, the row with the highest `version` wins."""
         columns = ",\n  ".join(
             f"`{c.name}` {c.physical.clickhouse if c.required else f'Nullable({c.physical.clickhouse})'} "
             f"COMMENT '{c.doc.replace(chr(39), chr(39) * 2)}'"
