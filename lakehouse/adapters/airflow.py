@@ -1,0 +1,141 @@
+"""Airflow over its public REST API (v2): start a run, follow it, find the runs its assets started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from lakehouse.config.settings import Settings
+from lakehouse.errors import FatalError, RetryableError
+
+ENDED = ("success", "failed")
+
+
+class AirflowClient:
+    """One signed-in session with the API server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._endpoint = settings.airflow
+        self._http = httpx.Client(base_url=settings.airflow.http, timeout=60)
+        self._sign_in()
+
+    def _sign_in(self) -> None:
+        answer = self._request(
+            "POST",
+            "/auth/token",
+            json={"username": self._endpoint.admin_user, "password": self._endpoint.admin_password.get_secret_value()},
+        )
+        self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
+
+    def _request(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+        try:
+            response = self._http.request(method, path, **kwargs)
+            if response.status_code == httpx.codes.UNAUTHORIZED and "Authorization" in self._http.headers:
+                del self._http.headers["Authorization"]
+                self._sign_in()  # the token lives for a day; a long wait may outlive it
+                response = self._http.request(method, path, **kwargs)
+        except httpx.TransportError as error:
+            raise RetryableError(
+                f"Airflow at {self._endpoint.address} does not answer: {error}.",
+                hint="`wavehouse status` shows whether it runs; `wavehouse logs airflow-api-server` says why not.",
+            ) from error
+        if response.is_error:
+            raise FatalError(f"Airflow refused {method} {path}: {response.status_code} {response.text[:300]}")
+        return dict(response.json())
+
+    def dag_ids(self) -> list[str]:
+        """Ids of all DAGs that parsed."""
+        return sorted(d["dag_id"] for d in self._request("GET", "/api/v2/dags", params={"limit": 200})["dags"])
+
+    def import_errors(self) -> list[str]:
+        """Messages of DAG files that did not parse."""
+        found = self._request("GET", "/api/v2/importErrors")["import_errors"]
+        return [f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in found]
+
+    def unpause(self, dag_id: str, *, timeout_s: float = 180) -> None:
+        """Let `dag_id` run; waits until the DAG processor has parsed it.
+
+        Raises:
+            RetryableError: the DAG did not appear in time; names the import errors if there are any.
+        """
+        deadline = time.monotonic() + timeout_s
+        while dag_id not in self.dag_ids():
+            if time.monotonic() > deadline:
+                errors = "; ".join(self.import_errors()) or "none"
+                raise RetryableError(f"The DAG '{dag_id}' did not appear. Import errors: {errors}.")
+            time.sleep(1)
+        self._request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        """Start a run with parameters `conf`; returns its run id."""
+        self.unpause(dag_id)
+        run = self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
+        return str(run["dag_run_id"])
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Task instances of a run: task_id, map_index, state, duration (seconds)."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        return list(self._request("GET", path, params={"limit": 500})["task_instances"])
+
+    def log_tail(self, dag_id: str, run_id: str, task: dict[str, Any], *, lines: int = 15) -> list[str]:
+        """The last lines a task wrote in its last try."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+        content = self._request("GET", path, params={"map_index": task["map_index"], "full_content": True})["content"]
+        return [str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content][-lines:]
+
+    def wait(
+        self, dag_id: str, run_id: str, *, timeout_s: float = 3600, progress: Callable[[str], None] = lambda _: None
+    ) -> str:
+        """Follow a run to its end and return `success`.
+
+        Raises:
+            FatalError: the run failed; the message names the tasks and the end of the first one's log.
+            RetryableError: it did not end within `timeout_s` seconds.
+        """
+        deadline = time.monotonic() + timeout_s
+        shown = ""
+        while True:
+            state = self._request("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"]
+            tasks = self.tasks(dag_id, run_id)
+            done = sum(t["state"] in ("success", "skipped") for t in tasks)
+            running = sorted({t["task_id"] for t in tasks if t["state"] == "running"})
+            line = f"{dag_id}: {done}/{len(tasks)} tasks" + (f", running {', '.join(running)}" if running else "")
+            if line != shown:
+                progress(line)
+                shown = line
+            if state in ENDED:
+                break
+            if time.monotonic() > deadline:
+                raise RetryableError(
+                    f"{dag_id} run {run_id} did not end within {timeout_s:.0f} s.", hint=f"See {self._endpoint.http}."
+                )
+            time.sleep(1.5)
+        if state == "failed":
+            failed = [t for t in tasks if t["state"] == "failed"]
+            tail = "\n".join(self.log_tail(dag_id, run_id, failed[0])) if failed else ""
+            names = ", ".join(t["task_id"] for t in failed) or "no task"
+            raise FatalError(
+                f"{dag_id} run {run_id} failed at {names}.\n{tail}", hint=f"Open {self._endpoint.http}/dags/{dag_id}."
+            )
+        return str(state)
+
+    def wait_started_by(self, run_id: str, *, timeout_s: float = 120) -> list[tuple[str, str]]:
+        """(dag id, run id) of the runs that the asset events of `run_id` started; empty when it emitted none.
+
+        Raises:
+            RetryableError: events were emitted, but the scheduler started nothing within `timeout_s` seconds.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            events = self._request("GET", "/api/v2/assets/events", params={"source_run_id": run_id})["asset_events"]
+            runs = sorted({(run["dag_id"], run["run_id"]) for event in events for run in event["created_dagruns"]})
+            if runs or not events:
+                return runs
+            if time.monotonic() > deadline:
+                raise RetryableError(
+                    f"No DAG was started by the assets of run {run_id}.", hint="Are its consumers paused?"
+                )
+            time.sleep(1)

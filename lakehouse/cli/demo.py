@@ -1,0 +1,184 @@
+"""`wavehouse demo`: the main job from audio files and plays to royalties, Wrapped and live counts.
+
+Every step is a command or a DAG that a user can run alone; the demo only puts them in order, follows them and shows
+the time each took. Steps are idempotent, so an interrupted demo is simply started again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakehouse.cli.output import Output
+from lakehouse.config.settings import Settings, load_settings
+from lakehouse.errors import FatalError
+
+if TYPE_CHECKING:
+    from lakehouse.adapters.airflow import AirflowClient
+
+app = typer.Typer(help="Run the main job end to end, and try what happens to a bad batch.")
+
+END = date(2026, 10, 31)
+#: Events of offline devices arrive up to this many days after the last play.
+LATE_DAYS = 30
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@contextmanager
+def only_one(settings: Settings) -> Iterator[None]:
+    """Hold the demo's lock; the kernel frees it however the process ends.
+
+    Raises:
+        FatalError: another demo of this installation holds it.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    path = settings.home / "demo.lock"
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise FatalError(
+                f"Another `make demo` is running here (process {lock.read().strip() or 'unknown'}).",
+                hint="Wait for it to end, or stop it with Ctrl-C in its terminal; nothing was changed.",
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+class Steps:
+    """Runs steps one after the other and keeps the wall seconds each took."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Announce a step and time it."""
+        self._out.step(title)
+        started = time.monotonic()
+        yield
+        self.seconds[title] = round(time.monotonic() - started, 1)
+
+    def command(self, *arguments: str) -> None:
+        """Run `wavehouse ARGUMENTS` as a step; its own output is shown.
+
+        Raises:
+            FatalError: it failed; the demo stops there.
+        """
+        with self.step("wavehouse " + " ".join(arguments)):
+            done = subprocess.run([str(Path(sys.executable).with_name("wavehouse")), *arguments], check=False)
+        if done.returncode:
+            raise FatalError(
+                f"`wavehouse {' '.join(arguments)}` failed with exit code {done.returncode}.",
+                hint="Mend what it says above and start again; finished steps are not repeated.",
+            )
+
+    def dag(self, airflow: AirflowClient, dag_id: str, conf: dict[str, str] | None = None) -> str:
+        """Run a DAG as a step and follow it to its end; returns the run id."""
+        with self.step(f"Airflow: {dag_id}"):
+            run_id = airflow.trigger(dag_id, conf)
+            airflow.wait(dag_id, run_id, progress=lambda line: self._out.info(f"    {line}"))
+        return run_id
+
+
+@app.callback(invoke_without_command=True)
+def demo(
+    context: typer.Context,
+    audio: Annotated[str, typer.Option(envvar="AUDIO", help="A folder of audio files instead of the demo music.")] = "",
+    users: Annotated[int, typer.Option(help="Simulated listeners.")] = 2000,
+    days: Annotated[int, typer.Option(help=f"Days of plays, ending {END}.")] = 90,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 42,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start the stack and run the main job end to end; leaves the stack running.
+
+    Example: wavehouse demo --users 2000 --days 90
+    """
+    if context.invoked_subcommand:
+        return
+    from lakehouse.adapters.airflow import AirflowClient
+
+    settings = load_settings()
+    out = Output(as_json=as_json)
+    steps = Steps(out)
+    start = END - timedelta(days=days - 1)
+    received = {"from": start.isoformat(), "to": (END + timedelta(days=LATE_DAYS)).isoformat()}
+    with only_one(settings):
+        steps.command("doctor")
+        steps.command("up")
+        steps.command("lake", "init")
+        steps.command("catalog", "migrate")
+        steps.command("events", "init")
+        if audio:
+            steps.command("ingest", "upload", audio)
+        else:
+            steps.command("ingest", "fetch-demo-audio")
+        airflow = AirflowClient(settings)
+        ingest = steps.dag(airflow, "ingest_audio")
+        with steps.step("Airflow: asset-triggered DAGs are starting"):
+            started = airflow.wait_started_by(ingest)
+        simulation = ("--users", str(users), "--days", str(days), "--end", END.isoformat(), "--seed", str(seed))
+        steps.command("simulate", "plays", *simulation)
+        steps.command("simulate", "revenue", *simulation)
+        steps.command("revenue", "load")
+        steps.command("stream", "wait")
+        steps.dag(airflow, "transform_plays", received)
+        for dag_id, run_id in started:
+            with steps.step(f"Airflow: {dag_id} (started by ingest_audio)"):
+                airflow.wait(dag_id, run_id, progress=lambda line: out.info(f"    {line}"))
+        steps.dag(airflow, "maintain_tables")
+        steps.command("report")
+        steps.command("verify")
+    out.table(
+        "Time by step", ["step", "seconds"], [*steps.seconds.items(), ("total", f"{sum(steps.seconds.values()):.0f}")]
+    )
+    out.result({"seconds": steps.seconds})
+
+
+@app.command("bad-batch")
+def bad_batch(
+    period: Annotated[str, typer.Option(help="Month of the bad delivery.")] = END.isoformat()[:7],
+    clear: Annotated[bool, typer.Option("--clear", help="Deliver the right file again and publish.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Deliver a month of revenue that is well-formed but wrong, and see the audit stop it.
+
+    Gold keeps what was published before; the audit's reason and the Data Docs are shown. `--clear` mends it.
+
+    Example: wavehouse demo bad-batch && wavehouse demo bad-batch --clear
+    """
+    from lakehouse.adapters.airflow import AirflowClient
+
+    settings = load_settings()
+    out = Output(as_json=as_json)
+    steps = Steps(out)
+    with only_one(settings):
+        steps.command("simulate", "revenue", "--good" if clear else "--bad", period)
+        steps.command("revenue", "load")
+        airflow = AirflowClient(settings)
+        interval = {"from": f"{period}-01", "to": f"{period}-01"}
+        stopped = ""
+        try:
+            steps.dag(airflow, "transform_plays", interval)
+        except FatalError as error:
+            stopped = error.message
+    out.info(stopped or "Audited and published.")
+    out.info(f"Data Docs: {settings.home / 'data_docs' / 'index.html'}")
+    out.result({"stopped": bool(stopped), "reason": stopped})
+    if bool(stopped) == clear:
+        raise FatalError("The audit did not do what this demonstrates.", hint="Look at the run in the Airflow UI.")
