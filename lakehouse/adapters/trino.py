@@ -40,15 +40,20 @@ def ca_file(settings: Settings) -> str:
 
 def connect(settings: Settings, *, user: User = "engine", schema: str | None = None) -> Connection:
     """An open DB-API connection; the caller closes it."""
+    import requests
     import trino
 
     password = settings.trino.engine_password if user == "engine" else settings.trino.analyst_password
+    session = requests.Session()
+    session.verify = ca_file(settings)
+    # Otherwise REQUESTS_CA_BUNDLE, where it is set, takes the place of our own authority.
+    session.trust_env = False
     return trino.dbapi.connect(
         host=settings.trino.host,
         port=settings.trino.port,
         http_scheme="https",
         auth=trino.auth.BasicAuthentication(user, password.get_secret_value()),
-        verify=ca_file(settings),
+        http_session=session,
         catalog="lake",
         schema=schema,
         source="wavehouse",
