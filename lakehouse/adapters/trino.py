@@ -83,7 +83,7 @@ def query(
         raise FatalError(
             f"Trino: {error.message}", hint="Check the statement; `show tables from gold` lists tables."
         ) from error
-    except (trino.exceptions.Error, requests.exceptions.RequestException, OSError) as error:
+    except (trino.exceptions.Error, trino.exceptions.HttpError, requests.exceptions.RequestException, OSError) as error:
         raise RetryableError(
             f"Trino at {settings.trino.address} does not answer: {str(error)[:200]}",
             hint="`wavehouse status` shows whether it runs; `wavehouse logs trino` says why not.",
