@@ -1,0 +1,215 @@
+"""From plays to every record that is produced: events of the three topics, deliveries repeated, and bad records.
+
+Each table holds one row a record in order of delivery: the columns of its topic and the labels of the truth ledger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakehouse.domain.ids import Int64s, entity_ids, uuid7_texts
+from lakehouse.domain.simulation import defects
+from lakehouse.domain.simulation.audience import ZONES, Audience, audience, taste
+from lakehouse.domain.simulation.listening import (
+    ALL_PLAYERS,
+    REASONS_END,
+    REASONS_START,
+    TRACKDONE,
+    Bools,
+    Plays,
+    bots,
+    people,
+)
+from lakehouse.domain.simulation.scenario import DAY_MS, Scenario, Tracks
+from lakehouse.domain.simulation.world import CAMPAIGNS, CONTEXTS, DEVICES, MARKETS
+
+LIKE_SHARE = 0.06
+TAKEN_BACK_SHARE = 0.08
+MEAN_REGRET_MS = 3 * DAY_MS
+#: A device sends again what it holds no receipt for, at the latest after this time.
+MAX_RESEND_US = 3 * DAY_MS * 1000
+DUPLICATE_SHARE = 0.01
+#: Most repetitions follow a receipt lost on the way, within seconds.
+SOON_SHARE = 0.85
+MEAN_SOON_US = 20_000_000
+
+MICROSECONDS = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """All that is produced, in order of received_at, and the users behind it.
+
+    Labels of every topic's table: `is_duplicate` (the event was delivered before), `is_late` (recorded without a
+    connection), `is_bot` (made by an automaton), `defect` (what is wrong with the record; null for a good one).
+    """
+
+    plays: pa.Table
+    ad_impressions: pa.Table
+    likes: pa.Table
+    users: pa.Table
+
+
+def simulate(scenario: Scenario, tracks: Tracks) -> Simulation:
+    """Everything that happens in `scenario` on `tracks`."""
+    crowd = audience(scenario)
+    heard = Plays.concat(
+        people(scenario, crowd, tracks, taste(scenario, len(crowd), tracks)), bots(scenario, crowd, tracks)
+    )
+    sessions = heard.session_ids(scenario.rng("sessions"))
+    made = {
+        "plays": _plays(scenario, crowd, tracks, heard, sessions),
+        "ad_impressions": _ad_impressions(scenario, crowd, heard, sessions),
+        "likes": _likes(scenario, crowd, tracks, heard),
+    }
+    for topic, table in made.items():
+        records = [table, _repeated(scenario, topic, table)]
+        if scenario.bad_events:
+            records.append(defects.bad_records(scenario, topic, table, tracks.track_id))
+        everything = pa.concat_tables(records)
+        made[topic] = everything.take(np.argsort(everything["received_at"].to_numpy(), kind="stable"))
+    return Simulation(users=crowd.table(scenario), **made)
+
+
+def _moments(unix_us: Int64s) -> pa.Array:
+    return pa.array(unix_us).cast(MICROSECONDS)
+
+
+def _words(codes: Int64s, vocabulary: tuple[str, ...]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(vocabulary)).cast(pa.string())
+
+
+def _labelled(columns: dict[str, Any], *, is_late: Bools, is_bot: Bools) -> pa.Table:
+    count = len(is_bot)
+    labels = {
+        "is_duplicate": np.zeros(count, dtype=np.bool_),
+        "is_late": is_late,
+        "is_bot": is_bot,
+        "defect": pa.nulls(count, pa.string()),
+    }
+    return pa.table(columns | labels)
+
+
+def _country(crowd: Audience, user: Int64s) -> pa.Array:
+    return _words(crowd.market[user], tuple(m.country for m in MARKETS))
+
+
+def _plays(scenario: Scenario, crowd: Audience, tracks: Tracks, heard: Plays, sessions: pa.Array) -> pa.Table:
+    columns = {
+        "event_id": uuid7_texts(heard.played_ms, scenario.rng("play ids")),
+        "user_id": crowd.user_id[heard.user],
+        "track_id": tracks.track_id[heard.track],
+        "session_id": sessions,
+        "played_at": _moments(heard.played_ms * 1000),
+        "received_at": _moments(heard.received_us),
+        "ms_played": heard.ms_played,
+        "track_duration_ms": tracks.duration_ms[heard.track],
+        "reason_start": _words(heard.reason_start, REASONS_START),
+        "reason_end": _words(heard.reason_end, REASONS_END),
+        "context": _words(heard.context, CONTEXTS),
+        "device": _words(heard.device, DEVICES),
+        "user_agent": _words(heard.player, ALL_PLAYERS),
+        "tier": _words(heard.is_premium.astype(np.int64), ("free", "premium")),
+        "country": _country(crowd, heard.user),
+        "time_zone": _words(crowd.zone[heard.user], ZONES),
+        "is_offline": heard.is_offline,
+    }
+    return _labelled(columns, is_late=heard.is_offline, is_bot=heard.is_bot)
+
+
+def _ad_impressions(scenario: Scenario, crowd: Audience, heard: Plays, sessions: pa.Array) -> pa.Table:
+    rng = scenario.rng("ads")
+    follows = np.flatnonzero(heard.ad_after_ms > 0)
+    ads = heard.take(heard.ad_after_ms > 0)
+    shown_ms = ads.played_ms + ads.ms_played + 20
+    market = crowd.market[ads.user]
+    campaign, creative = _campaigns(scenario, market, shown_ms, rng)
+    price = np.array([m.ad_price_micros for m in MARKETS])[market]
+    latency_us = (rng.lognormal(np.log(300), 0.5, size=len(shown_ms)) * 1000).astype(np.int64)
+    columns = {
+        "event_id": uuid7_texts(shown_ms, rng),
+        "user_id": crowd.user_id[ads.user],
+        "campaign_id": campaign,
+        "creative_id": creative,
+        "session_id": sessions.take(pa.array(follows)),
+        "shown_at": _moments(shown_ms * 1000),
+        "received_at": _moments((shown_ms + ads.ad_after_ms) * 1000 + latency_us),
+        "cost_micros": (price * rng.lognormal(0, 0.25, size=len(shown_ms))).astype(np.int64),
+        "currency": _words(market, tuple(m.currency for m in MARKETS)),
+        "device": _words(ads.device, DEVICES),
+        "user_agent": _words(ads.player, ALL_PLAYERS),
+        "country": _country(crowd, ads.user),
+        "time_zone": _words(crowd.zone[ads.user], ZONES),
+    }
+    return _labelled(columns, is_late=ads.is_offline, is_bot=ads.is_bot)
+
+
+def _campaigns(scenario: Scenario, market: Int64s, shown_ms: Int64s, rng: np.random.Generator) -> tuple[Int64s, Int64s]:
+    """Campaign and creative of each impression: any of those running in the market on that day, alike."""
+    count = len(CAMPAIGNS)
+    campaign_id = entity_ids(scenario.start_ms - np.arange(count, 0, -1) * DAY_MS, rng)
+    first_creative = entity_ids(scenario.start_ms - np.arange(count, 0, -1) * DAY_MS + 1, rng)
+    day = (shown_ms - scenario.start_ms) // DAY_MS
+    running = np.zeros((len(MARKETS), scenario.days, count), dtype=np.bool_)
+    for index, campaign in enumerate(CAMPAIGNS):
+        begins, ends = int(campaign.begins * scenario.days), max(1, int(campaign.ends * scenario.days))
+        for place, known in enumerate(MARKETS):
+            running[place, begins:ends, index] = known.country in campaign.countries
+    here = running[market, day]
+    # The n-th of the running ones: where their count first exceeds n.
+    nth = (rng.random(len(market)) * here.sum(axis=1)).astype(np.int64)
+    chosen = np.argmax(np.cumsum(here, axis=1) > nth[:, None], axis=1)
+    creatives = np.array([c.creatives for c in CAMPAIGNS])[chosen]
+    return campaign_id[chosen], first_creative[chosen] + (rng.random(len(market)) * creatives).astype(np.int64)
+
+
+def _likes(scenario: Scenario, crowd: Audience, tracks: Tracks, heard: Plays) -> pa.Table:
+    rng = scenario.rng("likes")
+    pleased = (heard.reason_end == TRACKDONE) & ~heard.is_bot & (rng.random(len(heard.user)) < LIKE_SHARE)
+    moved = heard.take(pleased)
+    moments = moved.played_ms + (rng.random(len(moved.user)) * moved.ms_played).astype(np.int64)
+    order = np.argsort(moments, kind="stable")
+    # A track is liked once: only the first time counts.
+    pairs = (moved.user * len(tracks) + moved.track)[order]
+    first = order[np.sort(np.unique(pairs, return_index=True)[1])]
+    given, given_ms = moved.take(first), moments[first]
+    regret_ms = given_ms + 60_000 + rng.exponential(MEAN_REGRET_MS, size=len(given_ms)).astype(np.int64)
+    regrets = (rng.random(len(given_ms)) < TAKEN_BACK_SHARE) & (regret_ms < scenario.end_ms)
+    liked_ms = np.concatenate([given_ms, regret_ms[regrets]])
+    user = np.concatenate([given.user, given.user[regrets]])
+    track = np.concatenate([given.track, given.track[regrets]])
+    is_late = np.concatenate([given.is_offline, np.zeros(int(regrets.sum()), dtype=np.bool_)])
+    latency_us = (rng.lognormal(np.log(250), 0.5, size=len(user)) * 1000).astype(np.int64)
+    # What is liked without a connection arrives with the play.
+    with_play = np.concatenate([given.received_us + 500, np.zeros(int(regrets.sum()), dtype=np.int64)])
+    received_us = np.where(is_late, with_play, liked_ms * 1000 + latency_us)
+    columns = {
+        "event_id": uuid7_texts(liked_ms, rng),
+        "user_id": crowd.user_id[user],
+        "track_id": tracks.track_id[track],
+        "is_liked": np.arange(len(user)) < len(given_ms),
+        "liked_at": _moments(liked_ms * 1000),
+        "received_at": _moments(received_us),
+        "country": _country(crowd, user),
+    }
+    return _labelled(columns, is_late=is_late, is_bot=np.zeros(len(user), dtype=np.bool_))
+
+
+def _repeated(scenario: Scenario, topic: str, table: pa.Table) -> pa.Table:
+    """Events delivered a second time: all as before but for the moment of receipt, seconds to days later."""
+    rng = scenario.rng(f"{topic} duplicates")
+    again = table.take(np.flatnonzero(rng.random(table.num_rows) < DUPLICATE_SHARE))
+    received_us = again["received_at"].cast(pa.int64()).to_numpy()
+    soon = 1 + rng.exponential(MEAN_SOON_US, size=len(received_us)).astype(np.int64)
+    later = rng.integers(1, MAX_RESEND_US, size=len(received_us))
+    delayed = received_us + np.minimum(np.where(rng.random(len(received_us)) < SOON_SHARE, soon, later), MAX_RESEND_US)
+    delayed = np.minimum(delayed, scenario.horizon_us - 1)
+    again = again.set_column(again.schema.get_field_index("received_at"), "received_at", _moments(delayed))
+    return again.set_column(
+        again.schema.get_field_index("is_duplicate"), "is_duplicate", pc.or_(again["is_duplicate"], True)
+    )
