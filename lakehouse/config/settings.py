@@ -48,6 +48,7 @@ class Postgres(Endpoint):
     catalog_password: SecretStr = SecretStr("")
     iceberg_password: SecretStr = SecretStr("")
     airflow_password: SecretStr = SecretStr("")
+    registry_password: SecretStr = SecretStr("")
 
     def url(self, database: str, *, driver: str = "postgresql+psycopg") -> str:
         """SQLAlchemy URL of `database`, whose role carries the same name."""
@@ -77,6 +78,7 @@ class Trino(Endpoint):
     http_port: int
     engine_password: SecretStr = SecretStr("")
     analyst_password: SecretStr = SecretStr("")
+    shared_secret: SecretStr = SecretStr("")
 
 
 class Flink(Endpoint):
@@ -186,6 +188,8 @@ def load_settings(profile: str | None = None) -> Settings:
         if secrets.is_file():
             values = _merge(values, tomllib.loads(secrets.read_text()))
     except tomllib.TOMLDecodeError as error:
-        raise FatalError(f"{secrets} is not valid TOML: {error}.", hint="Delete it; `wavehouse up` makes a new one.") from error
+        raise FatalError(
+            f"{secrets} is not valid TOML: {error}.", hint="Delete it; `wavehouse up` makes a new one."
+        ) from error
     values |= {"profile": name, "home": home}
     return Settings(**values)
