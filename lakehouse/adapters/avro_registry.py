@@ -93,6 +93,36 @@ class SchemaRegistry:
         self._ids[subject, text] = schema_id
         return schema_id
 
+    def set_compatibility(self, subject: str, level: str) -> None:
+        """Hold later schemas of `subject` to `level`, for example BACKWARD; the subject must have a schema.
+
+        Raises:
+            RetryableError: the registry does not answer or is not ready.
+            FatalError: the registry refuses the level.
+        """
+        response = self._call("PUT", f"/config/{subject}", json={"compatibility": level})
+        if response.is_error:
+            raise FatalError(
+                f"The schema registry refused {level} for {subject}: {_reason(response)}",
+                hint="Register a schema under the subject first: `wavehouse events init`.",
+            )
+
+    def latest(self, subject: str) -> tuple[int, Any]:
+        """Id and declaration (parsed JSON) of the newest schema of `subject`.
+
+        Raises:
+            RetryableError: the registry does not answer or is not ready.
+            FatalError: it has no such subject.
+        """
+        response = self._call("GET", f"/subjects/{subject}/versions/latest")
+        if response.is_error:
+            raise FatalError(
+                f"The schema registry has no subject {subject}: {_reason(response)}",
+                hint="Run `wavehouse events init`.",
+            )
+        answer = response.json()
+        return int(answer["id"]), json.loads(answer["schema"])
+
     def schema(self, schema_id: int) -> Any:
         """The schema with this id, parsed for fastavro.
 

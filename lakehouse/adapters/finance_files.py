@@ -1,0 +1,110 @@
+"""The folder into which finance delivers its files, and what of them has been taken or refused.
+
+<home>/deliveries/finance/revenue-2026-10.csv             a delivery; a later one of the month replaces it
+<home>/deliveries/finance/revenue-2026-10.csv.rejected    why it was refused, as JSON; gone when the file is mended
+<home>/truth/finance/revenue-2026-10.csv                  what the simulator knows to be right
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+
+from lakehouse.adapters import lake
+from lakehouse.config.settings import Settings
+from lakehouse.contracts import load
+from lakehouse.domain.royalties.revenue_file import RevenueLine, parse, render
+from lakehouse.errors import FatalError, RejectedInputError
+
+
+def deliveries(settings: Settings) -> Path:
+    """Where finance puts its files."""
+    return settings.home / "deliveries" / "finance"
+
+
+def _truth(settings: Settings) -> Path:
+    return settings.home / "truth" / "finance"
+
+
+def deliver(settings: Settings, period: str, lines: Iterable[RevenueLine]) -> Path:
+    """Put the file of one month into the folder of deliveries."""
+    return _write(deliveries(settings) / _name(period), lines)
+
+
+def deliver_truth(settings: Settings, lines: Iterable[RevenueLine]) -> list[Path]:
+    """Deliver every month of `lines`, and keep a copy of what is right."""
+    by_period: dict[str, list[RevenueLine]] = {}
+    for line in lines:
+        by_period.setdefault(line.period, []).append(line)
+    for period, month in by_period.items():
+        _write(_truth(settings) / _name(period), month)
+    return [deliver(settings, period, month) for period, month in sorted(by_period.items())]
+
+
+def read_truth(settings: Settings, period: str) -> list[RevenueLine]:
+    """The right figures of a month.
+
+    Raises:
+        FatalError: none were simulated.
+    """
+    path = _truth(settings) / _name(period)
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem.removeprefix("revenue-") for p in _truth(settings).glob("revenue-*.csv")))
+        raise FatalError(
+            f"There is no simulated revenue of {period}.",
+            hint=f"Choose one of {known}." if known else "Run `wavehouse simulate revenue` first.",
+        )
+    return parse(path.read_text(), name=path.name)
+
+
+def take(settings: Settings, path: Path) -> tuple[str, int, bool]:
+    """Put a delivered file into `bronze.revenue` in place of what is there of its month.
+
+    Returns the month, the number of lines, and whether they changed anything.
+
+    Raises:
+        RejectedInputError: the file breaks a rule (see `revenue_file.parse`); the reason is kept beside it.
+    """
+    verdict = path.with_name(path.name + ".rejected")
+    try:
+        lines = parse(_text(path), name=path.name)
+        if not lines:
+            raise RejectedInputError(
+                f"{path.name} has no lines.", reason="no_lines", hint="Ask finance for a corrected file."
+            )
+    except RejectedInputError as error:
+        verdict.write_text(json.dumps({"reason": error.reason, "message": error.message, "value": error.value}) + "\n")
+        raise
+    verdict.unlink(missing_ok=True)
+    period = lines[0].period
+    rows = [vars(line) | {"source_file": path.name} for line in lines]
+    table = pa.Table.from_pylist(rows, schema=load("bronze.revenue").arrow_schema())
+    return period, len(lines), lake.overwrite(settings, "bronze.revenue", table, where=f"period == '{period}'")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise FatalError(f"There is no file {path}.", hint="Give the path of a delivered file.") from error
+    except UnicodeDecodeError as error:
+        raise RejectedInputError(
+            f"{path.name} is not UTF-8 text (byte {error.start}).",
+            reason="not_text",
+            value=error.start,
+            hint="Ask finance for the file as CSV in UTF-8.",
+        ) from error
+
+
+def _name(period: str) -> str:
+    return f"revenue-{period}.csv"
+
+
+def _write(path: Path, lines: Iterable[RevenueLine]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(render(lines), encoding="utf-8")
+    return draft.replace(path)
