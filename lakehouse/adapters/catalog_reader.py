@@ -1,0 +1,160 @@
+"""Reads of the catalogue for services: keyset pages, single rows; every session is read-only and time-limited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import TextClause, bindparam, create_engine, text
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from lakehouse.config.settings import Settings
+from lakehouse.errors import RetryableError
+
+#: No read of a page may hold a connection for longer.
+STATEMENT_TIMEOUT_MS = 5_000
+CONNECT_TIMEOUT_S = 3
+
+_TRACKS = """
+select c.content_id, c.kind, c.title, c.artist_id, a.name as artist_name, c.release_id, r.title as release_title,
+       c.isrc, c.genre, c.licence, c.created_at, lower(c.title) collate "C" as sort_title,
+       o.duration_ms, o.sample_rate_hz, o.channels, o.audio_format, o.size_bytes, o.sha256
+from content c
+join artist a using (artist_id)
+join audio_object o on o.sha256 = c.sha256
+left join release r on r.release_id = c.release_id
+"""
+
+
+@dataclass(frozen=True)
+class TrackRow:
+    """A catalogue item with audio, with the names that it refers to. Columns as in contract bronze.catalog_content."""
+
+    content_id: int
+    kind: str
+    title: str
+    artist_id: int
+    artist_name: str
+    release_id: int | None
+    release_title: str | None
+    isrc: str | None
+    genre: str | None
+    licence: str | None
+    created_at: datetime
+    duration_ms: int
+    sample_rate_hz: int
+    channels: int
+    audio_format: str
+    size_bytes: int
+    sha256: str
+    #: Title as pages are sorted by: lower case, code point order.
+    sort_title: str
+
+
+@dataclass(frozen=True)
+class ArtistRow:
+    """An artist and how many catalogue items carry the name."""
+
+    artist_id: int
+    name: str
+    tracks: int
+
+
+class CatalogReader:
+    """Read access to the catalogue database. Opens connections when they are needed; safe for many threads.
+
+    Every method raises `RetryableError` when PostgreSQL is away or the catalogue has no tables yet.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._address = settings.postgres.address
+        self._engine = create_engine(
+            settings.postgres.url("catalog"),
+            pool_size=4,
+            max_overflow=4,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": "catalog-api",
+                "options": f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_TIMEOUT_MS} "
+                "-c search_path=catalog -c timezone=UTC",
+            },
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def ping(self) -> None:
+        """Returns when the catalogue answers."""
+        self._rows(text("select 1 from content limit 1"))
+
+    def tracks(
+        self, *, prefix: str | None, artist_id: int | None, after: tuple[str, int] | None, limit: int
+    ) -> list[TrackRow]:
+        """At most `limit` items whose title or artist begins with `prefix` (any case), by title, then id.
+
+        `after` is (sort_title, content_id) of the last item of the page before.
+        """
+        where, values = ["true"], {"limit": limit}
+        values_any: dict[str, Any] = dict(values)
+        if prefix:
+            where.append("(starts_with(lower(c.title), lower(:prefix)) or starts_with(lower(a.name), lower(:prefix)))")
+            values_any["prefix"] = prefix
+        if artist_id is not None:
+            where.append("c.artist_id = :artist_id")
+            values_any["artist_id"] = artist_id
+        if after is not None:
+            where.append('(lower(c.title) collate "C", c.content_id) > (:after_title, :after_id)')
+            values_any |= {"after_title": after[0], "after_id": after[1]}
+        # Only the fixed fragments above are joined into the statement; every value is a parameter.
+        statement = f"{_TRACKS} where {' and '.join(where)} order by sort_title, c.content_id limit :limit"
+        return [_track(row) for row in self._rows(text(statement), values_any)]
+
+    def track(self, track_id: int) -> TrackRow | None:
+        """The item `track_id`, or None."""
+        found = self.many([track_id])
+        return found[0] if found else None
+
+    def many(self, track_ids: Sequence[int]) -> list[TrackRow]:
+        """Those of `track_ids` that exist, in no particular order."""
+        if not track_ids:
+            return []
+        statement = text(f"{_TRACKS} where c.content_id in :ids").bindparams(bindparam("ids", expanding=True))
+        return [_track(row) for row in self._rows(statement, {"ids": list(track_ids)})]
+
+    def artist(self, artist_id: int) -> ArtistRow | None:
+        """The artist `artist_id`, or None."""
+        statement = text(
+            "select a.artist_id, a.name, count(c.content_id) as tracks from artist a "
+            "left join content c using (artist_id) where a.artist_id = :artist_id group by a.artist_id, a.name"
+        )
+        rows = self._rows(statement, {"artist_id": artist_id})
+        return ArtistRow(**rows[0]._mapping) if rows else None
+
+    def _rows(self, statement: TextClause, values: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
+        try:
+            with self._connection() as connection:
+                return connection.execute(statement, values or {}).all()
+        except OperationalError as error:
+            raise RetryableError(
+                f"The catalogue at {self._address} does not answer.",
+                hint="`wavehouse status` shows whether PostgreSQL runs; `wavehouse logs postgres` says why not.",
+            ) from error
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", "") in {"42P01", "3F000"}:  # undefined table or schema
+                raise RetryableError(
+                    "The catalogue has no tables yet.", hint="Make them with `wavehouse catalog migrate`."
+                ) from error
+            raise
+
+    def _connection(self) -> AbstractContextManager[Connection]:
+        return self._engine.connect()
+
+
+def _track(row: Row[Any]) -> TrackRow:
+    return TrackRow(**row._mapping)

@@ -1,0 +1,1 @@
+"""Catalogue read API and live counts."""

@@ -1,0 +1,142 @@
+"""What the catalogue service sends. Column meanings come from the contracts; ids are strings.
+
+Ids are 63-bit integers, which JavaScript and many JSON readers round; as strings they arrive as they are.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from serving.kit.app import meaning
+
+Id = Annotated[
+    str, BeforeValidator(str), Field(pattern=r"^[0-9]{1,19}$", examples=["120586240000001"], description="63-bit id")
+]
+#: Largest id: 63 bits.
+MAX_ID = 2**63 - 1
+
+
+class Model(BaseModel):
+    """Base of all models: immutable."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Track(Model):
+    """A track or episode of the catalogue."""
+
+    track_id: Id = Field(description=meaning("track_id"))
+    kind: str = Field(description=meaning("kind"), examples=["track"])
+    title: str = Field(description=meaning("title"), examples=["Knolls"])
+    artist_id: Id = Field(description=meaning("artist_id"))
+    artist_name: str = Field(description=meaning("artist_name"), examples=["Mattias Westlund"])
+    release_id: Id | None = Field(description=meaning("release_id"))
+    release_title: str | None = Field(description=meaning("release_title"))
+    duration_ms: int = Field(description=meaning("duration_ms"), examples=[182_000])
+
+
+class Features(Model):
+    """What the audio sounds like, by the newest extractor; only what is shown to people."""
+
+    extractor: str = Field(description=meaning("extractor"))
+    extractor_version: str = Field(description=meaning("extractor_version"), examples=["1.0.0"])
+    tempo_bpm: float = Field(description=meaning("tempo_bpm"))
+    tempo_confidence: float = Field(description=meaning("tempo_confidence"))
+    musical_key: str = Field(description=meaning("musical_key"), examples=["A"])
+    musical_mode: str = Field(description=meaning("musical_mode"), examples=["minor"])
+    key_confidence: float = Field(description=meaning("key_confidence"))
+    loudness_lufs: float = Field(description=meaning("loudness_lufs"), examples=[-14.0])
+    spectral_centroid_hz: float = Field(description=meaning("spectral_centroid_hz"))
+    rms_energy: float = Field(description=meaning("rms_energy"))
+    onset_rate_hz: float = Field(description=meaning("onset_rate_hz"))
+
+
+class TrackDetail(Track):
+    """A track with its audio object and features."""
+
+    isrc: str | None = Field(description=meaning("isrc"))
+    genre: str | None = Field(description=meaning("genre"))
+    licence: str | None = Field(description=meaning("licence"))
+    created_at: datetime = Field(description=meaning("created_at"))
+    sha256: str = Field(description=meaning("sha256"), pattern="^[0-9a-f]{64}$")
+    sample_rate_hz: int = Field(description=meaning("sample_rate_hz"))
+    channels: int = Field(description=meaning("channels"))
+    audio_format: str = Field(description=meaning("audio_format"))
+    size_bytes: int = Field(description=meaning("size_bytes"))
+    features: Features | None = Field(description="Audio features; null before extraction")
+    unavailable: list[str] = Field(
+        description="Parts that are null because the engine behind them is away, not because there are none",
+        examples=[["features"]],
+    )
+
+
+class TrackPage(Model):
+    """One page of tracks, by title."""
+
+    items: list[Track]
+    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last one")
+
+
+class Artist(Model):
+    """An artist or podcast publisher. Its tracks: `/v1/tracks?artist_id=`."""
+
+    artist_id: Id = Field(description=meaning("artist_id"))
+    name: str = Field(description=meaning("artist_name"), examples=["Mattias Westlund"])
+    tracks: int = Field(description="Catalogue items under this artist", examples=[7])
+
+
+class Minute(Model):
+    """Counts of one event-time minute, over all countries."""
+
+    window_start: datetime = Field(description=meaning("window_start"))
+    plays: int = Field(description=meaning("plays"))
+    streams: int = Field(description=meaning("streams"))
+    bot_plays: int = Field(description=meaning("bot_plays"))
+    ms_played: int = Field(description=f"{meaning('ms_played')}, summed over plays, bots included")
+
+
+class TrackLive(Model):
+    """Plays of one track by the minute; minutes without a play are left out."""
+
+    track_id: Id = Field(description=meaning("track_id"))
+    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
+    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
+    plays: int = Field(description="Sum over the range")
+    streams: int = Field(description="Sum over the range")
+    minutes: list[Minute]
+
+
+class TopTrack(Model):
+    """A track's place in a ranking."""
+
+    position: int = Field(description=meaning("position"), examples=[1])
+    track_id: Id = Field(description=meaning("track_id"))
+    title: str | None = Field(description=f"{meaning('title')}; null when the catalogue does not know the track")
+    artist_name: str | None = Field(description=meaning("artist_name"))
+    streams: int = Field(description=meaning("streams"))
+    plays: int = Field(description=meaning("plays"))
+
+
+class TopTracks(Model):
+    """Tracks by streams in a range of event time."""
+
+    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
+    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
+    country: str | None = Field(description=meaning("country"), examples=["SE"])
+    items: list[TopTrack]
+    unavailable: list[str] = Field(description="Parts that are null because the engine behind them is away")
+
+
+class Freshness(Model):
+    """How far the live counts are."""
+
+    newest_window_start: datetime | None = Field(
+        description="Newest event-time minute with a play; null before the first"
+    )
+    windows: int = Field(description="Minutes x tracks x countries held")
+    kafka_offsets: dict[str, int] = Field(
+        description="Newest offset loaded of each partition of topic play_windows_1m", examples=[{"0": 4711}]
+    )

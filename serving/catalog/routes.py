@@ -1,0 +1,103 @@
+"""Paths and parameters of the catalogue service."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import AwareDatetime, BeforeValidator
+
+from serving.catalog.models import MAX_ID, Artist, Freshness, TopTracks, TrackDetail, TrackLive, TrackPage
+from serving.catalog.service import CatalogService
+from serving.kit.problems import responses
+
+
+def service(request: Request) -> CatalogService:
+    """Dependency: the service that the application was built with."""
+    found: CatalogService = request.app.state.service
+    return found
+
+
+def _rfc3339(text: object) -> object:
+    """Refuse what only looks like a date and time to the parser: it also reads numbers as seconds since 1970."""
+    if isinstance(text, str) and not re.match(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d", text):
+        raise ValueError("a date and time as in RFC 3339, such as 2026-10-31T00:00:00Z")
+    return text
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+Service = Annotated[CatalogService, Depends(service)]
+TrackId = Annotated[int, Path(ge=1, le=MAX_ID, description="63-bit id of a track", examples=[120586240000001])]
+ArtistId = Annotated[int, Path(ge=1, le=MAX_ID, description="63-bit id of an artist", examples=[120586240000000])]
+#: PostgreSQL holds no NUL in text.
+Text = Annotated[str | None, Query(min_length=1, max_length=100, pattern=r"^[^\x00]+$", examples=["kn"])]
+From = Annotated[
+    Moment | None,
+    Query(
+        alias="from",
+        description="Start of the range, inclusive, with its offset from UTC. Default: 24 hours before `to`",
+        examples=["2026-10-30T00:00:00Z"],
+    ),
+]
+To = Annotated[
+    Moment | None,
+    Query(
+        alias="to",
+        description="End of the range, exclusive. Default: 24 hours after `from`; without both, the end of the data",
+        examples=["2026-10-31T00:00:00Z"],
+    ),
+]
+
+catalog = APIRouter(prefix="/v1", tags=["catalog"])
+live = APIRouter(prefix="/v1", tags=["live"])
+
+
+@catalog.get("/tracks", summary="Search the catalogue", responses=responses(503))
+def list_tracks(
+    service: Service,
+    q: Annotated[Text, Query(description="Start of a title or of an artist's name, in any case")] = None,
+    artist_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this artist's tracks")] = None,
+    cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Tracks a page")] = 20,
+) -> TrackPage:
+    """Tracks by title, page by page. A page does not shift when tracks are added meanwhile."""
+    return service.search(prefix=q, artist_id=artist_id, cursor=cursor, limit=limit)
+
+
+@catalog.get("/tracks/{track_id}", summary="One track", responses=responses(404, 503))
+def get_track(service: Service, track_id: TrackId) -> TrackDetail:
+    """The track, its audio object and what it sounds like."""
+    return service.track(track_id)
+
+
+@catalog.get("/artists/{artist_id}", summary="One artist", responses=responses(404, 503))
+def get_artist(service: Service, artist_id: ArtistId) -> Artist:
+    """The artist."""
+    return service.artist(artist_id)
+
+
+@live.get("/tracks/{track_id}/live", summary="Plays of a track by the minute", responses=responses(404, 503))
+def get_track_live(service: Service, track_id: TrackId, start: From = None, end: To = None) -> TrackLive:
+    """Counts per event-time minute, at most 24 hours at a time. Late plays correct the minute they belong to."""
+    return service.live(track_id, start, end)
+
+
+@live.get("/live/top", summary="Tracks by streams", responses=responses(503))
+def list_top_tracks(
+    service: Service,
+    start: From = None,
+    end: To = None,
+    country: Annotated[
+        str | None, Query(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code of a market", examples=["SE"])
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Length of the ranking")] = 10,
+) -> TopTracks:
+    """The most streamed tracks of a range of at most 100 days; ties go to the lower id."""
+    return service.top(start, end, country=country, limit=limit)
+
+
+@live.get("/live/freshness", summary="How far the live counts are", responses=responses(503))
+def get_freshness(service: Service) -> Freshness:
+    """The newest minute with a play, and the offsets loaded so far."""
+    return service.freshness()

@@ -1,0 +1,251 @@
+"""What the catalogue service answers: the catalogue, the online features and the live counts put together.
+
+Knows no engine: it is given readers (`Catalog`, `FeatureStore`, `Live`) and no clock: a range that is left open ends at
+the newest minute of the data, so the same data always give the same answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from lakehouse.adapters.clickhouse import MinuteCounts, TrackCounts, WindowState
+
+from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow
+from lakehouse.errors import RejectedInputError, RetryableError
+from serving.catalog.models import (
+    Artist,
+    Features,
+    Freshness,
+    Minute,
+    TopTrack,
+    TopTracks,
+    Track,
+    TrackDetail,
+    TrackLive,
+    TrackPage,
+)
+from serving.kit.problems import NotFoundError
+
+MINUTE = timedelta(minutes=1)
+#: Longest range of a per-minute answer (1,440 rows) and of a ranking.
+MAX_MINUTES = timedelta(days=1)
+MAX_RANKING = timedelta(days=100)
+#: Range when the caller gives none.
+DEFAULT_RANGE = timedelta(hours=24)
+
+#: Moments that a range may lie between; ClickHouse's DateTime64 ends in 2299.
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+Range = tuple[datetime, datetime]
+
+
+class Catalog(Protocol):
+    """The catalogue; see `lakehouse.adapters.catalog_reader.CatalogReader`."""
+
+    def tracks(
+        self, *, prefix: str | None, artist_id: int | None, after: tuple[str, int] | None, limit: int
+    ) -> list[TrackRow]:
+        """At most `limit` items after (sort_title, content_id), in that order."""
+
+    def track(self, track_id: int) -> TrackRow | None:
+        """One item."""
+
+    def many(self, track_ids: Sequence[int]) -> list[TrackRow]:
+        """Those that exist."""
+
+    def artist(self, artist_id: int) -> ArtistRow | None:
+        """One artist."""
+
+
+class FeatureStore(Protocol):
+    """The online feature store; see `lakehouse.adapters.feature_store.FeatureStore`."""
+
+    def get(self, track_id: int) -> Mapping[str, str] | None:
+        """Features by name, as text."""
+
+
+class Live(Protocol):
+    """The live counts; see `lakehouse.adapters.clickhouse.LiveCounts`."""
+
+    def minutes(self, track_id: int, start: datetime, end: datetime) -> list[MinuteCounts]:
+        """Counts by the minute in [start, end), over all countries."""
+
+    def top(self, start: datetime, end: datetime, *, country: str | None, limit: int) -> list[TrackCounts]:
+        """Tracks by streams, then id."""
+
+    def state(self) -> WindowState:
+        """How far the counts are."""
+
+
+class CatalogService:
+    """Answers of the service. Errors: `NotFoundError`, `RejectedInputError`, `RetryableError` (an engine is away)."""
+
+    def __init__(self, *, catalog: Catalog, features: FeatureStore, live: Live) -> None:
+        self._catalog = catalog
+        self._features = features
+        self._live = live
+
+    def search(self, *, prefix: str | None, artist_id: int | None, cursor: str | None, limit: int) -> TrackPage:
+        """A page of tracks by title; `prefix` matches the start of the title or of the artist's name in any case."""
+        after = decode_cursor(cursor) if cursor else None
+        # One row more than asked for tells whether there is a next page.
+        rows = self._catalog.tracks(prefix=prefix, artist_id=artist_id, after=after, limit=limit + 1)
+        page = rows[:limit]
+        more = len(rows) > limit
+        return TrackPage(
+            items=[Track.model_validate(_track(row)) for row in page],
+            next_cursor=encode_cursor(page[-1].sort_title, page[-1].content_id) if more else None,
+        )
+
+    def track(self, track_id: int) -> TrackDetail:
+        """One track. Without the feature store it is answered too, and says what is missing."""
+        row = self._known(track_id)
+        features, unavailable = None, []
+        try:
+            found = self._features.get(track_id)
+            features = Features.model_validate(found) if found else None
+        except RetryableError:
+            unavailable = ["features"]
+        return TrackDetail.model_validate(_track(row) | {"features": features, "unavailable": unavailable})
+
+    def artist(self, artist_id: int) -> Artist:
+        """One artist."""
+        row = self._catalog.artist(artist_id)
+        if row is None:
+            raise NotFoundError(f"There is no artist {artist_id}.", hint="/v1/tracks lists tracks with their artists.")
+        return Artist(artist_id=str(row.artist_id), name=row.name, tracks=row.tracks)
+
+    def live(self, track_id: int, start: datetime | None, end: datetime | None) -> TrackLive:
+        """Counts of a track by the minute in [start, end)."""
+        self._known(track_id)
+        span = self._range(start, end, longest=MAX_MINUTES)
+        rows = self._live.minutes(track_id, *span) if span else []
+        return TrackLive(
+            track_id=str(track_id),
+            start=span[0] if span else None,
+            end=span[1] if span else None,
+            plays=sum(row.plays for row in rows),
+            streams=sum(row.streams for row in rows),
+            minutes=[
+                Minute(
+                    window_start=row.window_start,
+                    plays=row.plays,
+                    streams=row.streams,
+                    bot_plays=row.bot_plays,
+                    ms_played=row.ms_played,
+                )
+                for row in rows
+            ],
+        )
+
+    def top(self, start: datetime | None, end: datetime | None, *, country: str | None, limit: int) -> TopTracks:
+        """Tracks by streams in [start, end). Without the catalogue they have no names, and the answer says so."""
+        span = self._range(start, end, longest=MAX_RANKING)
+        rows = self._live.top(*span, country=country, limit=limit) if span else []
+        named: dict[int, TrackRow] = {}
+        unavailable = []
+        try:
+            named = {row.content_id: row for row in self._catalog.many([row.track_id for row in rows])}
+        except RetryableError:
+            unavailable = ["title", "artist_name"]
+        return TopTracks(
+            start=span[0] if span else None,
+            end=span[1] if span else None,
+            country=country,
+            items=[
+                TopTrack(
+                    position=position,
+                    track_id=str(row.track_id),
+                    title=named[row.track_id].title if row.track_id in named else None,
+                    artist_name=named[row.track_id].artist_name if row.track_id in named else None,
+                    streams=row.streams,
+                    plays=row.plays,
+                )
+                for position, row in enumerate(rows, start=1)
+            ],
+            unavailable=unavailable,
+        )
+
+    def freshness(self) -> Freshness:
+        """How far the live counts are."""
+        state = self._live.state()
+        return Freshness(
+            newest_window_start=state.newest_window_start,
+            windows=state.windows,
+            kafka_offsets={str(partition): offset for partition, offset in sorted(state.offsets.items())},
+        )
+
+    def _known(self, track_id: int) -> TrackRow:
+        row = self._catalog.track(track_id)
+        if row is None:
+            raise NotFoundError(f"There is no track {track_id}.", hint="/v1/tracks lists the tracks.")
+        return row
+
+    def _range(self, start: datetime | None, end: datetime | None, *, longest: timedelta) -> Range | None:
+        """[start, end) with what was left open filled in from the data; None when there are no data to fill it from."""
+        start, end = _utc(start), _utc(end)
+        if start is None and end is None:
+            newest = self._live.state().newest_window_start
+            if newest is None:
+                return None
+            end = newest + MINUTE
+        if end is None:
+            assert start is not None  # noqa: S101 - one of the two is given or filled in above
+            end = start + DEFAULT_RANGE
+        start = end - DEFAULT_RANGE if start is None else start
+        if not start < end:
+            raise RejectedInputError(
+                "`from` must be before `to`.", reason="invalid_range", hint="`from` is inclusive, `to` is exclusive."
+            )
+        if end - start > longest:
+            raise RejectedInputError(
+                f"The range is longer than {longest.days * 24} hours.", reason="range_too_long", hint="Ask in parts."
+            )
+        return start, end
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """`moment` in UTC; refuses what the store cannot hold, before any arithmetic on it."""
+    if moment is None:
+        return None
+    if not EARLIEST <= moment < LATEST:
+        raise RejectedInputError(
+            f"{moment.isoformat()} is outside of {EARLIEST.year} to {LATEST.year}.", reason="invalid_range"
+        )
+    return moment.astimezone(UTC)
+
+
+def encode_cursor(sort_title: str, content_id: int) -> str:
+    """An opaque position after the row (sort_title, content_id)."""
+    return base64.urlsafe_b64encode(json.dumps([sort_title, content_id]).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> tuple[str, int]:
+    """The position that `encode_cursor` made.
+
+    Raises:
+        RejectedInputError: it was not made by it.
+    """
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        match json.loads(base64.b64decode(padded, altchars=b"-_", validate=True)):
+            case [str(sort_title), int(content_id)] if 0 <= content_id < 2**63 and "\0" not in sort_title:
+                sort_title.encode()  # refuses half a surrogate pair, which JSON can carry and PostgreSQL cannot
+                return sort_title, content_id
+    except (UnicodeError, binascii.Error, ValueError, RecursionError):
+        pass
+    raise RejectedInputError(
+        "The cursor is not one of ours.", reason="invalid_cursor", hint="Take `next_cursor` of the page before."
+    )
+
+
+def _track(row: TrackRow) -> dict[str, object]:
+    """The row by the names of the interface."""
+    return {"track_id": row.content_id} | {
+        name: getattr(row, name) for name in TrackDetail.model_fields if hasattr(row, name)
+    }

@@ -1,0 +1,147 @@
+"""Readers for the catalogue service that hold their rows in memory and can be switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from lakehouse.adapters.clickhouse import MinuteCounts, TrackCounts, WindowState
+
+from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow
+from lakehouse.errors import RetryableError
+
+T0 = datetime(2026, 10, 31, 12, 0, tzinfo=UTC)
+#: Beyond 2**53, where a JSON number would be rounded.
+FIRST_ID = 2**61 + 1
+
+
+def row(number: int, title: str, artist_id: int = 7, artist: str = "Ásta") -> TrackRow:
+    return TrackRow(
+        content_id=FIRST_ID + number,
+        kind="track",
+        title=title,
+        artist_id=artist_id,
+        artist_name=artist,
+        release_id=None,
+        release_title=None,
+        isrc=None,
+        genre="Soundtrack",
+        licence="CC-BY-SA-4.0",
+        created_at=T0,
+        duration_ms=181_000,
+        sample_rate_hz=44_100,
+        channels=2,
+        audio_format="OGG/VORBIS",
+        size_bytes=3_000_000,
+        sha256="ab" * 32,
+        sort_title=title.lower(),
+    )
+
+
+class Switch:
+    """An engine that can be away."""
+
+    away = False
+
+    def ping(self) -> None:
+        if self.away:
+            raise RetryableError(f"{type(self).__name__} is away.", hint="Wait.")
+
+
+class FakeCatalog(Switch):
+    def __init__(self, rows: Sequence[TrackRow]) -> None:
+        self.rows = sorted(rows, key=lambda r: (r.sort_title, r.content_id))
+
+    def tracks(
+        self, *, prefix: str | None, artist_id: int | None, after: tuple[str, int] | None, limit: int
+    ) -> list[TrackRow]:
+        self.ping()
+        start = (prefix or "").lower()
+        return [
+            r
+            for r in self.rows
+            if (r.sort_title.startswith(start) or r.artist_name.lower().startswith(start))
+            and artist_id in (None, r.artist_id)
+            and (after is None or (r.sort_title, r.content_id) > after)
+        ][:limit]
+
+    def track(self, track_id: int) -> TrackRow | None:
+        return next(iter(self.many([track_id])), None)
+
+    def many(self, track_ids: Sequence[int]) -> list[TrackRow]:
+        self.ping()
+        return [r for r in self.rows if r.content_id in track_ids]
+
+    def artist(self, artist_id: int) -> ArtistRow | None:
+        self.ping()
+        found = [r for r in self.rows if r.artist_id == artist_id]
+        return ArtistRow(artist_id, found[0].artist_name, len(found)) if found else None
+
+
+class FakeFeatures(Switch):
+    def __init__(self, rows: Mapping[int, Mapping[str, str]]) -> None:
+        self.rows = rows
+
+    def get(self, track_id: int) -> Mapping[str, str] | None:
+        self.ping()
+        return self.rows.get(track_id)
+
+
+class FakeLive(Switch):
+    """Counts as (track, country, minute counts)."""
+
+    def __init__(self, counts: Sequence[tuple[int, str, MinuteCounts]]) -> None:
+        self.counts = counts
+
+    def minutes(self, track_id: int, start: datetime, end: datetime) -> list[MinuteCounts]:
+        self.ping()
+        return [c for track, _, c in self.counts if track == track_id and start <= c.window_start < end]
+
+    def top(self, start: datetime, end: datetime, *, country: str | None, limit: int) -> list[TrackCounts]:
+        self.ping()
+        totals: dict[int, list[int]] = {}
+        for track, where, c in self.counts:
+            if start <= c.window_start < end and country in (None, where):
+                total = totals.setdefault(track, [0, 0])
+                total[0] += c.plays
+                total[1] += c.streams
+        ranked = [TrackCounts(track_id=t, plays=p, streams=s) for t, (p, s) in totals.items()]
+        return sorted(ranked, key=lambda r: (-r.streams, r.track_id))[:limit]
+
+    def state(self) -> WindowState:
+        self.ping()
+        return WindowState(
+            newest_window_start=max((c.window_start for *_, c in self.counts), default=None),
+            windows=len(self.counts),
+            offsets={0: len(self.counts)} if self.counts else {},
+        )
+
+
+FEATURES = {
+    "extractor": "librosa-basic",
+    "extractor_version": "1.0.0",
+    "tempo_bpm": "120.5",
+    "tempo_confidence": "0.8",
+    "musical_key": "A",
+    "musical_mode": "minor",
+    "key_confidence": "0.71",
+    "loudness_lufs": "-14.2",
+    "spectral_centroid_hz": "2100.5",
+    "spectral_rolloff_hz": "4100.5",
+    "rms_energy": "0.11",
+    "onset_rate_hz": "2.5",
+}
+
+
+def minute(offset: int, plays: int, streams: int) -> MinuteCounts:
+    """Counts of the minute `offset` minutes after T0."""
+    from datetime import timedelta
+
+    return MinuteCounts(
+        window_start=T0 + timedelta(minutes=offset),
+        plays=plays,
+        streams=streams,
+        bot_plays=plays - streams,
+        listeners=plays,
+        ms_played=plays * 60_000,
+    )
