@@ -16,6 +16,9 @@ from lakehouse.errors import WavehouseError
 #: Modules of lakehouse.cli, each with an `app`. A name with a group is mounted under it; "" puts its verbs at the top.
 GROUPS = {
     "stack": "",
+    "ingest": "ingest",
+    "catalog": "catalog",
+    "features": "features",
     "events": "events",
     "simulate": "simulate",
     "revenue": "revenue",

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -47,7 +48,8 @@ class Output:
         for column in columns:
             table.add_column(column)
         for row in rows:
-            table.add_row(*("" if cell is None else str(cell) for cell in row))
+            # Cells are data: a file called "[live].ogg" is not markup.
+            table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
         self._stdout.print(table)
 
     def result(self, values: Mapping[str, Any] | Sequence[Any]) -> None:

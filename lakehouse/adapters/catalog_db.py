@@ -1,0 +1,518 @@
+"""The catalogue's database: tables, migrations, and the transactions that ingestion and extraction make.
+
+Every change is idempotent: it is keyed by what came in (`object_key`, `etag`) or by the content itself, and repeating
+it finds the rows of the first time. Times are UTC and come from the data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from lakehouse.config.settings import Settings
+from lakehouse.domain.audio.reasons import DUPLICATE_AUDIO
+from lakehouse.domain.audio.validation import AudioFacts
+from lakehouse.domain.catalog.content import KINDS, ContentKind, Item
+from lakehouse.domain.catalog.identifiers import name_key
+from lakehouse.domain.catalog.ids import time_ordered_id
+from lakehouse.errors import FatalError, RejectedInputError, RetryableError
+
+SCHEMA = "catalog"
+MIGRATIONS = Path(__file__).with_name("catalog_migrations")
+
+metadata = sa.MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "uq": "%(table_name)s_%(column_0_N_name)s_uq",
+        "fk": "%(table_name)s_%(column_0_name)s_fk",
+        "ck": "%(table_name)s_%(constraint_name)s_ck",
+        "ix": "%(table_name)s_%(column_0_name)s_ix",
+    },
+)
+_INSTANT = sa.DateTime(timezone=True)
+
+
+def _id(name: str, *, target: str | None = None, **options: Any) -> sa.Column[int]:
+    reference = [sa.ForeignKey(f"{SCHEMA}.{target}")] if target else []
+    return sa.Column(name, sa.BigInteger, *reference, autoincrement=False, **options)
+
+
+content_kind = sa.Table(
+    "content_kind",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("attributes_schema", JSONB, nullable=False),
+    sa.Column("needs_audio", sa.Boolean, nullable=False),
+)
+artist = sa.Table(
+    "artist",
+    metadata,
+    _id("artist_id", primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name_key", sa.Text, nullable=False, unique=True),
+    sa.Column("created_at", _INSTANT, nullable=False),
+)
+release = sa.Table(
+    "release",
+    metadata,
+    _id("release_id", primary_key=True),
+    _id("artist_id", target="artist.artist_id", nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("title_key", sa.Text, nullable=False),
+    sa.Column("created_at", _INSTANT, nullable=False),
+    sa.UniqueConstraint("artist_id", "title_key"),
+)
+audio_object = sa.Table(
+    "audio_object",
+    metadata,
+    sa.Column("sha256", sa.Text, primary_key=True),
+    sa.Column("duration_ms", sa.BigInteger, nullable=False),
+    sa.Column("sample_rate_hz", sa.BigInteger, nullable=False),
+    sa.Column("channels", sa.BigInteger, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("audio_format", sa.Text, nullable=False),
+    sa.Column("created_at", _INSTANT, nullable=False),
+    sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+    sa.CheckConstraint("duration_ms > 0 and sample_rate_hz > 0 and channels > 0 and size_bytes > 0", name="positive"),
+)
+content = sa.Table(
+    "content",
+    metadata,
+    _id("content_id", primary_key=True),
+    sa.Column("kind", sa.Text, sa.ForeignKey(content_kind.c.kind), nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    _id("artist_id", target="artist.artist_id", nullable=False, index=True),
+    _id("release_id", target="release.release_id", index=True),
+    sa.Column("isrc", sa.Text),
+    sa.Column("sha256", sa.Text, sa.ForeignKey(audio_object.c.sha256), unique=True),
+    sa.Column("attributes", JSONB, nullable=False),
+    # Columns of the contract that are attributes of the kinds which have them.
+    sa.Column("genre", sa.Text, sa.Computed("attributes ->> 'genre'", persisted=True)),
+    sa.Column("licence", sa.Text, sa.Computed("attributes ->> 'licence'", persisted=True)),
+    sa.Column("created_at", _INSTANT, nullable=False),
+    sa.CheckConstraint("content_id > 0", name="content_id"),
+    sa.CheckConstraint("isrc ~ '^[A-Z]{2}[A-Z0-9]{3}[0-9]{7}$'", name="isrc"),
+    sa.CheckConstraint("jsonb_typeof(attributes) = 'object'", name="attributes"),
+    sa.Index("content_title_ix", sa.text('lower(title) COLLATE "C"'), "content_id"),
+)
+ingest_ledger = sa.Table(
+    "ingest_ledger",
+    metadata,
+    sa.Column("object_key", sa.Text, primary_key=True),
+    sa.Column("etag", sa.Text, primary_key=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    # What the file became or, for a duplicate, what it equals.
+    _id("content_id", target="content.content_id"),
+    sa.Column("received_at", _INSTANT, nullable=False),
+    sa.CheckConstraint("outcome in ('accepted', 'duplicate', 'rejected')", name="outcome"),
+    sa.CheckConstraint("(outcome = 'rejected') = (content_id is null)", name="content_id"),
+    sa.CheckConstraint("(outcome = 'accepted') = (reason is null)", name="reason"),
+)
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("object_key", sa.Text, primary_key=True),
+    sa.Column("etag", sa.Text, primary_key=True),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("value", JSONB),
+    # s3:// address of the copy that is kept.
+    sa.Column("kept_as", sa.Text, nullable=False),
+    sa.Column("received_at", _INSTANT, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["object_key", "etag"], ["catalog.ingest_ledger.object_key", "catalog.ingest_ledger.etag"], name="ledger_fk"
+    ),
+)
+extraction_failure = sa.Table(
+    "extraction_failure",
+    metadata,
+    sa.Column("sha256", sa.Text, sa.ForeignKey(audio_object.c.sha256), primary_key=True),
+    sa.Column("extractor", sa.Text, primary_key=True),
+    sa.Column("extractor_version", sa.Text, primary_key=True),
+    sa.Column("message", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Landed:
+    """One object of the landing bucket. `received_at` is when it was put there, UTC."""
+
+    object_key: str
+    etag: str
+    size_bytes: int
+    received_at: datetime
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one landed object: `accepted`, `duplicate` or `rejected`, and why."""
+
+    object_key: str
+    outcome: str
+    sha256: str
+    reason: str | None = None
+    message: str | None = None
+    content_id: int | None = None
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Bring the schema to the newest revision; returns the revisions that were applied, none when it was there.
+
+    Raises:
+        RetryableError: PostgreSQL does not answer.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    with CatalogDb(settings) as db, db.begin() as connection:
+        # One migration at a time, whoever else starts one; the lock ends with the transaction.
+        connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('catalog migrations'))"))
+        connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
+        before = _revision(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        after = _revision(connection)
+        for kind in KINDS:
+            _put_kind(connection, kind)
+    return [step.revision for step in script.iterate_revisions(after, before)][::-1] if after != before else []
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    from alembic.migration import MigrationContext
+
+    return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
+
+
+class CatalogDb:
+    """The catalogue as its owner sees it. Use as a context manager; connects when first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._address = settings.postgres.address
+        self._engine = sa.create_engine(
+            settings.postgres.url("catalog"),
+            pool_size=2,
+            connect_args={"connect_timeout": 5, "application_name": "wavehouse", "options": "-c timezone=UTC"},
+        )
+
+    def __enter__(self) -> CatalogDb:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction: committed at the end, rolled back by an error.
+
+        Raises:
+            RetryableError: PostgreSQL does not answer, or two transactions got into each other's way.
+            FatalError: the catalogue has no tables yet.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise RetryableError(
+                f"The catalogue at {self._address} does not answer.",
+                hint="`wavehouse status` shows whether PostgreSQL runs; `wavehouse up --only lake` starts it.",
+            ) from error
+        except sa.exc.ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", "") in {"42P01", "3F000"}:  # undefined table or schema
+                raise FatalError(
+                    "The catalogue has no tables yet.", hint="Make them with `wavehouse catalog migrate`."
+                ) from error
+            raise
+
+    def put_kind(self, kind: ContentKind) -> None:
+        """Add a content kind, or replace its description and schema."""
+        with self.begin() as connection:
+            _put_kind(connection, kind)
+
+    def kind(self, name: str) -> ContentKind:
+        """The content kind `name`.
+
+        Raises:
+            FatalError: there is no such kind.
+        """
+        with self.begin() as connection:
+            return _kind(connection, name)
+
+    def put_item(self, item: Item, *, at: datetime, audio: AudioFacts | None = None) -> int:
+        """Add one item of any kind; returns its content_id. The same item at the same moment is added once.
+
+        `at` is when the item came in. `audio` describes the object of a kind that needs one.
+
+        Raises:
+            RejectedInputError: its attributes don't fit its kind (`invalid_attributes`), or it lacks the audio that
+                the kind asks for (`missing_audio`).
+        """
+        with self.begin() as connection:
+            return _put_item(connection, item, at=at, audio=audio)
+
+    def unprocessed(self, landed: Iterable[Landed]) -> list[Landed]:
+        """Those of `landed` that the ledger does not know, in the same order."""
+        with self.begin() as connection:
+            known = set(connection.execute(sa.select(ingest_ledger.c.object_key, ingest_ledger.c.etag)).tuples())
+        return [thing for thing in landed if (thing.object_key, thing.etag) not in known]
+
+    def outcome(self, landed: Landed) -> Outcome | None:
+        """What became of `landed` at an earlier time; None when it has not been processed."""
+        query = sa.select(ingest_ledger).where(
+            ingest_ledger.c.object_key == landed.object_key, ingest_ledger.c.etag == landed.etag
+        )
+        with self.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return Outcome(row.object_key, row.outcome, row.sha256, row.reason, content_id=row.content_id)
+
+    def accept(self, landed: Landed, item: Item, facts: AudioFacts) -> Outcome:
+        """Enter a valid file: as new content or, when its audio is known already, as a duplicate that points to it.
+
+        The audio object must be in its bucket before: a row never names an object that is not there.
+        """
+        with self.begin() as connection:
+            _lock(connection, facts.sha256)
+            existing = connection.scalar(sa.select(content.c.content_id).where(content.c.sha256 == facts.sha256))
+            if existing is None:
+                content_id = _put_item(connection, item, at=landed.received_at, audio=facts)
+                outcome = Outcome(landed.object_key, "accepted", facts.sha256, content_id=content_id)
+            else:
+                outcome = Outcome(landed.object_key, "duplicate", facts.sha256, DUPLICATE_AUDIO, content_id=existing)
+            return _record(connection, landed, outcome)
+
+    def reject(self, landed: Landed, sha256: str, error: RejectedInputError, kept_as: str) -> Outcome:
+        """Enter a refused file: its reason in the ledger, the details in quarantine."""
+        outcome = Outcome(landed.object_key, "rejected", sha256, error.reason, error.message)
+        values = {
+            "object_key": landed.object_key,
+            "etag": landed.etag,
+            "sha256": sha256,
+            "size_bytes": landed.size_bytes,
+            "reason": error.reason,
+            "message": error.message,
+            "value": error.value,
+            "kept_as": kept_as,
+            "received_at": landed.received_at,
+        }
+        with self.begin() as connection:
+            recorded = _record(connection, landed, outcome)
+            connection.execute(insert(quarantine).values(values).on_conflict_do_nothing())
+        return recorded
+
+    def counts(self) -> dict[str, Any]:
+        """Ledger rows by outcome and, for refused files, by reason; rows of the tables that must agree with them."""
+        by = sa.select(ingest_ledger.c.outcome, ingest_ledger.c.reason, sa.func.count()).group_by(
+            ingest_ledger.c.outcome, ingest_ledger.c.reason
+        )
+        totals: dict[str, int] = {"accepted": 0, "duplicate": 0, "rejected": 0}
+        reasons: dict[str, int] = {}
+        with self.begin() as connection:
+            for outcome, reason, number in connection.execute(by):
+                totals[outcome] += number
+                if outcome == "rejected":
+                    reasons[reason] = number
+            tables = {
+                table.name: connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+                for table in (audio_object, quarantine)
+            }
+            with_audio = sa.select(sa.func.count()).where(content.c.sha256.is_not(None))
+            tables["content_with_audio"] = connection.scalar(with_audio) or 0
+            total = connection.scalar(sa.select(sa.func.count()).select_from(ingest_ledger))
+        return {"in": total, **totals, "rejected_by_reason": dict(sorted(reasons.items())), "tables": tables}
+
+    def object_hashes(self) -> tuple[set[str], set[str]]:
+        """SHA-256 of all audio objects, and of all files in quarantine."""
+        with self.begin() as connection:
+            return (
+                set(connection.scalars(sa.select(audio_object.c.sha256))),
+                set(connection.scalars(sa.select(quarantine.c.sha256))),
+            )
+
+    def rejections(self) -> list[dict[str, Any]]:
+        """Refused files with their reason and message, by key."""
+        columns = (quarantine.c.object_key, quarantine.c.reason, quarantine.c.message, quarantine.c.kept_as)
+        with self.begin() as connection:
+            rows = connection.execute(sa.select(*columns).order_by(quarantine.c.object_key, quarantine.c.etag))
+            return [dict(row._mapping) for row in rows]
+
+    def content_with_audio(self) -> list[dict[str, Any]]:
+        """Items that have audio, with the names they refer to: the rows of contract bronze.catalog_content."""
+        query = (
+            sa.select(
+                content.c.content_id,
+                content.c.kind,
+                content.c.title,
+                content.c.artist_id,
+                artist.c.name.label("artist_name"),
+                content.c.release_id,
+                release.c.title.label("release_title"),
+                content.c.isrc,
+                content.c.genre,
+                content.c.licence,
+                audio_object.c.duration_ms,
+                audio_object.c.sample_rate_hz,
+                audio_object.c.channels,
+                audio_object.c.audio_format,
+                audio_object.c.size_bytes,
+                content.c.sha256,
+                content.c.attributes,
+                content.c.created_at,
+            )
+            .join(artist, artist.c.artist_id == content.c.artist_id)
+            .join(audio_object, audio_object.c.sha256 == content.c.sha256)
+            .outerjoin(release, release.c.release_id == content.c.release_id)
+            .order_by(content.c.content_id)
+        )
+        with self.begin() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(query)]
+        for row in rows:
+            row["attributes"] = json.dumps(row["attributes"], sort_keys=True, ensure_ascii=False)
+        return rows
+
+    def record_extraction(self, extractor: str, version: str, done: Sequence[str], failed: dict[str, str]) -> None:
+        """Remember which audio objects (by sha256) an extractor failed on, and forget those that it has done since."""
+        key = {"extractor": extractor, "extractor_version": version}
+        with self.begin() as connection:
+            if done:
+                connection.execute(
+                    sa.delete(extraction_failure).where(
+                        extraction_failure.c.sha256.in_(done),
+                        extraction_failure.c.extractor == extractor,
+                        extraction_failure.c.extractor_version == version,
+                    )
+                )
+            for sha256, message in failed.items():
+                statement = insert(extraction_failure).values(sha256=sha256, message=message, **key)
+                connection.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=["sha256", "extractor", "extractor_version"], set_={"message": message}
+                    )
+                )
+
+    def extraction_failures(self) -> list[dict[str, Any]]:
+        """What no feature could be extracted from, with the extractor's message."""
+        with self.begin() as connection:
+            rows = connection.execute(sa.select(extraction_failure).order_by(extraction_failure.c.sha256))
+            return [dict(row._mapping) for row in rows]
+
+
+def _lock(connection: sa.Connection, sha256: str) -> None:
+    """Make transactions about the same audio wait for one another, so that exactly one of them finds it new."""
+    connection.execute(sa.text("select pg_advisory_xact_lock(hashtextextended(:sha256, 0))"), {"sha256": sha256})
+
+
+def _record(connection: sa.Connection, landed: Landed, outcome: Outcome) -> Outcome:
+    values = {
+        "object_key": landed.object_key,
+        "etag": landed.etag,
+        "size_bytes": landed.size_bytes,
+        "sha256": outcome.sha256,
+        "outcome": outcome.outcome,
+        "reason": outcome.reason,
+        "content_id": outcome.content_id,
+        "received_at": landed.received_at,
+    }
+    connection.execute(insert(ingest_ledger).values(values).on_conflict_do_nothing())
+    return outcome
+
+
+def _kind(connection: sa.Connection, name: str) -> ContentKind:
+    row = connection.execute(sa.select(content_kind).where(content_kind.c.kind == name)).one_or_none()
+    if row is None:
+        raise FatalError(f"There is no content kind '{name}'.", hint="Add a row to catalog.content_kind.")
+    return ContentKind(**row._mapping)
+
+
+def _put_kind(connection: sa.Connection, kind: ContentKind) -> None:
+    values = {
+        "description": kind.description,
+        "attributes_schema": kind.attributes_schema,
+        "needs_audio": kind.needs_audio,
+    }
+    statement = insert(content_kind).values(kind=kind.kind, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["kind"], set_=values))
+
+
+def _put_item(connection: sa.Connection, item: Item, *, at: datetime, audio: AudioFacts | None) -> int:
+    kind = _kind(connection, item.kind)
+    kind.check(item.attributes)
+    if kind.needs_audio and audio is None:
+        raise RejectedInputError(f"A {item.kind} needs audio.", reason="missing_audio", value=item.title)
+    release_artist = item.release_artist or item.artist
+    # In one order everywhere: two transactions that make the same two artists then wait, but never for each other.
+    artist_ids = {
+        key: _entity(connection, artist, "artist", {"name_key": key}, {"name": name}, at)
+        for key, name in sorted((name_key(name), name) for name in (release_artist, item.artist))
+    }
+    artist_id = artist_ids[name_key(item.artist)]
+    release_id = None
+    if item.release is not None:
+        natural = {"artist_id": artist_ids[name_key(release_artist)], "title_key": name_key(item.release)}
+        release_id = _entity(connection, release, "release", natural, {"title": item.release}, at)
+    if audio is not None:
+        description = {
+            "sha256": audio.sha256,
+            "duration_ms": audio.duration_ms,
+            "sample_rate_hz": audio.sample_rate_hz,
+            "channels": audio.channels,
+            "size_bytes": audio.size_bytes,
+            "audio_format": audio.audio_format,
+            "created_at": at,
+        }
+        connection.execute(insert(audio_object).values(description).on_conflict_do_nothing())
+    values = {
+        "kind": item.kind,
+        "title": item.title,
+        "artist_id": artist_id,
+        "release_id": release_id,
+        "sha256": item.sha256,
+        "isrc": item.isrc,
+        "attributes": item.attributes,
+    }
+    # What an item is: its audio; without audio, its names.
+    identity = ("sha256",) if item.sha256 else ("kind", "title", "artist_id", "release_id", "sha256")
+    return _entity(connection, content, "content", {name: values.pop(name) for name in identity}, values, at)
+
+
+def _entity(
+    connection: sa.Connection,
+    table: sa.Table,
+    name: str,
+    natural: dict[str, Any],
+    values: dict[str, Any],
+    at: datetime,
+) -> int:
+    """Id of the entity with these natural values; made when it is new.
+
+    An id that another entity has already is passed over (see `time_ordered_id`), so that the loop ends after one or
+    two rounds; a concurrent transaction that makes the same entity is waited for and its row is found.
+    """
+    id_column = table.c[f"{name}_id"]
+    query = sa.select(id_column).where(*(table.c[column].is_not_distinct_from(v) for column, v in natural.items()))
+    attempt = 0
+    while (found := connection.scalar(query)) is None:
+        entity_id = time_ordered_id(at, f"{name}:{json.dumps(natural, sort_keys=True)}", attempt=attempt)
+        row = {id_column.name: entity_id, "created_at": at, **natural, **values}
+        connection.execute(insert(table).values(row).on_conflict_do_nothing())
+        attempt += 1
+    return int(found)

@@ -1,0 +1,1 @@
+"""Migrations of the schema `catalog`, applied in order by `wavehouse catalog migrate`."""

@@ -1,0 +1,153 @@
+"""From landing to the catalogue: gather the facts about a file, let the domain judge it, keep it where it belongs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lakehouse.adapters.audio_probe import probe
+from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
+from lakehouse.adapters.objects import AUDIO, AUDIT, Objects, audio_name, etag_of, object_key, quarantine_name
+from lakehouse.config.settings import Settings
+from lakehouse.domain.audio.validation import Limits, judge
+from lakehouse.errors import RejectedInputError
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """Counts of one upload: files found, sent, and left because the store had them already."""
+
+    files: int
+    sent: int
+    unchanged: int
+
+
+def upload(settings: Settings, folder: Path) -> Uploaded:
+    """Put every file below `folder` (or the one file) into s3://landing under its relative path.
+
+    A file whose content is there already is not sent again. Links to folders are not followed.
+
+    Raises:
+        RejectedInputError: `folder` does not exist (`no_such_folder`), holds no file (`no_files`), or a file can't be
+            read (`unreadable`).
+    """
+    base = folder if folder.is_dir() else folder.parent
+    if not folder.exists():
+        raise RejectedInputError(
+            f"There is no '{folder}'.",
+            reason="no_such_folder",
+            value=str(folder),
+            hint="Name a folder that holds audio files, for example AUDIO=~/Music.",
+        )
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
+    if not files:
+        raise RejectedInputError(
+            f"'{folder}' holds no files.",
+            reason="no_files",
+            value=str(folder),
+            hint="Name a folder that holds audio files, for example AUDIO=~/Music.",
+        )
+    objects = Objects(settings)
+    present = {landed.object_key: landed.etag for landed in objects.landed()}
+    sent = 0
+    for path in files:
+        key = object_key(path, base)
+        try:
+            if present.get(key) != etag_of(path):
+                objects.put(path, key)
+                sent += 1
+        except OSError as error:
+            raise RejectedInputError(
+                f"'{path}' cannot be read: {error.strerror}.",
+                reason="unreadable",
+                value=str(path),
+                hint="Make it readable or move it away, then run the command again; it goes on where it stopped.",
+            ) from error
+    return Uploaded(files=len(files), sent=sent, unchanged=len(files) - sent)
+
+
+def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | None = None) -> Outcome:
+    """Bring one landed object to its outcome and record it. Done before: the recorded outcome, and nothing changes.
+
+    The copy of the object comes first and the rows after it, in one transaction: when the process is killed in
+    between, the next run finds no row and does both again, to the same effect.
+    """
+    if (known := db.outcome(landed)) is not None:
+        return known
+    with tempfile.TemporaryDirectory(prefix="wavehouse-ingest-") as folder:
+        path = Path(folder) / "object"
+        objects.fetch(landed, path)
+        facts = probe(path, landed.object_key)
+    try:
+        item = judge(facts, limits)
+    except RejectedInputError as error:
+        return db.reject(landed, facts.sha256, error, objects.keep_rejected(landed, facts.sha256))
+    objects.keep_audio(landed, facts.sha256)
+    return db.accept(landed, item, facts)
+
+
+def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
+    """Outcomes of the landed objects `keys`, in order; see `process`."""
+    objects = Objects(settings)
+    with CatalogDb(settings) as db:
+        return [process(objects, db, objects.landed_one(key)) for key in keys]
+
+
+def waiting(settings: Settings) -> list[Landed]:
+    """Landed objects that have no outcome yet, by key."""
+    with CatalogDb(settings) as db:
+        return db.unprocessed(Objects(settings).landed())
+
+
+def count(outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    """Outcomes counted: in = accepted + duplicate + rejected, and rejected by reason."""
+    rows = list(outcomes)
+    by = Counter(row.outcome for row in rows)
+    reasons = Counter(str(row.reason) for row in rows if row.outcome == "rejected")
+    return {
+        "in": len(rows),
+        "accepted": by["accepted"],
+        "duplicate": by["duplicate"],
+        "rejected": by["rejected"],
+        "rejected_by_reason": dict(sorted(reasons.items())),
+    }
+
+
+def report(settings: Settings) -> dict[str, Any]:
+    """What became of everything that landed, and the checks that hold the ledger, the catalogue and the store together.
+
+    Each of `checks` is {name, left, right, equal}.
+    """
+    objects = Objects(settings)
+    landed = list(objects.landed())
+    with CatalogDb(settings) as db:
+        open_ones = db.unprocessed(landed)
+        counts = db.counts()
+        stored, kept = db.object_hashes()
+        rejections = db.rejections()
+    tables = counts.pop("tables")
+    audio_missing = {audio_name(sha256) for sha256 in stored} - objects.names(AUDIO)
+    kept_missing = {quarantine_name(sha256) for sha256 in kept} - objects.names(AUDIT, "quarantine/")
+    pairs = [
+        (
+            "in = accepted + duplicate + rejected",
+            counts["in"],
+            sum(counts[name] for name in ("accepted", "duplicate", "rejected")),
+        ),
+        ("accepted = content with audio", counts["accepted"], tables["content_with_audio"]),
+        ("accepted = audio objects in the catalogue", counts["accepted"], tables["audio_object"]),
+        ("audio objects missing in the store", 0, len(audio_missing)),
+        ("rejected = rows in quarantine", counts["rejected"], tables["quarantine"]),
+        ("refused files missing in the store", 0, len(kept_missing)),
+    ]
+    return {
+        "landed": len(landed),
+        "waiting": len(open_ones),
+        **counts,
+        "rejections": rejections,
+        "checks": [{"name": n, "left": left, "right": right, "equal": left == right} for n, left, right in pairs],
+    }

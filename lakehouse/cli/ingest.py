@@ -1,0 +1,165 @@
+"""`wavehouse ingest`: audio files from a folder to the landing bucket, and from there into the catalogue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lakehouse.cli.output import Output
+from lakehouse.config.settings import load_settings
+from lakehouse.errors import FatalError, RejectedInputError
+
+app = typer.Typer(help="Bring audio files into the catalogue.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _uploaded(out: Output, folder: Path) -> None:
+    from lakehouse.adapters import ingestion
+
+    done = ingestion.upload(load_settings(), folder)
+    out.info(f"{done.files} files in {folder}: {done.sent} sent to s3://landing, {done.unchanged} there already")
+    out.result({"folder": str(folder), "files": done.files, "sent": done.sent, "unchanged": done.unchanged})
+
+
+@app.command()
+def upload(path: Annotated[Path, typer.Argument(help="A folder, or one file.")], as_json: Json = False) -> None:
+    """Put all files of a folder into s3://landing; files that are there already are left alone.
+
+    Example: wavehouse ingest upload ~/Music
+    """
+    _uploaded(Output(as_json=as_json), path.expanduser())
+
+
+@app.command("fetch-demo-audio")
+def fetch_demo_audio(as_json: Json = False) -> None:
+    """Fetch the demo's music (a Debian package of free recordings) and put it into s3://landing.
+
+    Example: wavehouse ingest fetch-demo-audio
+    """
+    from infra.local.engines import cache_root
+    from lakehouse.adapters import demo_audio
+
+    _uploaded(Output(as_json=as_json), demo_audio.fetch(cache_root() / "audio"))
+
+
+@app.command("list")
+def list_waiting(
+    batch_size: Annotated[int, typer.Option(min=1, help="Files a batch.")] = 12,
+    max_batches: Annotated[int, typer.Option(min=1, help="At most so many; the rest waits for the next run.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Show the landed files that have not been processed, in batches.
+
+    Example: wavehouse ingest list --batch-size 12 --json
+    """
+    from lakehouse.adapters import ingestion
+
+    keys = [landed.object_key for landed in ingestion.waiting(load_settings())]
+    batches = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)][:max_batches]
+    out = Output(as_json=as_json)
+    out.table(f"{len(keys)} files wait", ["batch", "file"], [(i, k) for i, b in enumerate(batches, 1) for k in b])
+    out.result({"waiting": len(keys), "batches": batches})
+
+
+@app.command()
+def batch(
+    keys: Annotated[list[str] | None, typer.Argument(help="Keys in s3://landing.")] = None,
+    keys_json: Annotated[
+        str, typer.Option("--keys", envvar="WAVEHOUSE_INGEST_KEYS", help="Keys as a JSON array, instead of arguments.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Probe and validate landed files: accept them into the catalogue, or keep them in quarantine with a reason.
+
+    A file that has an outcome already keeps it.
+
+    Example: wavehouse ingest batch "Some Album/01 Track.flac"
+    """
+    wanted = keys or _parse(keys_json)
+    _process(Output(as_json=as_json), wanted)
+
+
+@app.command()
+def run(as_json: Json = False) -> None:
+    """Process every waiting file in this process: what the DAG ingest_audio does in parallel.
+
+    Example: wavehouse ingest run
+    """
+    from lakehouse.adapters import ingestion
+
+    _process(Output(as_json=as_json), [landed.object_key for landed in ingestion.waiting(load_settings())])
+
+
+def _parse(keys_json: str) -> list[str]:
+    try:
+        keys = json.loads(keys_json)
+    except ValueError:
+        keys = None
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise RejectedInputError(
+            "The keys are not a JSON array of texts.",
+            reason="invalid_keys",
+            value=keys_json,
+            hint="""Give keys as arguments, or --keys '["a.ogg", "b.ogg"]'.""",
+        )
+    return keys
+
+
+def _process(out: Output, keys: list[str]) -> None:
+    from lakehouse.adapters import ingestion
+
+    outcomes = ingestion.process_batch(load_settings(), keys)
+    counts = ingestion.count(outcomes)
+    rows = [(o.object_key, o.outcome, o.reason, o.message) for o in outcomes if o.outcome != "accepted"]
+    if rows:
+        out.table("Not accepted", ["file", "outcome", "reason", "why"], rows)
+    parts = (f"{counts[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
+    out.info(f"{counts['in']} in = {' + '.join(parts)}")
+    out.result(counts)
+
+
+@app.command()
+def report(as_json: Json = False) -> None:
+    """Show what became of everything that landed, and check that ledger, catalogue and store agree.
+
+    Example: wavehouse ingest report
+    """
+    from lakehouse.adapters import ingestion
+
+    out = Output(as_json=as_json)
+    values = ingestion.report(load_settings())
+    rows: list[tuple[Any, ...]] = [
+        (name, values[name]) for name in ("landed", "waiting", "accepted", "duplicate", "rejected")
+    ]
+    rows += [(f"  {reason}", number) for reason, number in values["rejected_by_reason"].items()]
+    out.table("Audio files", ["outcome", "files"], rows)
+    if values["rejections"]:
+        out.table(
+            "In quarantine",
+            ["file", "reason", "why"],
+            [(r["object_key"], r["reason"], r["message"]) for r in values["rejections"]],
+        )
+    out.table("Checks", ["check", "left", "right", "equal"], [tuple(check.values()) for check in values["checks"]])
+    out.result(values)
+    if wrong := [check["name"] for check in values["checks"] if not check["equal"]]:
+        raise FatalError(
+            f"The ledger and the catalogue disagree: {'; '.join(wrong)}.",
+            hint="Run `wavehouse ingest run`; if it stays, rows were changed by hand.",
+        )
+
+
+@app.command()
+def reasons(as_json: Json = False) -> None:
+    """Explain the reason codes of refused files and how to mend each.
+
+    Example: wavehouse ingest reasons
+    """
+    from lakehouse.domain.audio.reasons import Reason
+
+    out = Output(as_json=as_json)
+    out.table("Reasons", ["code", "meaning", "what to do"], [(r.code, r.meaning, r.fix) for r in Reason])
+    out.result([{"code": r.code, "meaning": r.meaning, "fix": r.fix} for r in Reason])

@@ -1,0 +1,1 @@
+"""Rules about audio: which files are accepted (`validation`) and what they sound like (`features`)."""

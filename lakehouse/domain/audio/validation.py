@@ -1,0 +1,165 @@
+"""Decides from the facts about a file whether it enters the catalogue. Pure: the facts are gathered elsewhere."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from lakehouse.domain.audio.containers import EXTENSIONS, Integrity
+from lakehouse.domain.audio.reasons import Reason
+from lakehouse.domain.catalog.content import TRACK, Item
+from lakehouse.domain.catalog.identifiers import normalise_isrc, tidy
+from lakehouse.errors import RejectedInputError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is accepted. Below 1 s nothing can be measured (loudness gates by 400 ms blocks, ITU-R BS.1770-4);
+    a play of more than a day is refused by the rules of listening; the rates are those of Opus and of DXD.
+    """
+
+    min_duration_ms: int = 1_000
+    max_duration_ms: int = 86_400_000
+    min_sample_rate_hz: int = 8_000
+    max_sample_rate_hz: int = 384_000
+    max_channels: int = 8
+
+
+@dataclass(frozen=True)
+class AudioFacts:
+    """What a probe found in one file.
+
+    `container` is by content (see `containers.sniff`); `audio_format` names container and codec as the decoder does.
+    `declared_frames` is what the header says (None: nothing), `decoded_frames` what came out, `decode_error` why the
+    decoder gave up, `end_decodes` whether the last declared sample is there all
+    the same. Tags have lower-case names and their first value.
+    """
+
+    object_key: str
+    size_bytes: int
+    sha256: str
+    container: str | None = None
+    audio_format: str = ""
+    sample_rate_hz: int = 0
+    channels: int = 0
+    declared_frames: int | None = None
+    decoded_frames: int = 0
+    open_error: str = ""
+    decode_error: str = ""
+    end_decodes: bool = True
+    integrity: Integrity = field(default_factory=Integrity)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def duration_ms(self) -> int:
+        """Decoded length in ms, rounded half up."""
+        if not self.sample_rate_hz:
+            return 0
+        return (self.decoded_frames * 1000 + self.sample_rate_hz // 2) // self.sample_rate_hz
+
+
+def judge(facts: AudioFacts, limits: Limits | None = None) -> Item:
+    """The catalogue item that a file makes. The first rule it breaks names it, the most basic ones first.
+
+    Whether the same audio is known already is not asked here: that is no fault of the file.
+
+    Raises:
+        RejectedInputError: the file breaks a rule; `reason` is the code of a `Reason`, `value` the offending value.
+    """
+    _check_file(facts)
+    _check_audio(facts, limits or Limits())
+    return _item(facts)
+
+
+def rejection(reason: Reason, detail: str, value: object) -> RejectedInputError:
+    """The error of one `reason`, with the offending value and the way to mend it."""
+    return RejectedInputError(f"{reason.meaning} ({detail})", reason=reason.code, value=value, hint=reason.fix)
+
+
+def _check_file(facts: AudioFacts) -> None:
+    if facts.size_bytes == 0:
+        raise rejection(Reason.ZERO_BYTE, "0 bytes", 0)
+    if facts.container is None:
+        raise rejection(Reason.NOT_AUDIO, "unknown signature", posixpath.basename(facts.object_key))
+    extension = posixpath.splitext(facts.object_key)[1].lstrip(".").lower()
+    if extension not in EXTENSIONS[facts.container]:
+        raise rejection(Reason.WRONG_CONTAINER, f"'.{extension}' holds {facts.container}", [extension, facts.container])
+    if facts.integrity.truncated:
+        raise rejection(Reason.TRUNCATED, facts.integrity.truncated, facts.size_bytes)
+    if facts.open_error:
+        raise rejection(Reason.UNDECODABLE, facts.open_error, facts.container)
+    if facts.integrity.corrupt:
+        raise rejection(Reason.CORRUPT, facts.integrity.corrupt, facts.size_bytes)
+    if facts.declared_frames is not None and facts.decoded_frames < facts.declared_frames:
+        raise rejection(
+            Reason.CORRUPT if facts.end_decodes else Reason.TRUNCATED,
+            f"{facts.decoded_frames} of {facts.declared_frames} samples decode",
+            [facts.decoded_frames, facts.declared_frames],
+        )
+    if facts.decode_error:
+        raise rejection(Reason.CORRUPT, facts.decode_error, facts.decoded_frames)
+
+
+def _check_audio(facts: AudioFacts, limits: Limits) -> None:
+    if facts.duration_ms < limits.min_duration_ms:
+        raise rejection(
+            Reason.TOO_SHORT, f"{facts.duration_ms} ms, at least {limits.min_duration_ms} ms", facts.duration_ms
+        )
+    if facts.duration_ms > limits.max_duration_ms:
+        raise rejection(
+            Reason.TOO_LONG, f"{facts.duration_ms} ms, at most {limits.max_duration_ms} ms", facts.duration_ms
+        )
+    if not limits.min_sample_rate_hz <= facts.sample_rate_hz <= limits.max_sample_rate_hz:
+        raise rejection(Reason.SAMPLE_RATE, f"{facts.sample_rate_hz} Hz", facts.sample_rate_hz)
+    if facts.channels > limits.max_channels:
+        raise rejection(Reason.CHANNELS, f"{facts.channels} channels, at most {limits.max_channels}", facts.channels)
+
+
+def _item(facts: AudioFacts) -> Item:
+    tags = {name: value for name, text in facts.tags.items() if (value := tidy(text))}
+    if missing := [name for name in ("title", "artist") if name not in tags]:
+        raise rejection(Reason.MISSING_TAGS, f"no {' and no '.join(missing)}", missing)
+    isrc = None
+    if "isrc" in tags:
+        try:
+            isrc = normalise_isrc(tags["isrc"])
+        except ValueError as error:
+            raise rejection(Reason.INVALID_ISRC, str(error), tags["isrc"]) from error
+    attributes = track_attributes(tags)
+    TRACK.check(attributes)
+    return Item(
+        kind=TRACK.kind,
+        title=tags["title"],
+        artist=tags["artist"],
+        release=tags.get("album"),
+        release_artist=attributes.get("album_artist"),
+        isrc=isrc,
+        sha256=facts.sha256,
+        attributes=attributes,
+    )
+
+
+#: Attribute of a track <- the tags that may carry it, first found first.
+_TEXT_ATTRIBUTES = {
+    "genre": ("genre",),
+    "licence": ("license", "licence"),
+    "date": ("date", "year"),
+    "composer": ("composer",),
+    "album_artist": ("albumartist", "album artist"),
+}
+_NUMBER_ATTRIBUTES = {"track_number": "tracknumber", "disc_number": "discnumber"}
+
+
+def track_attributes(tags: dict[str, str]) -> dict[str, Any]:
+    """Attributes of a track from its tidy tags. `3/12` is number 3; a number that can't be read is left out."""
+    attributes: dict[str, Any] = {}
+    for name, sources in _TEXT_ATTRIBUTES.items():
+        if value := next((tags[source] for source in sources if source in tags), None):
+            attributes[name] = value
+    for name, source in _NUMBER_ATTRIBUTES.items():
+        # ASCII digits only: int() would take any script's digits, and a supplier's typing error is not a number.
+        if (match := re.match(r"[0-9]{1,6}", tags.get(source, ""))) and int(match[0]) > 0:
+            attributes[name] = int(match[0])
+    return attributes

@@ -1,0 +1,1 @@
+"""What the catalogue holds and the rules of its identities; see `ids`, `identifiers` and `content`."""

@@ -1,0 +1,97 @@
+"""The polymorphic content model (NFR-EXT1): one core for every medium, and a schema a kind for what only it has.
+
+A new medium is a new row in `content_kind`, whose JSON Schema (draft 2020-12) says what its `attributes` may hold. No
+table changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema
+
+from lakehouse.errors import FatalError, RejectedInputError
+
+
+@dataclass(frozen=True)
+class ContentKind:
+    """A medium. `attributes_schema` is a JSON Schema of an object; `needs_audio` asks each item for an audio object."""
+
+    kind: str
+    description: str
+    attributes_schema: dict[str, Any]
+    needs_audio: bool = True
+
+    def __post_init__(self) -> None:
+        try:
+            jsonschema.Draft202012Validator.check_schema(self.attributes_schema)
+        except jsonschema.SchemaError as error:
+            raise FatalError(
+                f"The attribute schema of content kind '{self.kind}' is not a JSON Schema: {error.message}.",
+                hint="See json-schema.org, draft 2020-12.",
+            ) from error
+        if self.attributes_schema.get("type") != "object":
+            raise FatalError(
+                f"The attribute schema of content kind '{self.kind}' does not describe an object.",
+                hint='Give it "type": "object".',
+            )
+
+    def check(self, attributes: dict[str, Any]) -> None:
+        """Check the attributes of one item.
+
+        Raises:
+            RejectedInputError: reason `invalid_attributes`; they don't fit the schema of the kind.
+        """
+        error = jsonschema.exceptions.best_match(
+            jsonschema.Draft202012Validator(self.attributes_schema).iter_errors(attributes)
+        )
+        if error is not None:
+            raise RejectedInputError(
+                f"Attributes of a {self.kind} are not valid at {error.json_path}: {error.message}",
+                reason="invalid_attributes",
+                value=attributes,
+                hint=f"See `attributes_schema` of '{self.kind}' in catalog.content_kind.",
+            )
+
+
+TEXT = {"type": "string", "minLength": 1}
+
+#: Attributes of a music track, all optional; the names are those of Vorbis comments where there is one.
+TRACK = ContentKind(
+    kind="track",
+    description="One music recording",
+    attributes_schema={
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "genre": TEXT,
+            "licence": TEXT,
+            "date": TEXT,
+            "composer": TEXT,
+            "album_artist": TEXT,
+            "track_number": {"type": "integer", "minimum": 1},
+            "disc_number": {"type": "integer", "minimum": 1},
+        },
+    },
+)
+
+#: Kinds that ingestion knows; every migration brings their rows up to date.
+KINDS = (TRACK,)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item for the catalogue. Names are tidy; `sha256` names the audio object, None for a kind without audio.
+
+    A release belongs to `release_artist`, None when that is the item's artist.
+    """
+
+    kind: str
+    title: str
+    artist: str
+    release: str | None = None
+    release_artist: str | None = None
+    isrc: str | None = None
+    sha256: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
