@@ -1,0 +1,278 @@
+"""ClickHouse, database `live`: the newest totals of every minute, written by the window loader, read by everyone.
+
+A row is replaced by the row of the same key with a higher `version` (the Kafka offset). Every read says FINAL, so that
+it counts each window once, merged or not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import pyarrow as pa
+
+from lakehouse.config.settings import Settings
+from lakehouse.contracts import Contract, all_ids, load
+from lakehouse.errors import FatalError, RetryableError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+DATABASE = "live"
+User = Literal["loader", "reader"]
+HINT = "`wavehouse status` shows whether it runs; `wavehouse logs clickhouse` says why not."
+#: Server errors that pass: too many queries, timeout, memory, network, too many parts, cancelled at a stop.
+PASSING_CODES = frozenset({159, 202, 209, 210, 241, 252, 394})
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MinuteCounts:
+    """Totals of one event-time minute of a track, over countries. `window_start` is UTC."""
+
+    window_start: datetime
+    plays: int
+    streams: int
+    bot_plays: int
+    listeners: int
+    ms_played: int
+
+
+@dataclass(frozen=True)
+class DayCounts:
+    """Totals of one UTC day (of `played_at`), over countries and, unless one was asked for, tracks."""
+
+    played_on: date
+    plays: int
+    streams: int
+    bot_plays: int
+    ms_played: int
+
+
+@dataclass(frozen=True)
+class TrackCounts:
+    """Totals of a track in a range of time."""
+
+    track_id: int
+    plays: int
+    streams: int
+
+
+@dataclass(frozen=True)
+class WindowState:
+    """What has been loaded: newest window (UTC), number of windows, and the highest offset by Kafka partition."""
+
+    newest_window_start: datetime | None
+    windows: int
+    offsets: dict[int, int]
+
+
+def connect(settings: Settings, user: User) -> Client:
+    """A client that may be shared by threads (it keeps no session).
+
+    Raises:
+        RetryableError: ClickHouse does not answer.
+        FatalError: it does not know the password.
+    """
+    import clickhouse_connect
+
+    endpoint = settings.clickhouse
+    password = endpoint.loader_password if user == "loader" else endpoint.reader_password
+    with translated_errors(endpoint.address):
+        return clickhouse_connect.get_client(
+            host=endpoint.host,
+            port=endpoint.port,
+            username=user,
+            password=password.get_secret_value(),
+            autogenerate_session_id=False,
+            connect_timeout=5,
+            send_receive_timeout=300,
+            query_retries=0,
+        )
+
+
+@contextmanager
+def translated_errors(address: str) -> Iterator[None]:
+    """Errors of the client as ours: those that pass are retryable, refusals are fatal."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except (ClickHouseError, HTTPError, OSError) as error:
+        text = str(error).strip().splitlines()[0][:400] if str(error).strip() else repr(error)
+        code = getattr(error, "code", None)
+        if code is None or code in PASSING_CODES:
+            raise RetryableError(f"ClickHouse at {address} does not answer: {text}", hint=HINT) from error
+        hint = "The passwords are in secrets.toml of the profile." if code == 516 else HINT  # noqa: PLR2004
+        raise FatalError(f"ClickHouse: {text}", hint=hint) from error
+
+
+def contracts() -> list[Contract]:
+    """Contracts of the tables of `live`."""
+    return [load(contract_id) for contract_id in all_ids() if contract_id.startswith(f"{DATABASE}.")]
+
+
+class LiveTables:
+    """The loader's side: creates the tables, inserts windows, knows how far it has come."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connects as `loader`; errors as of `connect`."""
+        self._address = settings.clickhouse.address
+        self._client = connect(settings, "loader")
+
+    def create(self) -> None:
+        """Create the database and its tables from their contracts; what exists is left alone."""
+        self._command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+        for contract in contracts():
+            self._command(contract.clickhouse_ddl())
+
+    def empty(self) -> None:
+        """Remove all windows; the loader then starts at the beginning of its topics."""
+        for contract in contracts():
+            self._command(f"TRUNCATE TABLE IF EXISTS {DATABASE}.{contract.name}")
+
+    def offsets(self, table: str) -> dict[int, int]:
+        """Highest Kafka offset by partition whose row is in `table`. Replaced rows never hold the highest one."""
+        with translated_errors(self._address):
+            rows = self._client.query(
+                f"SELECT kafka_partition, max(version) FROM {DATABASE}.{table} GROUP BY kafka_partition"  # noqa: S608
+            ).result_rows
+        return {int(partition): int(offset) for partition, offset in rows}
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Insert `rows` as one part: all of them or, if anything fails or dies, none.
+
+        One part is what makes the highest offset a safe place to go on from. It holds because the tables are not
+        partitioned and the batch is one block, far below the engine's limit of a million rows; an insert into a
+        table that was partitioned after all is refused by the engine (max_partitions_per_insert_block).
+        """
+        with translated_errors(self._address):
+            self._client.insert_arrow(
+                table,
+                rows.combine_chunks(),
+                database=DATABASE,
+                settings={"max_partitions_per_insert_block": 1, "throw_on_max_partitions_per_insert_block": 1},
+            )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _command(self, sql: str) -> None:
+        with translated_errors(self._address):
+            self._client.command(sql)
+
+
+class LiveCounts:
+    """The readers' side. Times are UTC; ranges include their start and not their end. Safe to share between threads.
+
+    Every method raises RetryableError when ClickHouse does not answer or is too busy, FatalError when it refuses.
+    """
+
+    def __init__(self, settings: Settings, *, user: User = "reader") -> None:
+        """Connects at the first query."""
+        self._settings = settings
+        self._user: User = user
+        self._client: Client | None = None
+        self._lock = threading.Lock()
+
+    def minutes(self, track_id: int, start: datetime, end: datetime) -> list[MinuteCounts]:
+        """Minutes of a track with at least one play, in order. `listeners` adds the markets' distinct listeners."""
+        return self._rows(
+            """
+            SELECT window_start, sum(plays), sum(streams), sum(bot_plays), sum(listeners), sum(ms_played)
+            FROM live.play_windows_1m FINAL
+            WHERE track_id = {track_id:Int64}
+              AND window_start >= {start:DateTime64(6, 'UTC')} AND window_start < {end:DateTime64(6, 'UTC')}
+            GROUP BY window_start HAVING sum(plays) > 0 ORDER BY window_start
+            """,
+            {"track_id": track_id, "start": _utc(start), "end": _utc(end)},
+            lambda moment, *counts: MinuteCounts(_aware(moment), *counts),
+        )
+
+    def top(self, start: datetime, end: datetime, *, country: str | None = None, limit: int = 10) -> list[TrackCounts]:
+        """Tracks with the most streams, in one country (ISO 3166-1 alpha-2) or all; of equals the lowest id first."""
+        return self._rows(
+            """
+            SELECT track_id, sum(plays), sum(streams) AS total_streams
+            FROM live.play_windows_1m FINAL
+            WHERE window_start >= {start:DateTime64(6, 'UTC')} AND window_start < {end:DateTime64(6, 'UTC')}
+              AND ({country:String} = '' OR country = {country:String})
+            GROUP BY track_id HAVING sum(plays) > 0 ORDER BY total_streams DESC, track_id LIMIT {limit:UInt32}
+            """,
+            {"start": _utc(start), "end": _utc(end), "country": country or "", "limit": limit},
+            TrackCounts,
+        )
+
+    def days(self, first: date, last: date, *, track_id: int | None = None) -> list[DayCounts]:
+        """UTC days from `first` to `last`, both included, with at least one play; of one track or of all."""
+        return self._rows(
+            """
+            SELECT toDate(window_start, 'UTC') AS played_on, sum(plays), sum(streams), sum(bot_plays), sum(ms_played)
+            FROM live.play_windows_1m FINAL
+            WHERE window_start >= {first:Date} AND window_start < addDays({last:Date}, 1)
+              AND ({every_track:Bool} OR track_id = {track_id:Int64})
+            GROUP BY played_on HAVING sum(plays) > 0 ORDER BY played_on
+            """,
+            {"first": first, "last": last, "every_track": track_id is None, "track_id": track_id or 0},
+            DayCounts,
+        )
+
+    def state(self, table: str = "play_windows_1m") -> WindowState:
+        """How far a table (`play_windows_1m` or `ad_windows_1m`) has come.
+
+        Raises:
+            FatalError: there is no such contract.
+        """
+        name = load(f"{DATABASE}.{table}").name
+        partitions = self._rows(
+            f"SELECT kafka_partition, max(version), max(window_start), count() FROM {DATABASE}.{name} FINAL"  # noqa: S608
+            " GROUP BY kafka_partition ORDER BY kafka_partition",
+            {},
+            lambda partition, offset, newest, windows: (partition, offset, _aware(newest), windows),
+        )
+        return WindowState(
+            newest_window_start=max((newest for _, _, newest, _ in partitions), default=None),
+            windows=sum(windows for *_, windows in partitions),
+            offsets={partition: offset for partition, offset, _, _ in partitions},
+        )
+
+    def ping(self) -> None:
+        """Ask for an answer that needs the password."""
+        self._rows("SELECT 1", {}, int)
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _rows(self, sql: str, parameters: dict[str, Any], make: Callable[..., T]) -> list[T]:
+        with self._lock:
+            if self._client is None:
+                self._client = connect(self._settings, self._user)
+            client = self._client
+        with translated_errors(self._settings.clickhouse.address):
+            return [make(*row) for row in client.query(sql, parameters=parameters).result_rows]
+
+
+def _utc(moment: datetime) -> str:
+    """A moment as a DateTime64 parameter; the client's own form of it would lose the microseconds.
+
+    Raises:
+        FatalError: the moment has no time zone, so that nobody knows which one is meant.
+    """
+    if moment.tzinfo is None:
+        raise FatalError(f"The time {moment} has no time zone.", hint="Give it one; everything here is UTC.")
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _aware(moment: datetime) -> datetime:
+    """The client gives UTC columns without a zone or with one, by its version and the machine's zone."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

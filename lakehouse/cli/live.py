@@ -1,0 +1,112 @@
+"""`wavehouse live`: the live counts, from ClickHouse."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakehouse.cli.output import Output
+from lakehouse.config.settings import load_settings
+from lakehouse.errors import FatalError
+
+if TYPE_CHECKING:
+    from lakehouse.adapters.clickhouse import LiveCounts
+
+app = typer.Typer(help="The live counts: plays by minute, fresh within seconds.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+Start = Annotated[datetime | None, typer.Option("--from", formats=FORMATS, help="UTC; default: a day before --to.")]
+End = Annotated[
+    datetime | None, typer.Option("--to", formats=FORMATS, help="UTC, not included; default: after the newest window.")
+]
+
+
+@app.command()
+def top(
+    start: Start = None,
+    end: End = None,
+    country: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-2 code; default: all.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Tracks with the most streams in a range of time.
+
+    Example: wavehouse live top --from 2026-10-31 --to 2026-11-01 --country SE
+    """
+    from lakehouse.adapters.clickhouse import LiveCounts
+
+    out, counts = Output(as_json=as_json), LiveCounts(load_settings())
+    start, end = _range(counts, start, end)
+    rows = counts.top(start, end, country=country, limit=limit)
+    out.table(
+        f"Top tracks, {start:%F %R} to {end:%F %R} UTC",
+        ["track", "streams", "plays"],
+        [(row.track_id, row.streams, row.plays) for row in rows],
+    )
+    out.result([vars(row) for row in rows])
+
+
+@app.command()
+def track(track_id: int, start: Start = None, end: End = None, as_json: AsJson = False) -> None:
+    """Minutes of one track with at least one play.
+
+    Example: wavehouse live track 7340032 --from 2026-10-31T20:00 --to 2026-10-31T21:00
+    """
+    from lakehouse.adapters.clickhouse import LiveCounts
+
+    out, counts = Output(as_json=as_json), LiveCounts(load_settings())
+    start, end = _range(counts, start, end)
+    rows = counts.minutes(track_id, start, end)
+    out.table(
+        f"Track {track_id}, {start:%F %R} to {end:%F %R} UTC",
+        ["minute", "plays", "streams", "of bots", "listeners", "minutes heard"],
+        [
+            (f"{r.window_start:%F %R}", r.plays, r.streams, r.bot_plays, r.listeners, f"{r.ms_played / 60_000:.1f}")
+            for r in rows
+        ],
+    )
+    out.result([vars(row) | {"window_start": row.window_start.isoformat()} for row in rows])
+
+
+@app.command()
+def freshness(as_json: AsJson = False) -> None:
+    """How far the live counts have come, and what is still to be loaded.
+
+    Example: wavehouse live freshness
+    """
+    from lakehouse.adapters.clickhouse import LiveCounts
+    from lakehouse.adapters.window_loader import pending
+
+    out, settings = Output(as_json=as_json), load_settings()
+    counts, rows = LiveCounts(settings), []
+    for table, lag in pending(settings).items():
+        state = counts.state(table)
+        rows.append(
+            {
+                "table": table,
+                "newest_window_start": state.newest_window_start and state.newest_window_start.isoformat(),
+                "windows": state.windows,
+                "pending_records": lag.records,
+                "uncommitted_offsets": lag.uncommitted,
+            }
+        )
+    titles = ["table", "newest window (UTC)", "windows", "records to load", "offsets in open transactions"]
+    out.table("Live counts", titles, [list(row.values()) for row in rows])
+    out.result(rows)
+
+
+def _range(counts: LiveCounts, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+    """The range asked for, in UTC; without an end it ends behind the newest window, without a start it is a day."""
+    if end is None:
+        newest = counts.state().newest_window_start
+        if newest is None:
+            raise FatalError("There are no live counts yet.", hint="`wavehouse simulate plays` makes plays.")
+        end = newest + timedelta(minutes=1)
+    end = end.replace(tzinfo=UTC)
+    start = end - timedelta(days=1) if start is None else start.replace(tzinfo=UTC)
+    if start >= end:
+        raise FatalError(f"The range {start:%F %R} to {end:%F %R} is empty.", hint="--from must be before --to.")
+    return start, end
