@@ -22,6 +22,8 @@ GROUPS = {
     "events": "events",
     "simulate": "simulate",
     "revenue": "revenue",
+    "stream": "stream",
+    "live": "live",
 }
 
 app = typer.Typer(
