@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from lakehouse.adapters.clickhouse import LiveCounts
 
 from lakehouse.adapters.catalog_reader import CatalogReader
+from lakehouse.adapters.clickhouse import LiveCounts
 from lakehouse.adapters.feature_store import FeatureStore
 from lakehouse.config.settings import Settings, load_settings
 from serving.catalog import pages, routes

@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from lakehouse.adapters.clickhouse import MinuteCounts, TrackCounts, WindowState
-
 from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow
+from lakehouse.adapters.clickhouse import MinuteCounts, TrackCounts, WindowState
 from lakehouse.errors import RejectedInputError, RetryableError
 from serving.catalog.models import (
     Artist,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from lakehouse.adapters.clickhouse import MinuteCounts, TrackCounts, WindowState
-
 from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow
+from lakehouse.adapters.clickhouse import MinuteCounts, TrackCounts, WindowState
 from lakehouse.errors import RetryableError
 
 T0 = datetime(2026, 10, 31, 12, 0, tzinfo=UTC)
