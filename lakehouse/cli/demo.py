@@ -106,10 +106,7 @@ def demo(
     users: Annotated[int, typer.Option(help="Simulated listeners.")] = 2000,
     days: Annotated[int, typer.Option(help=f"Days of plays, ending {END}.")] = 90,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 42,
-    as_json: #: In the order the demo meets them; unpaused first, so that the assets of one can start another.
-DAGS = ("ingest_audio", "extract_features", "transform_plays", "maintain_tables")
-
-JsonFlag = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Start the stack and run the main job end to end; leaves the stack running.
 
@@ -162,10 +159,7 @@ JsonFlag = False,
 def bad_batch(
     period: Annotated[str, typer.Option(help="Month of the bad delivery.")] = END.isoformat()[:7],
     clear: Annotated[bool, typer.Option("--clear", help="Deliver the right file again and publish.")] = False,
-    as_json: #: In the order the demo meets them; unpaused first, so that the assets of one can start another.
-DAGS = ("ingest_audio", "extract_features", "transform_plays", "maintain_tables")
-
-JsonFlag = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Deliver a month of revenue that is well-formed but wrong, and see the audit stop it.
 

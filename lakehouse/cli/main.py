@@ -24,6 +24,9 @@ GROUPS = {
     "revenue": "revenue",
     "stream": "stream",
     "live": "live",
+    "lake": "lake",
+    "demo": "demo",
+    "report": "",
 }
 
 app = typer.Typer(
