@@ -21,7 +21,8 @@ class Output:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._stdout = Console(highlight=False, soft_wrap=True)
+        # Without a terminal there is no width to keep to; 80 columns would only cut words.
+        self._stdout = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
     def step(self, text: str) -> None:
         """One line of progress."""
