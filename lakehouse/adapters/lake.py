@@ -22,8 +22,8 @@ CATALOG = "lake"
 WAREHOUSE = "s3://lake/wh"
 #: Tables as built, and the published views on them.
 NAMESPACES = ("bronze", "silver_audit", "gold_audit", "silver", "gold")
-#: Written by Flink, Spark and PyIceberg, which need the table to be there; dbt makes its own.
-CREATED_FROM_CONTRACT = ("bronze", "silver_audit.audio_features")
+#: Namespaces whose tables the contracts define: dbt, Flink and Spark insert into what is there.
+CREATED_FROM_CONTRACT = ("bronze", "silver_audit", "gold_audit")
 
 T = TypeVar("T")
 
@@ -59,14 +59,13 @@ def catalog(settings: Settings) -> Catalog:
 
 
 def init(settings: Settings) -> list[str]:
-    """Create the namespaces and the tables that are written by more than dbt; returns the ids that were new."""
+    """Create the namespaces, and every table that a contract defines; returns the ids that were new."""
     lake = catalog(settings)
     for namespace in NAMESPACES:
         lake.create_namespace_if_not_exists(namespace)
     created = []
     for contract in map(load, all_ids()):
-        wanted = contract.namespace in CREATED_FROM_CONTRACT or contract.id in CREATED_FROM_CONTRACT
-        if wanted and not lake.table_exists(contract.id):
+        if contract.namespace in CREATED_FROM_CONTRACT and not lake.table_exists(contract.id):
             create(lake, contract)
             created.append(contract.id)
     return created

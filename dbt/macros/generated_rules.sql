@@ -1,0 +1,25 @@
+{# Generated from lakehouse/domain/listening/rules.yaml and lakehouse/domain/royalties/terms.yaml by
+   `wavehouse contracts generate`. #}
+{% macro plays_rejection_reason() -%}
+CASE WHEN ms_played < 0 THEN 'negative_ms_played' WHEN played_at > received_at + INTERVAL '5' MINUTE THEN 'played_at_in_future' WHEN ms_played > 86400000 THEN 'play_longer_than_a_day' ELSE CAST(NULL AS VARCHAR) END
+{%- endmacro %}
+
+{% macro ad_impressions_rejection_reason() -%}
+CASE WHEN cost_micros < 0 THEN 'negative_cost' WHEN shown_at > received_at + INTERVAL '5' MINUTE THEN 'shown_at_in_future' ELSE CAST(NULL AS VARCHAR) END
+{%- endmacro %}
+
+{% macro is_bot() -%}
+(LOWER(user_agent) LIKE '%bot%' OR LOWER(user_agent) LIKE '%crawler%' OR LOWER(user_agent) LIKE '%spider%' OR LOWER(user_agent) LIKE '%headless%' OR LOWER(user_agent) LIKE '%python-requests%' OR LOWER(user_agent) LIKE '%curl/%')
+{%- endmacro %}
+
+{% macro is_stream() -%}
+(ms_played >= 30000 AND NOT (LOWER(user_agent) LIKE '%bot%' OR LOWER(user_agent) LIKE '%crawler%' OR LOWER(user_agent) LIKE '%spider%' OR LOWER(user_agent) LIKE '%headless%' OR LOWER(user_agent) LIKE '%python-requests%' OR LOWER(user_agent) LIKE '%curl/%'))
+{%- endmacro %}
+
+{% macro counting_policy() -%}
+streamed-30s@1
+{%- endmacro %}
+
+{% macro royalty_share_bps(period) -%}
+cast(case when {{ period }} >= '2000-01' then 7000 end as bigint)
+{%- endmacro %}

@@ -1,0 +1,16 @@
+{{ config(meta={'touched': 'period'}) }}
+
+select
+    date_format(played_on, '%Y-%m') as period,
+    year(local_played_on) as year,
+    user_id,
+    track_id,
+    country,
+    tier,
+    is_bot,
+    count(*) as plays,
+    count_if(is_stream) as streams,
+    sum(ms_played) as ms_played
+from {{ ref('plays') }}
+where {{ touched('period', "date_format(played_on, '%Y-%m')") }}
+group by date_format(played_on, '%Y-%m'), year(local_played_on), user_id, track_id, country, tier, is_bot

@@ -1,0 +1,10 @@
+select
+    period,
+    payee_id,
+    country,
+    currency,
+    count(*) as tracks,
+    sum(streams) as streams,
+    sum(amount_minor) as amount_minor
+from {{ ref('royalties') }}
+group by period, payee_id, country, currency

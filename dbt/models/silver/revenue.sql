@@ -1,0 +1,8 @@
+select
+    period,
+    country,
+    tier,
+    currency,
+    revenue_minor,
+    source_file
+from {{ ref('stg_revenue') }}

@@ -1,0 +1,78 @@
+"""dbt: its own environment with the sign-in to Trino, and the window that a run takes in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from lakehouse.adapters import lake, trino
+from lakehouse.config.settings import CHECKOUT, Settings
+from lakehouse.errors import FatalError
+
+PROJECT = CHECKOUT / "dbt"
+EXECUTABLE = CHECKOUT / ".wavehouse" / "venvs" / "dbt" / "bin" / "dbt"
+#: Bronze tables that silver is made from.
+INPUTS = ("plays", "ad_impressions", "likes", "catalog_content", "revenue")
+
+
+def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """`inherited` with what the project's profiles.yml asks for. A caller's own target and log paths are kept."""
+    ca = trino.ca_file(settings)
+    work = settings.run / "dbt"
+    return {
+        "DBT_PROJECT_DIR": str(PROJECT),
+        "DBT_TARGET_PATH": str(work / "target"),
+        "DBT_LOG_PATH": str(work / "logs"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        **inherited,
+        "DBT_PROFILES_DIR": str(PROJECT),
+        "WAVEHOUSE_DBT_HOST": settings.trino.host,
+        "WAVEHOUSE_DBT_PORT": str(settings.trino.port),
+        "WAVEHOUSE_DBT_CA": ca,
+        # dbt's client would take the environment's authority before the profile's.
+        "REQUESTS_CA_BUNDLE": ca,
+        "DBT_ENV_SECRET_TRINO_PASSWORD": settings.trino.engine_password.get_secret_value(),
+    }
+
+
+def execute(settings: Settings, arguments: Sequence[str]) -> None:
+    """Become `dbt ARGUMENTS`; does not return.
+
+    Raises:
+        FatalError: dbt's environment is not built.
+    """
+    if not EXECUTABLE.is_file():
+        raise FatalError("dbt's environment is not built.", hint="Run `make setup`.")
+    os.execve(EXECUTABLE, [str(EXECUTABLE), *arguments], environment(settings, os.environ))  # noqa: S606
+
+
+def run_vars(settings: Settings, first: date, last: date) -> dict[str, Any]:
+    """The project's variables for a run over what was received on the UTC dates `first` to `last`.
+
+    The window grows back to where silver ends, so that a day whose run never happened is not left out. The bronze
+    snapshots are those of this moment: all models of the run read the same rows while the stream job goes on writing.
+
+    Raises:
+        FatalError: the window ends before it starts.
+    """
+    if last < first:
+        raise FatalError(f"The window ends on {last}, before it starts on {first}.", hint="Give --from before --to.")
+    tables = lake.catalog(settings)
+    snapshots = {
+        name: snapshot.snapshot_id
+        for name in INPUTS
+        if (snapshot := tables.load_table(f"bronze.{name}").current_snapshot()) is not None
+    }
+    return {
+        "from": min(first, _day_after_silver(settings) or first).isoformat(),
+        "to": last.isoformat(),
+        "bronze_snapshots": snapshots,
+    }
+
+
+def _day_after_silver(settings: Settings) -> date | None:
+    """The first date that silver has not taken in, or None when it is empty and the caller's window stands."""
+    newest = trino.query(settings, "select max(received_at) from lake.silver_audit.plays").rows[0][0]
+    return newest.astimezone(UTC).date() + timedelta(days=1) if isinstance(newest, datetime) else None

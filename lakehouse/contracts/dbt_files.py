@@ -1,0 +1,98 @@
+"""What dbt needs of contracts and rules, as the text of its files; written by `wavehouse contracts generate`.
+
+A model's properties file is written by hand down to the line that starts its columns; the columns below are generated,
+so that a column's type and meaning have one home. The tests compare the files with what this module returns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lakehouse.contracts.model import Contract, all_ids, load
+from lakehouse.domain.listening import rules
+from lakehouse.domain.royalties import terms
+
+#: Folders of dbt models and the namespace their tables live in.
+FOLDERS = {"models/silver": "silver_audit", "models/marts": "gold_audit"}
+COLUMNS = "    columns: # generated from the contract; change it there\n"
+
+
+def sources() -> str:
+    """`models/staging/_sources.yml`: the bronze tables."""
+    tables = [
+        {"name": c.name, "description": c.purpose, "columns": c.dbt_columns()}
+        for c in map(load, all_ids())
+        if c.namespace == "bronze"
+    ]
+    document = {
+        "version": 2,
+        "sources": [
+            {
+                "name": "bronze",
+                "description": "As received.",
+                "database": "lake",
+                "schema": "bronze",
+                "tables": tables,
+            }
+        ],
+    }
+    return "# Generated from lakehouse/contracts/bronze by `wavehouse contracts generate`.\n" + _yaml(document)
+
+
+def macros() -> str:
+    """`macros/generated_rules.sql`: the listening rules and royalty terms as macros."""
+    policy = rules.policy()
+    shares = " ".join(f"when {{{{ period }}}} >= '{s.from_period}' then {s.share_bps}" for s in terms.shares())
+    parts = {f"{topic}_rejection_reason()": rules.rejection_reason_sql(topic) for topic in ("plays", "ad_impressions")}
+    parts |= {
+        "is_bot()": rules.is_bot_sql(),
+        "is_stream()": rules.is_stream_sql(),
+        "counting_policy()": f"{policy.name}@{policy.version}",
+        "royalty_share_bps(period)": f"cast(case {shares} end as bigint)",
+    }
+    head = (
+        "{# Generated from lakehouse/domain/listening/rules.yaml and lakehouse/domain/royalties/terms.yaml by\n"
+        "   `wavehouse contracts generate`. #}\n"
+    )
+    return head + "\n".join(f"{{% macro {name} -%}}\n{sql}\n{{%- endmacro %}}\n" for name, sql in parts.items())
+
+
+def properties(contract: Contract, current: str) -> str:
+    """`current` (a model's properties file) with the columns of `contract`.
+
+    Raises:
+        ValueError: the file has no line that starts the generated columns.
+    """
+    head, marker, _ = current.partition(COLUMNS)
+    if not marker:
+        raise ValueError(f"the properties of {contract.id} have no line '{COLUMNS.strip()}'")
+    return head + marker + "".join(f"      {line}\n" for line in _yaml(contract.dbt_columns()).splitlines())
+
+
+def files(project: Path) -> dict[Path, str]:
+    """Every generated file of the dbt project in `project` and the text it should have.
+
+    Raises:
+        ValueError: a contract has no model, or a model no contract.
+    """
+    wanted = {
+        project / "models/staging/_sources.yml": sources(),
+        project / "macros/generated_rules.sql": macros(),
+    }
+    for folder, namespace in FOLDERS.items():
+        models = {path.stem for path in (project / folder).rglob("*.sql")}
+        contracts = {c.name: c for c in map(load, all_ids()) if c.namespace == namespace}
+        made_elsewhere = {name for name, c in contracts.items() if c.properties.get("madeBy", "dbt") != "dbt"}
+        if models != contracts.keys() - made_elsewhere:
+            raise ValueError(f"{folder}: models and contracts differ: {sorted(models ^ set(contracts))}")
+        for name in models:
+            path = next((project / folder).rglob(f"{name}.sql")).with_suffix(".yml")
+            wanted[path] = properties(contracts[name], path.read_text() if path.is_file() else "")
+    return wanted
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, width=1000, allow_unicode=True)
