@@ -1,0 +1,216 @@
+package org.wavehouse.flink;
+
+import org.apache.avro.AvroRuntimeException;
+import org.apache.avro.LogicalTypes;
+import org.apache.avro.Schema;
+import org.apache.avro.SchemaCompatibility;
+import org.apache.avro.SchemaCompatibility.SchemaCompatibilityType;
+import org.apache.avro.generic.GenericDatumReader;
+import org.apache.avro.generic.GenericRecord;
+import org.apache.avro.io.BinaryDecoder;
+import org.apache.avro.io.DecoderFactory;
+import org.apache.avro.util.Utf8;
+import org.apache.flink.table.api.DataTypes;
+import org.apache.flink.table.data.GenericRowData;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.data.StringData;
+import org.apache.flink.table.data.TimestampData;
+import org.apache.flink.table.types.DataType;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/** Reads messages in the Confluent wire format into rows of one Avro reader schema. Not thread-safe. */
+final class EventReader {
+    /** Why a message cannot be decoded: a machine-readable reason and a text for people. */
+    static final class Undecodable extends Exception {
+        private static final long serialVersionUID = 1L;
+        final String reason;
+
+        Undecodable(String reason, String message) {
+            super(message, null, false, false); // without a stack trace: a flood of bad messages must stay cheap
+            this.reason = reason;
+        }
+    }
+
+    private interface Converter {
+        Object convert(Object value) throws Undecodable;
+    }
+
+    private static final int FRAME = 5; // the zero byte and the schema id
+    private static final long MICROS_PER_SECOND = 1_000_000L;
+    /** Years 0001 to 9999, the range every engine of the platform can store. */
+    private static final long MIN_MICROS = Instant.parse("0001-01-01T00:00:00Z").getEpochSecond() * MICROS_PER_SECOND;
+    private static final long MAX_MICROS = Instant.parse("+10000-01-01T00:00:00Z").getEpochSecond() * MICROS_PER_SECOND;
+
+    static {
+        // A broken length must not allocate gigabytes; no message is longer than the broker's 1 MiB (Avro's own limit).
+        for (String kind : List.of("bytes", "string")) {
+            System.setProperty("org.apache.avro.limits." + kind + ".maxLength", String.valueOf(1 << 20));
+        }
+    }
+
+    private final Schema schema;
+    private final SchemaRegistry registry;
+    private final Converter[] converters;
+    private final Map<Integer, GenericDatumReader<GenericRecord>> readers = new HashMap<>();
+    private BinaryDecoder decoder;
+    private GenericRecord record;
+
+    EventReader(String readerSchema, SchemaRegistry registry) {
+        this.schema = new Schema.Parser().parse(readerSchema);
+        this.registry = registry;
+        this.converters = schema.getFields().stream()
+                .map(f -> converter(f.name(), valueSchema(f.schema())))
+                .toArray(Converter[]::new);
+    }
+
+    /** Flink type of the rows: the fields, all nullable, then {@code reason} and {@code message}. */
+    static DataType rowType(String readerSchema) {
+        List<DataTypes.Field> fields = new ArrayList<>();
+        for (Schema.Field f : new Schema.Parser().parse(readerSchema).getFields()) {
+            fields.add(DataTypes.FIELD(f.name(), type(f.name(), valueSchema(f.schema()))));
+        }
+        fields.add(DataTypes.FIELD("reason", DataTypes.STRING()));
+        fields.add(DataTypes.FIELD("message", DataTypes.STRING()));
+        return DataTypes.ROW(fields).notNull().bridgedTo(RowData.class);
+    }
+
+    /** The row of {@code value}. */
+    RowData read(byte[] value) throws Undecodable {
+        if (value == null || value.length < FRAME || value[0] != 0) {
+            throw new Undecodable("malformed", "Not in the Confluent wire format (zero byte, schema id, Avro).");
+        }
+        GenericDatumReader<GenericRecord> datums = readerOf(ByteBuffer.wrap(value, 1, Integer.BYTES).getInt());
+        try {
+            decoder = DecoderFactory.get().binaryDecoder(value, FRAME, value.length - FRAME, decoder);
+            record = datums.read(record, decoder);
+            if (!decoder.isEnd()) {
+                throw new Undecodable("malformed", "Bytes are left over after the Avro record.");
+            }
+        } catch (IOException | RuntimeException e) { // Avro signals broken input by both, down to index errors
+            record = null;
+            throw new Undecodable("malformed", "Not an Avro record of its schema: " + e + ".");
+        }
+        GenericRowData row = new GenericRowData(converters.length + 2);
+        for (int i = 0; i < converters.length; i++) {
+            Object field = record.get(i);
+            row.setField(i, field == null ? null : converters[i].convert(field));
+        }
+        return row;
+    }
+
+    /** The row of a message that {@link #read} refused. */
+    RowData rejected(Undecodable error) {
+        GenericRowData row = new GenericRowData(converters.length + 2);
+        row.setField(converters.length, StringData.fromString(error.reason));
+        row.setField(converters.length + 1, StringData.fromString(error.getMessage()));
+        return row;
+    }
+
+    private GenericDatumReader<GenericRecord> readerOf(int id) throws Undecodable {
+        GenericDatumReader<GenericRecord> known = readers.get(id);
+        if (known != null) {
+            return known;
+        }
+        String text = registry.schema(id)
+                .orElseThrow(() -> new Undecodable("unknown_schema", "The registry has no schema " + id + "."));
+        GenericDatumReader<GenericRecord> datums;
+        try {
+            Schema writer = new Schema.Parser().parse(text);
+            var fit = SchemaCompatibility.checkReaderWriterCompatibility(schema, writer);
+            if (fit.getType() != SchemaCompatibilityType.COMPATIBLE) {
+                String why = String.join("; ", fit.getResult().getIncompatibilities().stream().map(i -> i.getMessage()).toList());
+                throw new Undecodable("incompatible_schema", "Schema " + id + " cannot be read as " + schema.getFullName() + ": " + why);
+            }
+            datums = new GenericDatumReader<>(writer, schema);
+        } catch (AvroRuntimeException e) {
+            throw new Undecodable("incompatible_schema", "Schema " + id + " is not an Avro schema: " + e.getMessage());
+        }
+        readers.put(id, datums);
+        return datums;
+    }
+
+    /** The schema without its null branch. */
+    private static Schema valueSchema(Schema field) {
+        if (field.getType() != Schema.Type.UNION) {
+            return field;
+        }
+        List<Schema> values = field.getTypes().stream().filter(s -> s.getType() != Schema.Type.NULL).toList();
+        return values.size() == 1 ? values.get(0) : field;
+    }
+
+    private static DataType type(String name, Schema field) {
+        switch (field.getType()) {
+            case STRING:
+            case ENUM:
+                return DataTypes.STRING();
+            case BOOLEAN:
+                return DataTypes.BOOLEAN();
+            case DOUBLE:
+                return DataTypes.DOUBLE();
+            case BYTES:
+                return DataTypes.BYTES();
+            case INT:
+                return field.getLogicalType() instanceof LogicalTypes.Date ? DataTypes.DATE() : DataTypes.INT();
+            case LONG:
+                return field.getLogicalType() instanceof LogicalTypes.TimestampMicros
+                        ? DataTypes.TIMESTAMP_LTZ(6)
+                        : DataTypes.BIGINT();
+            default:
+                throw new IllegalArgumentException("DECODE_EVENT has no type for the field " + name + " of " + field.getType());
+        }
+    }
+
+    private static Converter converter(String name, Schema field) {
+        switch (field.getType()) {
+            case STRING:
+                return value -> text(name, (Utf8) value);
+            case ENUM:
+                return value -> StringData.fromString(value.toString());
+            case BYTES:
+                return value -> {
+                    ByteBuffer buffer = (ByteBuffer) value;
+                    byte[] bytes = new byte[buffer.remaining()];
+                    buffer.duplicate().get(bytes);
+                    return bytes;
+                };
+            case LONG:
+                return field.getLogicalType() instanceof LogicalTypes.TimestampMicros
+                        ? value -> timestamp(name, (Long) value)
+                        : value -> value;
+            default:
+                return value -> value;
+        }
+    }
+
+    private static TimestampData timestamp(String name, long micros) throws Undecodable {
+        if (micros < MIN_MICROS || micros >= MAX_MICROS) {
+            throw new Undecodable("malformed", name + " is not in the years 0001 to 9999: " + micros + " us.");
+        }
+        return TimestampData.fromEpochMillis(Math.floorDiv(micros, 1000L), (int) Math.floorMod(micros, 1000L) * 1000);
+    }
+
+    private static StringData text(String name, Utf8 value) throws Undecodable {
+        byte[] bytes = Arrays.copyOf(value.getBytes(), value.getByteLength()); // Avro reuses its buffer
+        for (byte b : bytes) {
+            if (b < 0) { // the engines that read the lake refuse broken UTF-8, so it must not get there
+                try {
+                    StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes));
+                    break;
+                } catch (CharacterCodingException e) {
+                    throw new Undecodable("malformed", name + " is not valid UTF-8.");
+                }
+            }
+        }
+        return StringData.fromBytes(bytes);
+    }
+}

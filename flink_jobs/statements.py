@@ -1,0 +1,238 @@
+"""The stream job in SQL: events from Kafka to bronze and dead letters, and running totals a minute to Kafka.
+
+    topic --> decode --+-- undecodable ----------------------------------------> bronze.dead_letters
+                       +-- every event as received ----------------------------> bronze.<topic>
+                       +-- valid ones, the first of each event_id, by minute --> <...>_windows_1m
+
+Everything here is a pure function of the settings and contracts. Columns come from lakehouse.contracts and predicates
+from lakehouse.domain.listening; no host, column list or rule is written in this module.
+
+The minutes are plain GROUP BYs on the event's own time and not windows closed by a watermark: an event that comes 30
+days late corrects its minute, none is ever too late (docs/adr/0004-windows-without-watermarks.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lakehouse.adapters.lake import CATALOG, catalog_properties
+from lakehouse.config.settings import Settings
+from lakehouse.contracts import load
+from lakehouse.domain.listening.rules import is_bot_sql, is_stream_sql, rejection_reason_sql
+from lakehouse.errors import FatalError
+
+JOB_NAME = "plays-to-lake-and-live"
+#: Class in flink_jobs/java that runs the statements on the cluster.
+MAIN_CLASS = "org.wavehouse.flink.Submit"
+TOPICS = ("plays", "ad_impressions", "likes")
+REGISTRY_API = "/apis/ccompat/v7"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Running totals of one topic: `measures` gives the SQL of each column that is not part of the key."""
+
+    name: str
+    source: str
+    event_time: str
+    measures: Mapping[str, str]
+
+
+#: Measures follow the descriptions in lakehouse/contracts/topics. All of them include bots except `streams`, whose
+#: counting policy leaves them out; `bot_plays` says how many were there.
+WINDOWS = (
+    Window(
+        name="play_windows_1m",
+        source="plays",
+        event_time="played_at",
+        measures={
+            "plays": "COUNT(*)",
+            "streams": f"COUNT(*) FILTER (WHERE {is_stream_sql()})",
+            "bot_plays": f"COUNT(*) FILTER (WHERE {is_bot_sql()})",
+            "listeners": "COUNT(DISTINCT user_id)",
+            "ms_played": "SUM(ms_played)",
+        },
+    ),
+    Window(
+        name="ad_windows_1m",
+        source="ad_impressions",
+        event_time="shown_at",
+        measures={
+            "impressions": "COUNT(*)",
+            "listeners": "COUNT(DISTINCT user_id)",
+            "cost_micros": "SUM(cost_micros)",
+        },
+    ),
+)
+
+
+def configuration(settings: Settings) -> dict[str, str]:
+    """Flink options of the job; those of the cluster (memory, ports, heartbeats) are the cluster's own."""
+    return {
+        "pipeline.name": JOB_NAME,
+        "parallelism.default": "2",
+        "execution.runtime-mode": "STREAMING",
+        "execution.checkpointing.interval": "10 s",
+        "execution.checkpointing.min-pause": "2 s",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.dir": checkpoint_root(settings),
+        "execution.checkpointing.incremental": "true",
+        "execution.checkpointing.num-retained": "1",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        # A checkpoint that times out (a busy disk) is tried again; it never fails the job.
+        "execution.checkpointing.tolerable-failed-checkpoints": "1000000",
+        "state.backend.type": "rocksdb",
+        # Identities and minutes must outlive the 30 days an offline device may take, with room for an outage.
+        "table.exec.state.ttl": "45 d",
+        "table.local-time-zone": "UTC",
+        # Updates of a minute are gathered for a moment, so that a burst of plays is one update.
+        "table.exec.mini-batch.enabled": "true",
+        "table.exec.mini-batch.allow-latency": "2 s",
+        "table.exec.mini-batch.size": "20000",
+        # Replayed history has about one event a minute, track and country: a local pre-aggregation only costs.
+        "table.optimizer.agg-phase-strategy": "ONE_PHASE",
+        "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
+        # An outage of Kafka, the lake or the registry is waited out, however long it takes.
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+    }
+
+
+def checkpoint_root(settings: Settings) -> str:
+    """URI of the folder that holds the checkpoints of all runs of the job."""
+    return (settings.data / "flink" / "checkpoints").as_uri()
+
+
+def render(settings: Settings) -> list[str]:
+    """The statements of the job, in order; the last one starts it."""
+    statements = [
+        "CREATE TEMPORARY SYSTEM FUNCTION DECODE_EVENT AS 'org.wavehouse.flink.DecodeEvent'",
+        "CREATE TEMPORARY SYSTEM FUNCTION ENCODE_EVENT AS 'org.wavehouse.flink.EncodeEvent'",
+        f"CREATE CATALOG {CATALOG} WITH ({_options({'type': 'iceberg'} | catalog_properties(settings))})",
+    ]
+    for topic in TOPICS:
+        statements += [_source(settings, topic), _decoded(settings, topic)]
+    for window in WINDOWS:
+        statements += [_window_table(settings, window), _first_of_each(window)]
+    inserts = [_bronze(topic) for topic in TOPICS] + [_dead_letters()] + [_window(settings, w) for w in WINDOWS]
+    statements.append("EXECUTE STATEMENT SET BEGIN\n" + ";\n".join(inserts) + ";\nEND")
+    return statements
+
+
+def _source(settings: Settings, topic: str) -> str:
+    """Raw bytes, because a format of Flink's own fails the job on a broken message."""
+    options = {
+        "connector": "kafka",
+        "topic": topic,
+        "properties.bootstrap.servers": settings.kafka.address,
+        "properties.group.id": JOB_NAME,
+        "properties.isolation.level": "read_committed",
+        # Only for a first start; afterwards the offsets of the checkpoint count.
+        "scan.startup.mode": "earliest-offset",
+        "format": "raw",
+    }
+    return f"""CREATE TEMPORARY TABLE {topic}_raw (
+  `value` BYTES,
+  kafka_partition INT METADATA FROM 'partition' VIRTUAL,
+  kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL,
+  arrived AS PROCTIME()
+) WITH ({_options(options)})"""
+
+
+def _decoded(settings: Settings, topic: str) -> str:
+    contract = load(f"topics.{topic}")
+    schema = _literal(json.dumps(contract.avro_schema()))
+    fields = ", ".join(f"d.`{c.name}`" for c in contract.columns)
+    return f"""CREATE TEMPORARY VIEW {topic}_decoded AS
+SELECT {fields}, d.reason, d.message, `value`, kafka_partition, kafka_offset, arrived
+FROM (
+  SELECT DECODE_EVENT(`value`, {schema}, {_literal(settings.registry.http + REGISTRY_API)}) AS d,
+    `value`, CAST(kafka_partition AS BIGINT) AS kafka_partition, kafka_offset, arrived
+  FROM {topic}_raw
+)"""
+
+
+def _bronze(topic: str) -> str:
+    columns = _names(c.name for c in load(f"bronze.{topic}").columns)
+    return (
+        f"INSERT INTO {CATALOG}.bronze.{topic} ({columns})\nSELECT {columns} FROM {topic}_decoded WHERE reason IS NULL"
+    )
+
+
+def _dead_letters() -> str:
+    columns = _names(c.name for c in load("bronze.dead_letters").columns)
+    rows = "\nUNION ALL ".join(
+        f"SELECT {_literal(topic)} AS topic, kafka_partition, kafka_offset, reason, message, `value` AS payload "
+        f"FROM {topic}_decoded WHERE reason IS NOT NULL"
+        for topic in TOPICS
+    )
+    return f"INSERT INTO {CATALOG}.bronze.dead_letters ({columns})\nSELECT {columns} FROM (\n{rows})"
+
+
+def _first_of_each(window: Window) -> str:
+    """Valid events without their repetitions: the first to arrive stays, so that no update is ever taken back."""
+    key = load(f"topics.{window.source}").key
+    return f"""CREATE TEMPORARY VIEW {window.source}_distinct AS
+SELECT * FROM (
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY {", ".join(key)} ORDER BY arrived) AS occurrence
+  FROM {window.source}_decoded
+  WHERE reason IS NULL AND ({rejection_reason_sql(window.source)}) IS NULL
+) WHERE occurrence = 1"""
+
+
+def _window_table(settings: Settings, window: Window) -> str:
+    """The topic as a table of its key and the encoded message (which holds the key's columns too)."""
+    contract = load(f"topics.{window.name}")
+    keys = ",\n  ".join(f"`{name}` {contract.column(name).physical.flink} NOT NULL" for name in contract.key)
+    options = {
+        "connector": "upsert-kafka",
+        "topic": window.name,
+        "properties.bootstrap.servers": settings.kafka.address,
+        # A later record replaces an earlier one, and after a failure the same updates are written again from the same
+        # state: at-least-once leaves the same last record a key as transactions do, and no outage can expire it.
+        "sink.delivery-guarantee": "at-least-once",
+        "key.format": "json",
+        "key.json.timestamp-format.standard": "ISO-8601",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+    }
+    return f"""CREATE TEMPORARY TABLE {window.name} (
+  {keys},
+  `value` BYTES NOT NULL,
+  PRIMARY KEY ({_names(contract.key)}) NOT ENFORCED
+) WITH ({_options(options)})"""
+
+
+def _window(settings: Settings, window: Window) -> str:
+    contract = load(f"topics.{window.name}")
+    minute = f"FLOOR({window.event_time} TO MINUTE)"
+    sql = {name: minute if name == "window_start" else f"`{name}`" for name in contract.key} | dict(window.measures)
+    if list(sql) != [c.name for c in contract.columns]:
+        raise FatalError(
+            f"The measures of {window.name} are {list(window.measures)}, its contract has other columns.",
+            hint="Bring WINDOWS in flink_jobs/statements.py in line with lakehouse/contracts/topics.",
+        )
+    totals = ", ".join(f"{expression} AS `{name}`" for name, expression in sql.items())
+    fixed = (json.dumps(contract.avro_schema()), f"{window.name}-value", settings.registry.http + REGISTRY_API)
+    return f"""INSERT INTO {window.name}
+SELECT {_names(contract.key)}, ENCODE_EVENT({", ".join(map(_literal, fixed))}, {_names(sql)})
+FROM (
+SELECT {totals}
+FROM {window.source}_distinct
+GROUP BY {", ".join(sql[name] for name in contract.key)}
+)"""
+
+
+def _names(columns: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in columns)
+
+
+def _options(options: Mapping[str, str]) -> str:
+    return ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in options.items())
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
