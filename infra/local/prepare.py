@@ -20,9 +20,11 @@ from pathlib import Path
 from infra.local import certificates, engines
 from infra.local.services import Service, pyflink, venv
 from lakehouse.adapters import provision
-from lakehouse.config.settings import Settings
+from lakehouse.config.settings import CHECKOUT, Settings
 from lakehouse.errors import FatalError
 
+#: Java sources of the functions that Flink jobs call.
+FUNCTIONS = CHECKOUT / "flink_jobs" / "java"
 PBKDF2_ROUNDS = 20_000
 
 
@@ -147,26 +149,28 @@ def flink_libraries(settings: Settings, _service: Service) -> None:
             (folder / name).symlink_to(jar)
 
 
+def functions_digest() -> str:
+    """A digest of the functions' sources and of what they are compiled against."""
+    digest = hashlib.sha256()
+    for source in sorted(FUNCTIONS.rglob("*.java")):
+        digest.update(str(source.relative_to(FUNCTIONS)).encode() + b"\0" + source.read_bytes())
+    digest.update(str(engines.load_lock()["flink-jars"].spec).encode())
+    return digest.hexdigest()[:16]
+
+
 def functions_jar() -> Path | None:
     """The jar of flink_jobs/java, compiled when a source or Flink's version changed; None when there is no source.
 
     Raises:
         FatalError: a source does not compile.
     """
-    from lakehouse.config.settings import CHECKOUT
-
-    root = CHECKOUT / "flink_jobs" / "java"
-    sources = sorted(root.rglob("*.java"))
+    sources = sorted(FUNCTIONS.rglob("*.java"))
     if not sources:
         return None
-    classpath = [*(pyflink() / "lib").glob("*.jar"), *engines.engine_path("flink-jars").glob("*.jar")]
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(str(source.relative_to(root)).encode() + b"\0" + source.read_bytes())
-    digest.update("\n".join(sorted(jar.name for jar in classpath)).encode())
-    jar = engines.cache_root() / "flink-functions" / f"wavehouse-flink-functions-{digest.hexdigest()[:16]}.jar"
+    jar = engines.cache_root() / "flink-functions" / f"wavehouse-flink-functions-{functions_digest()}.jar"
     if jar.is_file():
         return jar
+    classpath = [*(pyflink() / "lib").glob("*.jar"), *engines.engine_path("flink-jars").glob("*.jar")]
     jar.parent.mkdir(parents=True, exist_ok=True)
     bin_folder = engines.java_home(17) / "bin"
     with tempfile.TemporaryDirectory(dir=jar.parent) as scratch:

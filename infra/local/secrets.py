@@ -1,4 +1,4 @@
-"""Passwords and keys, generated once into <home>/secrets.toml (mode 600) and never written anywhere else for keeping."""
+"""Passwords and keys, generated once into <home>/secrets.toml (mode 600) and kept nowhere else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def ensure(path: Path) -> bool:
                 added = True
     if added:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = ["# Generated at first start. Changing a value here does not change it in a database that exists already.\n"]
+        lines = [
+            "# Generated at first start. Changing a value here does not change it in a database that exists already.\n"
+        ]
         for section, values in have.items():
             lines.append(f"\n[{section}]\n" + "".join(f'{key} = "{value}"\n' for key, value in values.items()))
         scratch = path.with_name(".secrets.new")

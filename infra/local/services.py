@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,6 +26,15 @@ SERVICES_FILE = HERE / "services.yaml"
 TEMPLATES = HERE / "templates"
 VENVS = CHECKOUT / ".wavehouse" / "venvs"
 GROUPS = ("lake", "stream", "serving", "airflow")
+#: Programs that services call, and the Debian or Ubuntu package that brings each.
+TOOLS = {
+    "ffmpeg": "ffmpeg",
+    "ffprobe": "ffmpeg",
+    "fpcalc": "libchromaprint-tools",
+    "redis-server": "redis-server",
+    "tar": "tar",
+    "bash": "bash",
+}
 STOP = {"signal": "TERM", "seconds": 20}
 
 
@@ -76,16 +86,24 @@ def postgres_bin(data: Path) -> Path:
         return Path(postgres).resolve().parent
     version_file = data / "postgres" / "PG_VERSION"
     wanted = max(found, default=0)
-    try:
+    with contextlib.suppress(OSError):  # no data yet
         wanted = int(version_file.read_text())
-    except OSError:
-        pass  # no data yet
     if wanted not in found:
         raise FatalError(
             f"PostgreSQL {wanted or ''} is not installed.".replace("  ", " "),
             hint="Run `make setup` as root or with sudo, or install the package 'postgresql'.",
         )
     return found[wanted]
+
+
+def search_path() -> str:
+    """PATH of every service: our own command, where the tools are, and the system's folders.
+
+    Not the caller's PATH: services would then depend on who ran `wavehouse up`, and be restarted for the difference.
+    """
+    tools = [str(Path(found).parent) for tool in TOOLS if (found := shutil.which(tool))]
+    system = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+    return os.pathsep.join(dict.fromkeys([str(venv("main") / "bin"), *tools, *system]))
 
 
 def _secret(value: SecretStr) -> str:
@@ -106,7 +124,7 @@ def context(settings: Settings) -> dict[str, Any]:
         "engine": engines.engine_path,
         "java": engines.java_home,
         "venv": venv,
-        "path": os.environ.get("PATH", os.defpath),
+        "path": search_path(),
         "pyflink": pyflink(),
         "postgres_bin": postgres_bin(settings.data),
     }
@@ -137,7 +155,9 @@ def load_services(settings: Settings, path: Path = SERVICES_FILE) -> dict[str, S
         return value
 
     try:
-        services = {n: Service(name=n, **fill(entry)) for n, entry in yaml.safe_load(path.read_text())["services"].items()}
+        services = {
+            n: Service(name=n, **fill(entry)) for n, entry in yaml.safe_load(path.read_text())["services"].items()
+        }
     except engines.EngineError as error:
         raise FatalError(str(error), hint=error.hint) from error
     check_order(services.values())
@@ -145,7 +165,7 @@ def load_services(settings: Settings, path: Path = SERVICES_FILE) -> dict[str, S
 
 
 def check_order(services: Iterable[Service]) -> None:
-    """Refuse a list in which a service stands before one that it needs; so there is no circle, and order is start order.
+    """Refuse a list in which a service stands before one that it needs: their order is the start order.
 
     Raises:
         ValueError: an unknown need, or one that stands further down.
@@ -166,10 +186,11 @@ def select(services: dict[str, Service], only: Iterable[str] = ()) -> dict[str, 
     chosen: set[str] = set()
     asked = list(only) or list(GROUPS)
     for name in asked:
-        members = [s.name for s in services.values() if (s.group == name or s.name == name)]
+        members = [s.name for s in services.values() if name in (s.group, s.name)]
         if not members:
             raise FatalError(
-                f"There is no group or service '{name}'.", hint=f"Groups: {', '.join(GROUPS)}. Services: {', '.join(services)}."
+                f"There is no group or service '{name}'.",
+                hint=f"Groups: {', '.join(GROUPS)}. Services: {', '.join(services)}.",
             )
         chosen |= {m for m in members if services[m].enabled}
     waiting = list(chosen)
@@ -215,7 +236,7 @@ def write_files(files: dict[Path, str]) -> None:
 
 
 def fingerprint(service: Service, files: dict[Path, str], settings: Settings) -> str:
-    """A digest of the configuration a service reads: when it differs from the running one's, `up` restarts the service."""
+    """A digest of the configuration files a service reads: when it changes, `up` restarts the service."""
     folder = re.sub(r"^(flink|airflow)-(?!job).*", r"\1", service.name)
     own = {str(path): text for path, text in files.items() if path.is_relative_to(settings.run / folder)}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]

@@ -200,9 +200,16 @@ def up(settings: Settings, *, only: Iterable[str] = (), report: Callable[[str], 
             # Children of a supervisor that was killed: nobody restarts them any more, and they hold the ports.
             supervise.end(supervise.stragglers(settings))
         if taken := strangers(settings, chosen.values(), our_pids(supervisor)):
-            raise FatalError(" ".join(taken), hint="Stop that process, or set another port, e.g. WAVEHOUSE_TRINO__PORT=28443.")
+            raise FatalError(
+                " ".join(taken), hint="Stop that process, or set another port, e.g. WAVEHOUSE_TRINO__PORT=28443."
+            )
         write_files(files)
         marks = {name: fingerprint(service, files, settings) for name, service in services.items()}
+        marks |= {
+            name: f"{marks[name]}-{prepare.functions_digest()}"
+            for name, service in services.items()
+            if service.prepare == "flink_libraries"
+        }
         supervisor.start(supervise.configuration(settings, services, marks))
         supervisor.apply(set(chosen))
         return _bring_up_all(settings, chosen, supervisor, report)

@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import os
 import re
+import resource
 import shlex
 import subprocess
 import tempfile
@@ -24,7 +25,7 @@ from typing import Any
 import psutil
 
 from infra.local.prepare import system_user
-from infra.local.services import Service, venv
+from infra.local.services import Service, search_path, venv
 from lakehouse.config.settings import CHECKOUT, Settings
 from lakehouse.errors import FatalError, RetryableError
 
@@ -34,6 +35,13 @@ SOCKET_LIMIT = 90
 #: A process that ends sooner counts as failing to start and is retried with a growing delay: 1 s, 2 s, 3 s, ...
 START_SECONDS = 3
 START_RETRIES = 1000
+#: All that services take over from whoever ran `wavehouse up`.
+INHERITED = {
+    *("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
+    *("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+}
+#: Trino, Kafka and MinIO complain below this.
+OPEN_FILES = 65_536
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ def configuration(settings: Settings, services: dict[str, Service], fingerprints
         f"pidfile={run}/supervisord.pid",
         f"childlogdir={run}/logs",
         "umask=022",
+        f"minfds={open_files()}",
         *(["user=root"] if os.geteuid() == 0 else []),
         "[unix_http_server]",
         f"file={socket_path(settings)}",
@@ -84,7 +93,9 @@ def configuration(settings: Settings, services: dict[str, Service], fingerprints
     base = {
         MARK: str(settings.home),
         "WAVEHOUSE_PROFILE": settings.profile,
-        "PATH": f"{venv('main') / 'bin'}:{os.environ.get('PATH', os.defpath)}",
+        "PATH": search_path(),
+        # Settings given by environment reach the services too; see lakehouse/config/settings.py.
+        **{key: value for key, value in os.environ.items() if re.match(r"WAVEHOUSE_(HOME$|CACHE$|\w+__)", key)},
     }
     for service in services.values():
         env = base | {"WAVEHOUSE_CONFIG": fingerprints.get(service.name, "")} | service.env
@@ -108,6 +119,12 @@ def configuration(settings: Settings, services: dict[str, Service], fingerprints
             *([f"user={user}"] if user else []),
         ]
     return "\n".join(lines) + "\n"
+
+
+def open_files() -> int:
+    """How many files a service may open: as many as the engines ask for, if we may grant that."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
 
 
 def log_file(settings: Settings, name: str) -> Path:
@@ -175,7 +192,8 @@ class Supervisor:
         if log.exists():  # restarts are counted from it, since this start
             log.replace(log.with_suffix(".log.1"))
         command = [str(venv("main") / "bin" / "supervisord"), "-c", str(self._config)]
-        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {MARK: str(self._settings.home)}
+        inherited = {key: value for key, value in os.environ.items() if key in INHERITED or key.lower() in INHERITED}
+        env = inherited | {MARK: str(self._settings.home), "PATH": search_path()}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         deadline = time.monotonic() + 20
         while self.pid() is None:
@@ -294,7 +312,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its descendants, shared pages divided among their users where we may see that."""
+    """Resident memory of a process and its descendants, each shared page counted once."""
     total = 0
     for process in family(pid):
         with contextlib.suppress(psutil.Error):

@@ -84,7 +84,9 @@ def status(as_json: Json = False) -> None:
     )
     goal = f"{total / 1024:.1f} GB resident; the goal at rest is {stack.MEMORY_GOAL_MB / 1024:.0f} GB"
     output.info(goal + ("" if total <= stack.MEMORY_GOAL_MB else " (exceeded)"))
-    output.result({"services": [asdict(s) for s in services], "memory_mb": total, "memory_goal_mb": stack.MEMORY_GOAL_MB})
+    output.result(
+        {"services": [asdict(s) for s in services], "memory_mb": total, "memory_goal_mb": stack.MEMORY_GOAL_MB}
+    )
     if any(s.state != "RUNNING" for s in services):
         raise typer.Exit(1)
 
@@ -120,7 +122,7 @@ def logs(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Check memory, disk, ports, JDKs, tools and environments; name what is wrong and what to do. Exit code 1 if anything is.
+    """Check memory, disk, ports, JDKs, tools and environments; say what is wrong (exit code 1) and what to do.
 
     Example: wavehouse doctor
     """

@@ -1,0 +1,46 @@
+# Two commands matter: `make demo` and `make test`. Both set up what is missing first.
+#   AUDIO=~/Music make demo     takes your own folder instead of the demo music
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-tests demo test lint types unit integration up down status doctor
+BIN := .wavehouse/venvs/main/bin
+FAST := tests/unit tests/property tests/contracts tests/dags tests/cases
+STACK := tests/integration tests/chaos tests/browser
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: ## install what is missing: system packages, Python environments, engines
+	@sh infra/local/setup.sh
+
+setup-tests:
+	@sh infra/local/setup.sh --tests
+
+demo: setup ## set up, start the stack, run the main job end to end, leave the stack running
+	@$(BIN)/wavehouse demo
+
+test: setup-tests lint types unit integration ## every check and test; starts its own stack and stops it after
+
+lint:
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types:
+	@$(BIN)/mypy
+
+unit: ## tests that need no service
+	@$(BIN)/pytest -m "not stack" $(wildcard $(FAST))
+
+integration: ## tests on the real local stack (profile `test`: its own ports and data)
+	@$(BIN)/pytest $(wildcard $(STACK))
+
+up: setup ## start the stack and wait until it answers
+	@$(BIN)/wavehouse up
+
+down: ## stop the stack; data stays
+	@if [ -x $(BIN)/wavehouse ]; then $(BIN)/wavehouse down; fi
+
+status: ## what runs, and how much memory it takes
+	@$(BIN)/wavehouse status
+
+doctor: ## what would keep the stack from running
+	@$(BIN)/wavehouse doctor
