@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
 HINT = "See `wavehouse status`; `wavehouse up --only stream` starts Kafka."
-DAY_MS = 86_400_000
 #: How long one message may be under way, a broker that restarts included.
 DELIVERY_TIMEOUT_MS = 300_000
 #: Back-pressure: more than this wait for the broker, and `send` waits too.
@@ -56,7 +55,8 @@ def init_topics(settings: Settings) -> list[str]:
     created = []
     for contract in topic_contracts():
         partitions = contract.properties["partitions"]
-        config = _topic_config(contract)
+        # How long records stay is the broker's own setting (infra/local keeps them for good).
+        config = {"cleanup.policy": contract.properties.get("cleanupPolicy", "delete")}
         if contract.name not in present:
             new = NewTopic(contract.name, num_partitions=partitions, replication_factor=-1, config=config)
             if _await_created(admin.create_topics([new])[contract.name], contract.name):
@@ -226,14 +226,6 @@ class EventProducer:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise RetryableError(f"Kafka did not take a message: {self._failure.str()}.", hint=HINT)
-
-
-def _topic_config(contract: Contract) -> dict[str, str]:
-    config = {"cleanup.policy": contract.properties.get("cleanupPolicy", "delete")}
-    for promise in contract.sla:
-        if promise["property"] == "retention":
-            config["retention.ms"] = str(promise["value"] * DAY_MS)
-    return config
 
 
 def _admin(settings: Settings) -> AdminClient:
