@@ -69,7 +69,9 @@ def properties(contract: Contract, current: str) -> str:
     head, marker, _ = current.partition(COLUMNS)
     if not marker:
         raise ValueError(f"the properties of {contract.id} have no line '{COLUMNS.strip()}'")
-    return head + marker + "".join(f"      {line}\n" for line in _yaml(contract.dbt_columns()).splitlines())
+    # What may be null is the table's to say: it is made from the same contract.
+    columns = [{k: v for k, v in column.items() if k != "constraints"} for column in contract.dbt_columns()]
+    return head + marker + "".join(f"      {line}\n" for line in _yaml(columns).splitlines())
 
 
 def files(project: Path) -> dict[Path, str]:

@@ -22,7 +22,7 @@ from {{ ref('stg_ad_impressions') }} as candidates
 where
     rejection_reason is not null
     and {{ received_in_window(var('received_lookback_days')) }}
-    {% if is_incremental() and has_window() -%}
+    {% if has_window() -%}
         and not exists (
             select 1 from {{ this }} as present
             where
