@@ -55,6 +55,9 @@ BACK_SHARE = 0.1
 APPLOAD_SHARE = 0.25
 BOT_PLAYS_PER_DAY = 80
 BOT_BURST = 40
+#: Bots play just long enough to be paid for.
+BOT_LEAST_MS = 30_500
+BOT_MOST_MS = 45_000
 BOT_SHARE_WITH_AD = 0.1
 SATURDAY = 5
 
@@ -194,10 +197,11 @@ def bots(scenario: Scenario, crowd: Audience, tracks: Tracks) -> Plays:
     nth = np.tile(np.arange(BOT_BURST), len(owner))
     step = rng.integers(1_500, 4_000, size=len(session))
     played_ms = start_ms[session] + nth * 4_000 + step
-    targets = rng.integers(0, len(tracks), size=(len(crowd), 2))
+    paying = np.flatnonzero(tracks.duration_ms >= BOT_LEAST_MS)
+    targets = rng.choice(paying if len(paying) else np.arange(len(tracks)), size=(len(crowd), 2))
     track = targets[user, rng.integers(0, 2, size=len(session))]
     duration = tracks.duration_ms[track]
-    ms_played = np.minimum(rng.integers(30_500, 45_000, size=len(session)), duration)
+    ms_played = np.minimum(rng.integers(BOT_LEAST_MS, BOT_MOST_MS, size=len(session)), duration)
     latency_us = (rng.lognormal(np.log(LATENCY_MEDIAN_MS), 0.3, size=len(session)) * 1000).astype(np.int64)
     same = np.full(len(session), 1)
     plays = Plays(
