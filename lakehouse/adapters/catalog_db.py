@@ -348,11 +348,12 @@ class CatalogDb:
                 set(connection.scalars(sa.select(quarantine.c.sha256))),
             )
 
-    def rejections(self) -> list[dict[str, Any]]:
-        """Refused files with their reason and message, by key."""
+    def rejections(self, *, limit: int = 100) -> list[dict[str, Any]]:
+        """The first `limit` refused files by key, with their reason and message."""
         columns = (quarantine.c.object_key, quarantine.c.reason, quarantine.c.message, quarantine.c.kept_as)
         with self.begin() as connection:
-            rows = connection.execute(sa.select(*columns).order_by(quarantine.c.object_key, quarantine.c.etag))
+            ordered = sa.select(*columns).order_by(quarantine.c.object_key, quarantine.c.etag).limit(limit)
+            rows = connection.execute(ordered)
             return [dict(row._mapping) for row in rows]
 
     def content_with_audio(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import Contract, all_ids, load
-from lakehouse.errors import RetryableError
+from lakehouse.errors import FatalError, RetryableError
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -98,13 +98,25 @@ def create(lake: Catalog, contract: Contract) -> Table:
     return lake.load_table(contract.id)
 
 
-def read(settings: Settings, table: str, *, columns: tuple[str, ...] = ("*",), where: str = "") -> pa.Table:
-    """Rows of `table` (`namespace.name`) as Arrow, in no particular order; `where` is an Iceberg filter expression."""
+def read(
+    settings: Settings, table: str, *, columns: tuple[str, ...] = ("*",), where: str = "", tag: str = ""
+) -> pa.Table:
+    """Rows of `table` (`namespace.name`) as Arrow, in no particular order; `where` is an Iceberg filter expression,
+    `tag` names a tagged snapshot instead of the newest one.
+
+    Raises:
+        FatalError: the table has no snapshot with this tag.
+    """
     from pyiceberg.expressions import AlwaysTrue
 
-    return (
-        catalog(settings).load_table(table).scan(row_filter=where or AlwaysTrue(), selected_fields=columns).to_arrow()
-    )
+    loaded = catalog(settings).load_table(table)
+    snapshot = loaded.snapshot_by_name(tag) if tag else None
+    if tag and snapshot is None:
+        raise FatalError(
+            f"{table} has no snapshot '{tag}'.", hint=f"Run `wavehouse audit {table}` and `wavehouse publish {table}`."
+        )
+    snapshot_id = snapshot.snapshot_id if snapshot else None
+    return loaded.scan(row_filter=where or AlwaysTrue(), selected_fields=columns, snapshot_id=snapshot_id).to_arrow()
 
 
 def row_count(settings: Settings, table: str) -> int:

@@ -1,0 +1,40 @@
+"""What new recordings sound like: computed with Spark, audited, published, and copied online."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow.sdk import DAG
+from common import AUDIO_FEATURES, CATALOG, DEFAULT_ARGS, wavehouse_task
+
+TABLE = "silver_audit.audio_features"
+
+with DAG(
+    "extract_features",
+    description="Audio features of new recordings, in the lake and in the online feature store",
+    doc_md="""
+    ### What it does
+    1. **extract**: Spark over the recordings that have no features of the current extractor version: tempo, key,
+       loudness, timbre, each with its confidence, into `silver_audit.audio_features`. Recordings that fail are listed
+       by `wavehouse features failures` and do not hold up the others.
+    2. **audit**: the expectations of the table. A failure stops here: what was published stays published.
+    3. **publish**: `silver.audio_features` shows the audited snapshot.
+    4. **publish_online**: the published features to Redis, `features:<track_id>`.
+
+    ### When something fails
+    Clear the task. `extract` goes on where it stopped; its log is named in the message. A failed audit names the
+    expectation and the observed value.
+    """,
+    schedule=[CATALOG],
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args={**DEFAULT_ARGS, "owner": "audio"},
+    tags=["audio", "features", "silver"],
+) as dag:
+    (
+        wavehouse_task("extract", ["features", "extract"], pool="spark")
+        >> wavehouse_task("audit", ["audit", TABLE])
+        >> wavehouse_task("publish", ["publish", TABLE], outlets=[AUDIO_FEATURES])
+        >> wavehouse_task("publish_online", ["features", "publish-online"])
+    )

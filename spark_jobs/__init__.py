@@ -1,0 +1,1 @@
+"""Spark jobs: `main()` wires, `transform(frame, params) -> frame` does."""
