@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import psutil
 
 from infra.local import engines, stack
+from infra.local.prepare import become
 from infra.local.services import TOOLS, load_services, postgres_bin, pyflink, venv
 from infra.local.setup import ENVIRONMENTS
 from infra.local.supervise import Supervisor
@@ -149,20 +150,21 @@ def postgres_user(settings: Settings) -> Iterator[Finding]:
         return
     try:
         pwd.getpwnam("postgres")
+        service = load_services(settings)["postgres"]
     except KeyError:
         yield Finding(
             "There is no system user 'postgres', and PostgreSQL refuses to run as root.", "apt-get install postgresql"
         )
         return
+    except WavehouseError:
+        return  # said by another check
     settings.home.mkdir(parents=True, exist_ok=True)
-    for folder in reversed([settings.home, *settings.home.parents]):
-        test = ["test", "-x", str(folder)]
-        if subprocess.run(test, user="postgres", group="postgres", extra_groups=[], check=False).returncode:
-            yield Finding(
-                f"The user 'postgres' may not enter {folder}, where PostgreSQL's data lies.",
-                f"chmod o+x {folder}, or set WAVEHOUSE_HOME to a folder elsewhere.",
-            )
-            return
+    test = [*become(settings, service), "test", "-x", str(settings.home)]
+    if subprocess.run(test, cwd="/", check=False).returncode:
+        yield Finding(
+            f"The user 'postgres' may not enter {settings.home}, where PostgreSQL's data lies.",
+            "chmod o+x the folders above it, or set WAVEHOUSE_HOME to a folder elsewhere.",
+        )
 
 
 def ports(settings: Settings) -> Iterator[Finding]:

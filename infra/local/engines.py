@@ -317,6 +317,8 @@ def wheel(name: str) -> Path:
     engine = Engine(name=f"wheel-{name}", version=digest)
 
     def install(folder: Path) -> None:
+        if not (TOOLS / "bin" / "python").exists():
+            raise EngineError(f"'{name}' has not been fetched.", "Run: make setup")
         command = [
             str(TOOLS / "bin" / "python"),
             "-m",

@@ -28,14 +28,11 @@ FUNCTIONS = CHECKOUT / "flink_jobs" / "java"
 PBKDF2_ROUNDS = 20_000
 
 
-def _run(command: list[str], *, what: str, env: dict[str, str] | None = None, user: str | None = None) -> None:
+def _run(command: list[str], *, what: str, env: dict[str, str] | None = None) -> None:
     """Run a set-up command; its last line becomes the error."""
     done = subprocess.run(
         command,
         env=os.environ | (env or {}),
-        user=user,
-        group=user,
-        extra_groups=[] if user else None,
         cwd="/",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -50,6 +47,22 @@ def _run(command: list[str], *, what: str, env: dict[str, str] | None = None, us
 def system_user(service: Service) -> str | None:
     """The system user a service runs as: its own when we are root (PostgreSQL refuses root), else ours."""
     return service.user if service.user and os.geteuid() == 0 else None
+
+
+def become(settings: Settings, service: Service) -> list[str]:
+    """What to put before a command to run it as the service's system user; nothing where that is us.
+
+    A checkout in /root is closed to everybody else. The user then keeps one right of root, to pass such folders, rather
+    than us opening /root or putting the data somewhere unexpected.
+    """
+    user = system_user(service)
+    if not user:
+        return []
+    prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    enter = [*prefix, "--", "test", "-x", str(settings.home)]
+    if subprocess.run(enter, cwd="/", check=False).returncode:
+        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return [*prefix, "--"]
 
 
 def own(paths: list[Path], user: str | None) -> None:
@@ -83,8 +96,17 @@ def postgres_cluster(settings: Settings, service: Service) -> None:
     password.write_text(settings.postgres.postgres_password.get_secret_value())
     own([scratch, password], user)
     initdb = Path(service.command[0]).with_name("initdb")
-    command = [str(initdb), "-D", str(cluster), "-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8"]
-    _run([*command, "--auth=scram-sha-256", f"--pwfile={password}"], what="initdb", user=user)
+    command = [
+        *become(settings, service),
+        str(initdb),
+        "-D",
+        str(cluster),
+        "-U",
+        "postgres",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+    ]
+    _run([*command, "--auth=scram-sha-256", f"--pwfile={password}"], what="initdb")
     cluster.rename(data)
     shutil.rmtree(scratch)
 

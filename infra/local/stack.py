@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -23,6 +23,8 @@ from lakehouse.errors import FatalError, RetryableError, WavehouseError
 
 #: The stack at rest shall fit in this.
 MEMORY_GOAL_MB = 7 * 1024
+#: Less free disk than this, in bytes, and nothing is started.
+DISK_MINIMUM = 2**30
 #: A service that ended this often while `up` waits for it will not come up by itself.
 GIVE_UP_AFTER = 5
 POLL_S = 0.5
@@ -108,6 +110,20 @@ def strangers(settings: Settings, services: Iterable[Service], ours: set[int]) -
     return lines
 
 
+def check_disk(settings: Settings) -> None:
+    """Refuse to start on a disk that is all but full: databases that run out of space in mid-start are hard to read.
+
+    Raises:
+        FatalError: less than `DISK_MINIMUM` is free where the data lies.
+    """
+    free = shutil.disk_usage(settings.home).free
+    if free < DISK_MINIMUM:
+        raise FatalError(
+            f"The disk of {settings.home} is full: {free / 2**20:.0f} MB free.",
+            hint="Free some disk space, or set WAVEHOUSE_HOME to a folder on another disk.",
+        )
+
+
 def our_pids(supervisor: Supervisor) -> set[int]:
     """Process ids of everything supervisord holds."""
     pid = supervisor.pid()
@@ -155,7 +171,12 @@ def bring_up(settings: Settings, service: Service, supervisor: Supervisor, stop:
     fresh = running is None or running.state not in ("RUNNING", "STARTING")
     if fresh:
         if service.prepare:
-            prepare.PREPARE[service.prepare](settings, service)
+            try:
+                prepare.PREPARE[service.prepare](settings, service)
+            except OSError as error:
+                raise FatalError(
+                    f"{service.name} cannot be prepared: {error}.", hint="Run: wavehouse doctor"
+                ) from error
         if running is not None and running.state == "BACKOFF":
             supervisor.stop(service.name)
         supervisor.launch(service.name)
@@ -196,6 +217,7 @@ def up(settings: Settings, *, only: Iterable[str] = (), report: Callable[[str], 
         chosen = select(services, only)
         files = render_files(settings)
         supervisor = Supervisor(settings)
+        check_disk(settings)
         if supervisor.pid() is None:
             # Children of a supervisor that was killed: nobody restarts them any more, and they hold the ports.
             supervise.end(supervise.stragglers(settings))
@@ -268,14 +290,19 @@ def _stop_in_order(
         services = load_services(settings)
     except WavehouseError:  # an engine was removed meanwhile: stop without an order
         services = {}
-    left = set(running)
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        while left:
-            needed = {need for name in left if name in services for need in services[name].needs}
-            now = sorted(left - needed) or sorted(left)
-            for name, _ in zip(now, pool.map(supervisor.stop, now), strict=True):
+    dependants = {name: {s.name for s in services.values() if name in s.needs} & running for name in running}
+    stopping: dict[Future[None], str] = {}
+    stopped: set[str] = set()
+    with ThreadPoolExecutor(max_workers=len(running) or 1) as pool:
+        while len(stopped) < len(running):
+            for name in running - stopped - set(stopping.values()):
+                if dependants[name] <= stopped:
+                    stopping[pool.submit(supervisor.stop, name)] = name
+            for future in wait(stopping, return_when=FIRST_COMPLETED).done:
+                name = stopping.pop(future)
+                future.result()
+                stopped.add(name)
                 report(f"{name} stopped")
-            left -= set(now)
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
@@ -304,14 +331,3 @@ def status(settings: Settings) -> list[ServiceStatus]:
             )
         )
     return lines
-
-
-def port_is_free(port: int) -> bool:
-    """Whether we could listen on this port of the loopback address now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from infra.local.prepare import system_user
+from infra.local.prepare import become
 from infra.local.services import Service, search_path, venv
 from lakehouse.config.settings import CHECKOUT, Settings
 from lakehouse.errors import FatalError, RetryableError
@@ -99,12 +99,12 @@ def configuration(settings: Settings, services: dict[str, Service], fingerprints
     }
     for service in services.values():
         env = base | {"WAVEHOUSE_CONFIG": fingerprints.get(service.name, "")} | service.env
-        user = system_user(service)
+        prefix = become(settings, service)
         lines += [
             f"[program:{service.name}]",
-            f"command={shlex.join(service.command).replace('%', '%%')}",
+            f"command={shlex.join([*prefix, *service.command]).replace('%', '%%')}",
             "environment=" + ",".join(f"{key}={_quoted(str(value))}" for key, value in env.items()),
-            f"directory={'/' if user else CHECKOUT}",
+            f"directory={'/' if prefix else CHECKOUT}",
             "autostart=false",
             "autorestart=true",
             f"startsecs={START_SECONDS}",
@@ -116,7 +116,6 @@ def configuration(settings: Settings, services: dict[str, Service], fingerprints
             f"stdout_logfile={log_file(settings, service.name)}",
             "stdout_logfile_maxbytes=20MB",
             "stdout_logfile_backups=2",
-            *([f"user={user}"] if user else []),
         ]
     return "\n".join(lines) + "\n"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -131,7 +133,8 @@ def doctor(as_json: Json = False) -> None:
     output = Output(as_json=as_json)
     findings = examine(load_settings())
     for finding in findings:
-        output.error(finding.problem, finding.remedy) if not as_json else None
+        if not as_json:
+            output.error(finding.problem, finding.remedy)
     output.result({"findings": [asdict(finding) for finding in findings]})
     if findings:
         raise typer.Exit(1)
@@ -144,11 +147,8 @@ def _duration(seconds: int) -> str:
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
 
 
-def _follow(path: object) -> None:
+def _follow(place: Path) -> None:
     """Print what is appended to a file, also after it was rotated, until interrupted."""
-    from pathlib import Path
-
-    place = Path(str(path))
     stream = place.open(errors="replace")
     stream.seek(0, 2)
     try:
@@ -156,7 +156,7 @@ def _follow(path: object) -> None:
             if line := stream.readline():
                 typer.echo(line, nl=False)
                 continue
-            if place.exists() and place.stat().st_ino != __import__("os").fstat(stream.fileno()).st_ino:
+            if place.exists() and place.stat().st_ino != os.fstat(stream.fileno()).st_ino:
                 stream.close()
                 stream = place.open(errors="replace")
             time.sleep(0.3)
