@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import fastavro
@@ -167,6 +168,26 @@ class SchemaRegistry:
 
         return encode
 
+    def batch_encoder(self, subject: str, schema: Schema) -> Callable[[Iterable[Record]], list[bytes]]:
+        """As `encoder`, for many records at once and half as long: values must be what Avro stores.
+
+        A moment is its microseconds since 1970 UTC, a date its days, a UUID its text.
+        """
+        header = HEADER.pack(MAGIC, self.register(subject, schema))
+        parsed = fastavro.parse_schema(_without_logical_types(schema))
+
+        def encode(records: Iterable[Record]) -> list[bytes]:
+            buffer = io.BytesIO()
+            ends = [0]
+            for record in records:
+                buffer.write(header)
+                fastavro.schemaless_writer(buffer, parsed, record)
+                ends.append(buffer.tell())
+            whole = buffer.getvalue()
+            return [whole[begin:end] for begin, end in pairwise(ends)]
+
+        return encode
+
     def decode(self, message: bytes) -> Decoded:
         """Decode a message with the schema that it was written with.
 
@@ -206,6 +227,15 @@ class SchemaRegistry:
             # A starting server knows none of its routes yet; its bare 404 says nothing about the schema.
             raise RetryableError(f"The schema registry does not serve {path} yet.", hint=hint)
         return response
+
+
+def _without_logical_types(schema: Any) -> Any:
+    """The same schema as far as the bytes go; logical types cost a call a value."""
+    if isinstance(schema, Mapping):
+        if "logicalType" in schema:
+            return schema["type"]
+        return {key: value if key == "default" else _without_logical_types(value) for key, value in schema.items()}
+    return [_without_logical_types(part) for part in schema] if isinstance(schema, list) else schema
 
 
 def _is_registry_answer(response: httpx.Response) -> bool:

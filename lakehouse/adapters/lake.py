@@ -5,6 +5,7 @@ Trino, Flink and Spark use the same JDBC catalogue on PostgreSQL (schema V1) thr
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -105,11 +106,15 @@ def read(
     `tag` names a tagged snapshot instead of the newest one.
 
     Raises:
-        FatalError: the table has no snapshot with this tag.
+        FatalError: there is no such table, or it has no snapshot with this tag.
     """
+    from pyiceberg.exceptions import NoSuchTableError
     from pyiceberg.expressions import AlwaysTrue
 
-    loaded = catalog(settings).load_table(table)
+    try:
+        loaded = catalog(settings).load_table(table)
+    except NoSuchTableError as error:
+        raise FatalError(f"The lake has no table {table}.", hint="Run `wavehouse lake init` first.") from error
     snapshot = loaded.snapshot_by_name(tag) if tag else None
     if tag and snapshot is None:
         raise FatalError(
@@ -142,7 +147,10 @@ def overwrite(settings: Settings, contract_id: str, rows: pa.Table, *, where: st
         present = table.scan(row_filter=condition).to_arrow().select(rows.schema.names).cast(rows.schema)
         if present.sort_by(keys).equals(rows.sort_by(keys)):
             return False
-        table.overwrite(rows, overwrite_filter=condition)
+        with warnings.catch_warnings():
+            # The first delivery replaces nothing, which PyIceberg thinks worth a warning.
+            warnings.filterwarnings("ignore", message="Delete operation did not match any records")
+            table.overwrite(rows, overwrite_filter=condition)
         return True
 
     return retry_commit(attempt)

@@ -188,23 +188,25 @@ def produce(settings: Settings, run: Run, progress: Callable[[int, int], None] =
 
 
 def _send(producer: EventProducer, topic: str, rows: pa.Table, first: int) -> None:
-    encode = producer.encoder(topic)
+    """Send `rows` of the ledger; `first` is the number of the first of them within its topic."""
     contract = load(f"topics.{topic}")
     names = [column.name for column in contract.columns]
-    keys = map(str, rows[contract.properties["partitionKey"]].to_pylist())
-    columns = [_plain(rows[name]) for name in names]
+    values = zip(*(_plain(rows[name]) for name in names), strict=True)
+    messages = producer.batch_encoder(topic)(dict(zip(names, row, strict=True)) for row in values)
+    keys = _plain(rows[contract.properties["partitionKey"]])
     defects = rows["defect"].to_pylist()
-    for number, (key, defect, *values) in enumerate(zip(keys, defects, *columns, strict=True), start=first):
-        message = encode(dict(zip(names, values, strict=True)))
-        producer.send_encoded(topic, key.encode(), payload(defect, message, number) if defect else message)
+    for number, (key, defect, message) in enumerate(zip(keys, defects, messages, strict=True), start=first):
+        producer.send_encoded(topic, str(key).encode(), payload(defect, message, number) if defect else message)
 
 
 def _plain(column: pa.ChunkedArray) -> list[Any]:
     """Python values as Avro takes them; moments as the microseconds they are, which is far quicker than as objects."""
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
-    values: list[Any] = column.to_numpy().tolist() if pa.types.is_integer(column.type) else column.to_pylist()
-    return values
+    if pa.types.is_integer(column.type):
+        values: list[Any] = column.to_numpy().tolist()
+        return values
+    return column.to_pylist()  # type: ignore[no-any-return]
 
 
 def _conform(topic: str, table: pa.Table) -> pa.Table:

@@ -140,3 +140,12 @@ def test_a_record_that_does_not_fit_is_rejected(registry: SchemaRegistry) -> Non
 
 def test_split_returns_id_and_body() -> None:
     assert split(b"\x00\x00\x00\x00\x2abody") == (42, b"body")
+
+
+def test_a_batch_is_encoded_as_its_records_are_one_by_one(registry: SchemaRegistry) -> None:
+    one = registry.encoder("plays-value", SCHEMA)
+    many = registry.batch_encoder("plays-value", SCHEMA)
+    plain = [PLAY | {"user_id": n, "played_at": 1_793_491_199_999_999} for n in (0, -1, 1 << 62)]
+    assert many(plain) == [one(PLAY | {"user_id": n}) for n in (0, -1, 1 << 62)]
+    assert many([]) == []
+    assert registry.decode(many(plain)[2]).record == PLAY | {"user_id": 1 << 62}
