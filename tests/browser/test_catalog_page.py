@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from playwright.sync_api import Page, expect
 
-from lakehouse.config.settings import load_settings
+from lakehouse.config.settings import Settings, load_settings
 from serving.catalog.app import assemble
 from serving.catalog.service import CatalogService
 from tests.fakes.catalog import FEATURES, FIRST_ID, T0, FakeCatalog, FakeFeatures, FakeLive, minute, row
@@ -84,3 +84,13 @@ def test_an_engine_away_is_said_in_words(browser: object, serve: Serve) -> None:
     page.goto(serve(app))
     expect(page.get_by_role("status")).to_contain_text("FakeLive is away.")
     page.close()
+
+
+@pytest.mark.stack
+def test_the_stack_serves_the_page(page: Page, played: Settings) -> None:
+    page.goto(played.catalog_api.http)
+    expect(page.locator("#top tbody tr").first).to_be_visible()
+    expect(page.locator("#chart rect").first).to_be_visible()
+    expect(page.get_by_text("BPM")).to_be_visible()
+    title = page.locator("#top tbody tr a").first.inner_text()
+    expect(page).to_have_title(f"{title} · Wavehouse live")
