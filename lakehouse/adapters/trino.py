@@ -38,22 +38,30 @@ def ca_file(settings: Settings) -> str:
     return str(settings.run / "trino" / "ca.pem")
 
 
+def session(settings: Settings) -> Any:
+    """An HTTP session that trusts our own authority alone.
+
+    Its `trust_env` is off: REQUESTS_CA_BUNDLE, where it is set, would take the place of that authority.
+    """
+    import requests
+
+    made = requests.Session()
+    made.verify = ca_file(settings)
+    made.trust_env = False
+    return made
+
+
 def connect(settings: Settings, *, user: User = "engine", schema: str | None = None) -> Connection:
     """An open DB-API connection; the caller closes it."""
-    import requests
     import trino
 
     password = settings.trino.engine_password if user == "engine" else settings.trino.analyst_password
-    session = requests.Session()
-    session.verify = ca_file(settings)
-    # Otherwise REQUESTS_CA_BUNDLE, where it is set, takes the place of our own authority.
-    session.trust_env = False
     return trino.dbapi.connect(
         host=settings.trino.host,
         port=settings.trino.port,
         http_scheme="https",
         auth=trino.auth.BasicAuthentication(user, password.get_secret_value()),
-        http_session=session,
+        http_session=session(settings),
         catalog="lake",
         schema=schema,
         source="wavehouse",

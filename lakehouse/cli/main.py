@@ -26,6 +26,12 @@ GROUPS = {
     "live": "live",
     "lake": "lake",
     "demo": "demo",
+    "transform": "",
+    "audit": "",
+    "maintain": "",
+    "verify": "",
+    "sql": "",
+    "contracts": "contracts",
     "report": "",
 }
 

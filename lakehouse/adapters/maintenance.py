@@ -1,0 +1,82 @@
+"""Maintenance of Iceberg tables through Trino: small files are merged, old snapshots and orphans removed.
+
+Safe beside running writers: compaction is an Iceberg commit that is tried again when another one came first, tags
+(`published`, `audited`) keep their snapshots alive, and files younger than a running commit could be are no orphans.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lakehouse.adapters import lake, trino
+from lakehouse.config.settings import Settings
+from lakehouse.errors import FatalError, RetryableError
+
+NAMESPACES = ("bronze", "silver_audit", "gold_audit")
+#: Smaller files are merged; the few that one day's run adds stay until there is something to merge them with.
+FILE_SIZE = "32MB"
+#: Time travel reaches back this far. Flink finds its last commit by the newest snapshots, which are always kept.
+SNAPSHOT_RETENTION = "3d"
+#: A file that no snapshot names may belong to a commit under way; none takes days.
+ORPHAN_RETENTION = "7d"
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """A table before and after: data files and snapshots."""
+
+    table: str
+    files_before: int
+    files_after: int
+    snapshots_before: int
+    snapshots_after: int
+
+
+def tables(settings: Settings, namespace: str = "") -> list[str]:
+    """Ids of all tables in a namespace, or in all of them.
+
+    Raises:
+        FatalError: the namespace holds no tables that are kept up here.
+    """
+    if namespace and namespace not in NAMESPACES:
+        raise FatalError(f"There is no namespace '{namespace}'.", hint=f"Known: {', '.join(NAMESPACES)}.")
+    catalog = lake.catalog(settings)
+    return sorted(
+        ".".join(id_) for name in ([namespace] if namespace else NAMESPACES) for id_ in catalog.list_tables(name)
+    )
+
+
+def maintain(settings: Settings, name: str) -> Maintained:
+    """Compact a table, expire its old snapshots and remove orphans; doing it again changes nothing.
+
+    Raises:
+        RetryableError: other writers kept winning, or Trino does not answer.
+    """
+    before = _counts(settings, name)
+    for command in (
+        f"optimize(file_size_threshold => '{FILE_SIZE}')",
+        f"expire_snapshots(retention_threshold => '{SNAPSHOT_RETENTION}')",
+        f"remove_orphan_files(retention_threshold => '{ORPHAN_RETENTION}')",
+    ):
+        _execute(settings, f"alter table lake.{name} execute {command}")
+    return Maintained(name, before[0], (after := _counts(settings, name))[0], before[1], after[1])
+
+
+def _counts(settings: Settings, name: str) -> tuple[int, int]:
+    table = lake.catalog(settings).load_table(name)
+    snapshot = table.current_snapshot()
+    files = int(snapshot.summary["total-data-files"]) if snapshot and snapshot.summary else 0
+    return files, len(table.metadata.snapshots)
+
+
+def _execute(settings: Settings, statement: str) -> None:
+    """Run a statement, again when another writer's commit came first (which Trino reports as a failed commit)."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            trino.query(settings, statement)
+        except RetryableError as error:
+            if "commit" not in error.message.lower() or attempt == ATTEMPTS:
+                raise
+        else:
+            return
