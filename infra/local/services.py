@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -52,6 +51,7 @@ class Service:
     memory_mb: int = 0
     user: str = ""
     prepare: str = ""
+    config: str = ""
     init: str = ""
     stop: dict[str, Any] = field(default_factory=lambda: dict(STOP))
     enabled: bool = True
@@ -184,7 +184,7 @@ def select(services: dict[str, Service], only: Iterable[str] = ()) -> dict[str, 
         FatalError: a name is neither a group nor a service.
     """
     chosen: set[str] = set()
-    asked = list(only) or list(GROUPS)
+    asked = list(only) or list(services)
     for name in asked:
         members = [s.name for s in services.values() if name in (s.group, s.name)]
         if not members:
@@ -237,6 +237,6 @@ def write_files(files: dict[Path, str]) -> None:
 
 def fingerprint(service: Service, files: dict[Path, str], settings: Settings) -> str:
     """A digest of the configuration files a service reads: when it changes, `up` restarts the service."""
-    folder = re.sub(r"^(flink|airflow)-(?!job).*", r"\1", service.name)
-    own = {str(path): text for path, text in files.items() if path.is_relative_to(settings.run / folder)}
+    folder = settings.run / (service.config or service.name)
+    own = {str(path): text for path, text in files.items() if path.is_relative_to(folder)}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
