@@ -205,14 +205,14 @@ def window_row(contract: Contract, registry: SchemaRegistry, key: bytes | None, 
     """
     columns = [c.name for c in contract.columns if c.name not in ("kafka_partition", "version")]
     if value is not None:
-        record = registry.decode(value).record
+        record, needed = registry.decode(value).record, tuple(columns)
+    elif key is not None:
+        record, needed = registry.decode(key).record, contract.key
     else:
-        record = dict.fromkeys(columns, 0) | (registry.decode(key).record if key is not None else {})
-    needed = columns if value is not None else contract.key
-    missing = [name for name in needed if record.get(name) is None or (value is None and name not in record)]
-    if missing or (value is None and key is None):
+        raise RejectedInputError("It has neither key nor value.", reason="malformed")
+    if missing := [name for name in needed if record.get(name) is None]:
         raise RejectedInputError(f"It has no {', '.join(missing)}.", reason="incompatible_schema", value=record)
-    return {name: record[name] for name in columns}
+    return {name: record[name] if name in needed else 0 for name in columns}
 
 
 def start_places(consumer: Consumer, topic: str, loaded: dict[int, int]) -> dict[int, int]:
