@@ -112,7 +112,7 @@ class TrackLive(Model):
 class TopTrack(Model):
     """A track's place in a ranking."""
 
-    position: int = Field(description=meaning("position"), examples=[1])
+    position: int = Field(description="Place in the ranking, from 1", examples=[1])
     track_id: Id = Field(description=meaning("track_id"))
     title: str | None = Field(description=f"{meaning('title')}; null when the catalogue does not know the track")
     artist_name: str | None = Field(description=meaning("artist_name"))
