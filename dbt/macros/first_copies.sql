@@ -1,6 +1,7 @@
 {# Predicate over `candidates`: it is the first copy of its event among the candidates, by Kafka position, and the event is not
-   in the table yet. Needs a CTE `copies` of event_id, kafka_partition, kafka_offset and copy (1 = first). `day` is the event's day. #}
-{% macro is_first_copy(day) -%}
+   in the table yet. Needs a CTE `copies` of event_id, kafka_partition, kafka_offset and copy (1 = first). `day` is the event's day,
+   `present_day` the same of a row in the table, where that has no such column. #}
+{% macro is_first_copy(day, present_day=none) -%}
     not exists (
         select 1 from copies
         where
@@ -11,19 +12,19 @@
     {%- if has_window() %}
     and not exists (
         select 1 from {{ this }} as present
-        where present.event_id = candidates.event_id and {{ near_candidates(day) }}
+        where present.event_id = candidates.event_id and {{ near_candidates(day, present_day or 'present.' ~ day) }}
     )
     {%- endif %}
 {%- endmacro %}
 
 {# Predicate over `present` that keeps the look for known events to the partitions that can hold them: a copy has the day of its
    original. A month on either side is for players that send one event_id with two times. #}
-{% macro near_candidates(day) -%}
+{% macro near_candidates(day, present_day) -%}
     {%- if not execute -%}{{ return('true') }}{%- endif -%}
     {%- set found = run_query(
         'select min(' ~ day ~ '), max(' ~ day ~ ') from ' ~ ref('stg_' ~ model.name) ~
         ' where rejection_reason is null and ' ~ received_in_window(var('received_lookback_days'))) -%}
     {%- set first, last = found.rows[0][0], found.rows[0][1] -%}
     {%- if first is none -%}{{ return('false') }}{%- endif -%}
-    {{ return('present.' ~ day ~ " between date '" ~ first ~ "' - interval '31' day and date '" ~ last ~ "' + interval '31' day") }}
+    {{ return(present_day ~ " between date '" ~ first ~ "' - interval '31' day and date '" ~ last ~ "' + interval '31' day") }}
 {%- endmacro %}

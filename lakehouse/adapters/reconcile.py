@@ -187,7 +187,8 @@ def _live(settings: Settings) -> Iterable[Check]:
     silver = trino.query(
         settings,
         "select sum(plays), sum(streams), sum(bot_plays), sum(ms_played), count(*) from (select count(*) as plays, "
-        "count_if(is_stream) as streams, count_if(is_bot) as bot_plays, sum(ms_played) as ms_played from lake.silver.plays "
+        "count_if(is_stream) as streams, count_if(is_bot) as bot_plays, sum(ms_played) as ms_played "
+        "from lake.silver.plays "
         "group by date_trunc('minute', played_at), track_id, country)",
     ).rows[0]
     for name, left, right in zip(("plays", "streams", "bot plays", "ms played", "windows"), silver, plays, strict=True):

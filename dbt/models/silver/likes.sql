@@ -27,4 +27,4 @@ select
     kafka_offset,
     received_on
 from candidates
-where {{ is_first_copy('liked_on') }}
+where {{ is_first_copy('liked_on', 'cast(present.liked_at as date)') }}
