@@ -1,0 +1,99 @@
+"""Features of sounds whose features are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lakehouse.contracts import load
+from lakehouse.domain.audio.features import (
+    MAX_ANALYSED_S,
+    SILENCE_LUFS,
+    Features,
+    extract,
+    key_of,
+    newest,
+    window,
+)
+from tests.audio_files import RATE_HZ, chord, clicks
+
+IDENTITY = {"sha256", "extractor", "extractor_version", "track_id", "duration_ms"}
+
+
+def test_features_are_the_columns_of_the_contract() -> None:
+    columns = {column.name for column in load("silver_audit.audio_features").columns}
+    assert set(Features.__annotations__) == columns - IDENTITY
+
+
+@pytest.mark.parametrize("bpm", [90, 120, 140])
+def test_tempo_of_a_metronome(bpm: int) -> None:
+    features = extract(clicks(bpm, 20)[:, None], RATE_HZ)
+    assert features["tempo_bpm"] == pytest.approx(bpm, rel=0.01)
+    assert features["tempo_confidence"] > 0.5
+    assert features["onset_rate_hz"] == pytest.approx(bpm / 60, rel=0.1)
+
+
+def test_a_tone_has_no_convincing_beat() -> None:
+    assert extract(chord(440, 10, (0,))[:, None], RATE_HZ)["tempo_confidence"] < 0.3
+
+
+@pytest.mark.parametrize(
+    ("tonic_hz", "steps", "key", "mode"),
+    [
+        (220.0, (0, 4, 7, 12), "A", "major"),
+        (261.63, (0, 3, 7, 12), "C", "minor"),
+        (185.0, (0, 4, 7, 12), "F#", "major"),
+    ],
+)
+def test_key_of_a_chord(tonic_hz: float, steps: tuple[int, ...], key: str, mode: str) -> None:
+    features = extract(chord(tonic_hz, 5, steps)[:, None], RATE_HZ)
+    assert (features["musical_key"], features["musical_mode"]) == (key, mode)
+    assert features["key_confidence"] > 0.5
+
+
+def test_key_needs_pitch() -> None:
+    assert key_of(np.full(12, 0.5)) == ("C", "major", 0.0)
+
+
+def test_loudness_of_the_reference_tone() -> None:
+    """ITU-R BS.1770-4: a 997 Hz sine at 0 dBFS in one channel reads -3.01 LUFS; ours is at half scale, -6.02 dB."""
+    time = np.arange(RATE_HZ * 10) / RATE_HZ
+    tone = (0.5 * np.sin(2 * np.pi * 997 * time)).astype(np.float32)
+    assert extract(tone[:, None], RATE_HZ)["loudness_lufs"] == pytest.approx(-9.03, abs=0.1)
+
+
+def test_spectrum_of_a_tone() -> None:
+    features = extract(chord(1000, 5, (0,))[:, None], RATE_HZ)
+    assert features["spectral_centroid_hz"] == pytest.approx(1000, rel=0.02)
+    assert features["zero_crossing_rate"] == pytest.approx(2 * 1000 / 22_050, rel=0.02)
+    assert features["rms_energy"] == pytest.approx(0.1 / np.sqrt(2), rel=0.02)
+    assert len(features["mfcc_mean"]) == 20
+    assert int(np.argmax(features["chroma_mean"])) == 11  # 1 kHz is nearest to B5
+
+
+def test_silence_has_defined_features() -> None:
+    features = extract(np.zeros((RATE_HZ * 2, 2), np.float32), RATE_HZ)
+    assert features["loudness_lufs"] == SILENCE_LUFS
+    assert (features["tempo_bpm"], features["key_confidence"], features["onset_rate_hz"]) == (0.0, 0.0, 0.0)
+    numbers = [value for value in features.values() if isinstance(value, float)]
+    assert np.isfinite(numbers).all()
+    assert np.isfinite(features["mfcc_mean"] + features["chroma_mean"]).all()
+
+
+def test_what_cannot_be_measured_is_an_error() -> None:
+    with pytest.raises(ValueError, match="400 ms"):
+        extract(np.zeros((100, 1), np.float32), RATE_HZ)
+    with pytest.raises(ValueError, match="finite"):
+        extract(np.full((RATE_HZ, 1), np.nan, np.float32), RATE_HZ)
+
+
+def test_long_recordings_are_described_by_their_middle() -> None:
+    assert window(1000, 44_100) == (0, 1000)
+    start, length = window(4 * 3600 * 44_100, 44_100)
+    assert length == MAX_ANALYSED_S * 44_100
+    assert start == (4 * 3600 - MAX_ANALYSED_S) * 44_100 // 2
+
+
+def test_the_newest_extractor_version_wins() -> None:
+    rows = [{"track_id": 1, "extractor_version": v} for v in ("1.9.0", "1.10.0", "1.2.0")]
+    assert newest(rows) == {1: {"track_id": 1, "extractor_version": "1.10.0"}}

@@ -1,0 +1,70 @@
+"""Identifiers, and the content model that takes a new medium without a change of tables (NFR-EXT1)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lakehouse.adapters.objects import PART_BYTES, etag_of, object_key
+from lakehouse.domain.catalog.content import TRACK, ContentKind
+from lakehouse.domain.catalog.identifiers import name_key, normalise_isrc
+from lakehouse.errors import FatalError, RejectedInputError
+
+
+@pytest.mark.parametrize("text", ["USS1Z9900001", "us-s1z-99-00001", " ISRC: USS1Z 99 00001 "])
+def test_isrc_spellings(text: str) -> None:
+    assert normalise_isrc(text) == "USS1Z9900001"
+
+
+@pytest.mark.parametrize("text", ["", "USS1Z990000", "U1S1Z9900001", "USS1Z99000011", "USS1Z99OOOO1"])
+def test_not_an_isrc(text: str) -> None:
+    with pytest.raises(ValueError, match="not an ISRC"):
+        normalise_isrc(text)
+
+
+def test_spellings_of_one_name() -> None:
+    assert name_key("  BJÖRK  Guðmundsdóttir") == name_key("bjo\u0308rk guðmundsdóttir\n")
+    assert name_key("Straße") == name_key("STRASSE")
+    assert name_key("A") != name_key("B")
+
+
+def test_attributes_are_checked_by_the_kind() -> None:
+    episode = ContentKind(
+        kind="episode",
+        description="An episode of a podcast",
+        attributes_schema={
+            "type": "object",
+            "required": ["season"],
+            "properties": {"season": {"type": "integer", "minimum": 1}},
+        },
+    )
+    episode.check({"season": 2})
+    with pytest.raises(RejectedInputError) as caught:
+        episode.check({"season": 0})
+    assert caught.value.reason == "invalid_attributes"
+    assert "$.season" in caught.value.message
+    with pytest.raises(RejectedInputError):
+        TRACK.check({"season": 2})
+
+
+def test_a_kind_needs_a_schema_of_an_object() -> None:
+    with pytest.raises(FatalError):
+        ContentKind("x", "", {"type": "no such type"})
+    with pytest.raises(FatalError):
+        ContentKind("x", "", {"type": "string"})
+
+
+def test_one_name_is_one_key(tmp_path: Path) -> None:
+    assert object_key(tmp_path / "Björk" / "a b.ogg", tmp_path) == "Björk/a b.ogg"
+    assert object_key(tmp_path / "Bjo\u0308rk" / "a b.ogg", tmp_path) == "Björk/a b.ogg"
+    assert object_key(tmp_path / os.fsdecode(b"latin-\xe9.ogg"), tmp_path) == "latin-%e9.ogg"
+
+
+def test_etag_of_small_and_large_files(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"")
+    assert etag_of(path) == "d41d8cd98f00b204e9800998ecf8427e"  # MD5 of nothing
+    path.write_bytes(b"x" * (PART_BYTES + 1))
+    assert etag_of(path).endswith("-2")
