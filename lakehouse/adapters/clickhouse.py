@@ -131,10 +131,19 @@ class LiveTables:
         for contract in contracts():
             self._command(contract.clickhouse_ddl())
 
-    def empty(self) -> None:
-        """Remove all windows; the loader then starts at the beginning of its topics."""
+    def drop(self) -> None:
+        """Remove the tables with all windows; made again, they are other tables (see `identity`)."""
         for contract in contracts():
-            self._command(f"TRUNCATE TABLE IF EXISTS {DATABASE}.{contract.name}")
+            self._command(f"DROP TABLE IF EXISTS {DATABASE}.{contract.name} SYNC")
+
+    def identity(self) -> dict[str, str]:
+        """The id that ClickHouse gave each table when it was created; a table made anew has another one."""
+        with translated_errors(self._address):
+            rows = self._client.query(
+                "SELECT name, toString(uuid) FROM system.tables WHERE database = {database:String}",
+                parameters={"database": DATABASE},
+            ).result_rows
+        return {str(name): str(uuid) for name, uuid in rows}
 
     def offsets(self, table: str) -> dict[int, int]:
         """Highest Kafka offset by partition whose row is in `table`. Replaced rows never hold the highest one."""

@@ -3,14 +3,17 @@
 The place to go on from is kept with the data: every row carries its partition and offset, an insert is all or nothing,
 and loading starts behind the highest offset found. A batch whose outcome is unknown (the answer was lost) is found or
 not found there, and repeating a row changes nothing, because a row replaces the row of its key with a lower offset and
-a key is always in the same partition.
+a key is always in the same partition. What must not happen is a hole: rows in a table whose earlier rows are missing.
+So a batch is one part, and a loader whose tables were made anew under it starts over.
 """
 
 from __future__ import annotations
 
+import fcntl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +72,7 @@ class _Session:
     tables: clickhouse.LiveTables
     registry: SchemaRegistry
     consumer: Consumer
+    identity: dict[str, str]
     assigned: int
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     tombstones: int = 0
@@ -109,17 +113,26 @@ class WindowLoader:
         return self.counts
 
     def rebuild(self) -> None:
-        """Empty the tables, so that `run` loads the topics from their beginning.
+        """Make the tables anew, so that they are loaded from the topics' beginning, also by a loader that is running.
 
         Raises:
             RetryableError: ClickHouse does not answer.
         """
         tables = clickhouse.LiveTables(self._settings)
         try:
-            tables.create()
-            tables.empty()
+            with self._one_at_a_time():
+                tables.drop()
+                tables.create()
         finally:
             tables.close()
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Keeps the tables from being made anew between a look at them and an insert. It ends with the process."""
+        self._settings.run.mkdir(parents=True, exist_ok=True)
+        with (self._settings.run / "window-loader.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _session(self, stop: threading.Event, *, until_caught_up: bool) -> None:
         tables = clickhouse.LiveTables(self._settings)
@@ -127,12 +140,13 @@ class WindowLoader:
         consumer = _consumer(self._settings)
         try:
             tables.create()
+            identity = tables.identity()
             places = {
                 topic: start_places(consumer, topic, tables.offsets(contract.name))
                 for topic, contract in self._contracts.items()
             }
             self._say("loading from " + ", ".join(f"{t} {_spelled(p)}" for t, p in places.items()))
-            session = _Session(tables, registry, consumer, _assign(consumer, places))
+            session = _Session(tables, registry, consumer, identity, _assign(consumer, places))
             self._load(session, stop, until_caught_up=until_caught_up)
         finally:
             consumer.close()
@@ -185,7 +199,12 @@ class WindowLoader:
                 continue
             started = time.monotonic()
             contract = self._contracts[topic]
-            session.tables.insert(contract.name, pa.Table.from_pylist(rows, schema=contract.arrow_schema()))
+            batch = pa.Table.from_pylist(rows, schema=contract.arrow_schema())
+            with self._one_at_a_time():
+                # Rows of the middle of a topic in a table that was emptied would hide that its beginning is missing.
+                if session.tables.identity() != session.identity:
+                    raise RetryableError("The live tables were made anew; loading them from the start.")
+                session.tables.insert(contract.name, batch)
             self.counts.rows += len(rows)
             self.counts.batches += 1
             self._say(f"{topic}: {len(rows)} rows in {time.monotonic() - started:.2f} s")
@@ -262,8 +281,9 @@ def pending(settings: Settings, *, topics: Mapping[str, str] = TOPICS, limit: in
             uncommitted = 0
             for partition in places:
                 place = TopicPartition(topic, partition)
-                stable = committed.get_watermark_offsets(place, timeout=METADATA_TIMEOUT_S)[1]
-                uncommitted += all_records.get_watermark_offsets(place, timeout=METADATA_TIMEOUT_S)[1] - stable
+                # In this order, so that what is written meanwhile does not look uncommitted.
+                end = all_records.get_watermark_offsets(place, timeout=METADATA_TIMEOUT_S)[1]
+                uncommitted += max(end - committed.get_watermark_offsets(place, timeout=METADATA_TIMEOUT_S)[1], 0)
             assigned, ends, records = _assign(committed, {topic: places}), 0, 0
             deadline = time.monotonic() + METADATA_TIMEOUT_S
             while ends < assigned and records < limit:
@@ -275,7 +295,7 @@ def pending(settings: Settings, *, topics: Mapping[str, str] = TOPICS, limit: in
                     deadline = time.monotonic() + METADATA_TIMEOUT_S
                 if time.monotonic() > deadline:
                     raise RetryableError(f"Kafka gives nothing of {topic}.", hint=HINT)
-            result[topic] = Pending(records=min(records, limit), uncommitted=max(uncommitted, 0))
+            result[topic] = Pending(records=min(records, limit), uncommitted=uncommitted)
     finally:
         committed.close()
         all_records.close()

@@ -119,8 +119,8 @@ def test_an_insert_is_all_or_nothing(gateway: Gateway, table: str) -> None:
 def test_fifty_thousand_rows_are_one_part(gateway: Gateway) -> None:
     """The loader goes on behind the highest offset, which is right only if a batch can't arrive in pieces."""
     tables = LiveTables(gateway.settings())
+    tables.drop()
     tables.create()
-    tables.empty()
     schema = load("live.play_windows_1m").arrow_schema()
     tables.insert("play_windows_1m", windows([window(i, i) for i in range(50_000)]).cast(schema))
     parts = "SELECT count(), sum(rows) FROM system.parts WHERE active AND table = 'play_windows_1m'"
@@ -328,8 +328,8 @@ def windows(rows: list[dict[str, object]]) -> pa.Table:
 @pytest.fixture
 def live(gateway: Gateway) -> LiveTables:
     tables = LiveTables(gateway.settings())
+    tables.drop()
     tables.create()
-    tables.empty()
     return tables
 
 

@@ -40,7 +40,7 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 
 class Topic:
-    """A window topic of a test's own, written as Flink does: upserts in transactions, some of them given up.
+    """A window topic of a test's own: upserts in transactions, some of them given up (stricter than Flink writes them).
 
     `truth` is what a reader of committed records must end with.
     """
@@ -253,6 +253,26 @@ def test_a_topic_made_anew_is_noticed_and_rebuilt(topic: Topic, gateway: Gateway
         assert table(gateway) == other.truth
     finally:
         other.close()
+
+
+def test_a_rebuild_under_a_running_loader_leaves_no_hole(topic: Topic, gateway: Gateway) -> None:
+    settings = gateway.settings(topic.stack)
+    topic.write(3000)
+    stop, said = threading.Event(), list[str]()
+    service = WindowLoader(settings, topics=topic.mapping, say=said.append)
+    thread = threading.Thread(target=service.run, args=(stop,))
+    thread.start()
+    try:
+        await_rows(gateway, more_than=2999)
+        WindowLoader(settings, topics=topic.mapping, say=said.append).rebuild()
+        assert loaded_rows(gateway) == 0
+        topic.write(10)  # the running loader stands behind the first 3000
+        await_rows(gateway, more_than=3009)
+    finally:
+        stop.set()
+        thread.join(60)
+    assert table(gateway) == topic.truth
+    assert any("made anew" in line for line in said)
 
 
 def test_it_waits_for_what_is_away(topic: Topic, gateway: Gateway) -> None:
