@@ -200,7 +200,10 @@ class EventProducer:
 
         Raises:
             RetryableError: an earlier delivery failed.
+            FatalError: the message can never be delivered, for example because it is too large.
         """
+        from confluent_kafka import KafkaException
+
         while True:
             try:
                 self._producer.produce(topic, value, key)
@@ -209,6 +212,10 @@ class EventProducer:
                 # Failed messages leave the queue when their time is up, so this ends in room or in an error.
                 self._producer.poll(0.1)
                 self._raise_failure()
+            except KafkaException as error:
+                raise FatalError(
+                    f"Kafka cannot take a message for {topic}: {error.args[0].str()}.", hint="Mend what sends it."
+                ) from error
         self._producer.poll(0)
         if self._failure is not None:
             self._raise_failure()

@@ -1,0 +1,193 @@
+"""The ledger as files: what is written, when it is trusted, and what the commands say when something is missing."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from lakehouse.adapters import finance_files, kafka, truth_ledger
+from lakehouse.cli import simulate as simulate_cli
+from lakehouse.config.settings import Settings, load_settings
+from lakehouse.contracts import load
+from lakehouse.domain.royalties.revenue_file import RevenueLine, parse
+from lakehouse.domain.simulation import Scenario, Simulation, Tracks, simulate
+from lakehouse.errors import FatalError, RejectedInputError, RetryableError
+
+SCENARIO = Scenario(30, 5, date(2026, 10, 31), 1)
+TRACKS = Tracks.from_catalog(
+    pa.table({"content_id": [5, 6], "duration_ms": [60_000, 90_000], "artist_name": ["a", "b"], "sha256": ["0", "1"]})
+)
+IDS = {"plays": "A", "ad_impressions": "B", "likes": "C"}
+
+
+@pytest.fixture(scope="module")
+def made() -> Simulation:
+    return simulate(SCENARIO, TRACKS)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("WAVEHOUSE_HOME", str(tmp_path))
+    return load_settings()
+
+
+def test_what_is_written_reads_back_with_the_contract_s_types(settings: Settings, made: Simulation) -> None:
+    run = truth_ledger.write(settings, SCENARIO, TRACKS, made, topic_ids=IDS)
+    assert run.is_intact()
+    assert not run.is_produced
+    assert [r.manifest for r in truth_ledger.runs(settings)] == [run.manifest]
+    for topic in truth_ledger.TOPICS:
+        table = run.table(topic)
+        contract = load(f"topics.{topic}").arrow_schema()
+        assert table.schema.names == [*contract.names, *truth_ledger.LABELS.names]
+        assert [f.type for f in table.schema][: len(contract)] == contract.types
+        assert table.num_rows == run.manifest["counts"][topic]["records"] == getattr(made, topic).num_rows
+    assert run.manifest["arguments"]["end"] == "2026-10-31"
+    assert run.manifest["topic_ids"] == IDS
+
+
+def test_the_same_run_gives_the_same_files(settings: Settings, made: Simulation) -> None:
+    first = truth_ledger.write(settings, SCENARIO, TRACKS, made, topic_ids=IDS)
+    again = truth_ledger.write(settings, SCENARIO, TRACKS, simulate(SCENARIO, TRACKS), topic_ids=IDS)
+    assert again.manifest == first.manifest
+    assert [path.name for path in truth_ledger.folder(settings).iterdir()] == [SCENARIO.run_id]
+
+
+def test_a_damaged_or_missing_file_is_noticed(settings: Settings, made: Simulation) -> None:
+    run = truth_ledger.write(settings, SCENARIO, TRACKS, made, topic_ids=IDS)
+    path = run.path / "likes.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"X")
+    assert not run.is_intact()
+    path.unlink()
+    assert not run.is_intact()
+    path.write_bytes(whole)
+    assert run.is_intact()
+
+
+def test_a_draft_is_no_run(settings: Settings, made: Simulation) -> None:
+    run = truth_ledger.write(settings, SCENARIO, TRACKS, made, topic_ids=IDS)
+    run.path.rename(run.path.with_name(f".{SCENARIO.run_id}.draft"))
+    assert truth_ledger.find(settings, SCENARIO.run_id) is None
+
+
+def test_produced_is_remembered(settings: Settings, made: Simulation) -> None:
+    run = truth_ledger.mark_produced(truth_ledger.write(settings, SCENARIO, TRACKS, made, topic_ids=IDS))
+    found = truth_ledger.find(settings, SCENARIO.run_id)
+    assert found is not None
+    assert found.is_produced
+    assert found.manifest == run.manifest
+
+
+def test_only_one_simulation_at_a_time(settings: Settings) -> None:
+    held, refused = truth_ledger.locked(settings), truth_ledger.locked(settings)
+    with held, pytest.raises(RetryableError, match="Another simulation"), refused:
+        pass
+    with truth_ledger.locked(settings):
+        pass
+
+
+@pytest.mark.parametrize("topic_ids", [{}, {"plays": "A"}])
+def test_missing_topics_are_named(topic_ids: dict[str, str]) -> None:
+    with pytest.raises(FatalError, match="ad_impressions, likes") as caught:
+        truth_ledger.require_topics(topic_ids)
+    assert "wavehouse events init" in caught.value.hint
+
+
+class Calls:
+    """Stands in for Kafka and the lake where the question is only which of them is asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, made: Simulation) -> None:
+        self.ids = dict(IDS)
+        self.simulated = self.produced = 0
+        monkeypatch.setattr(kafka, "topic_ids", lambda *_: dict(self.ids))
+        monkeypatch.setattr(truth_ledger, "produce", self._produce)
+
+        def write(settings: Settings, scenario: Scenario, topic_ids: dict[str, str], _: object) -> truth_ledger.Run:
+            self.simulated += 1
+            return truth_ledger.write(settings, scenario, TRACKS, made, topic_ids=topic_ids)
+
+        monkeypatch.setattr(simulate_cli, "_write", write)
+
+    def _produce(self, *_: object) -> int:
+        self.produced += 1
+        return 17
+
+    def run(self, *extra: str) -> dict[str, object]:
+        arguments = ["plays", "--users", "30", "--days", "5", "--seed", "1", "--json", *extra]
+        done = CliRunner().invoke(simulate_cli.app, arguments, catch_exceptions=False)
+        assert done.exit_code == 0
+        answer: dict[str, object] = json.loads(done.stdout)
+        return answer
+
+
+def test_a_run_is_sent_once_and_again_only_for_new_topics(
+    settings: Settings, made: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(monkeypatch, made)
+    assert calls.run()["sent"] == 17
+    assert calls.run()["sent"] == 0
+    assert (calls.simulated, calls.produced) == (1, 1)
+    # Topics made anew hold nothing of it, and the catalogue may have other ids by now.
+    calls.ids["plays"] = "Z"
+    assert calls.run()["sent"] == 17
+    assert (calls.simulated, calls.produced) == (2, 2)
+    assert calls.run("--no-bad-events")["run_id"] == "30u-5d-2026-10-31-s1-clean"
+    assert calls.simulated == 3
+
+
+def test_an_interrupted_run_is_sent_from_the_ledger_and_a_damaged_ledger_is_written_again(
+    settings: Settings, made: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(monkeypatch, made)
+    run = truth_ledger.write(settings, SCENARIO, TRACKS, made, topic_ids=IDS)
+    assert calls.run()["sent"] == 17
+    assert calls.simulated == 0
+    (run.path / "plays.parquet").write_bytes(b"")
+    calls.run()
+    assert calls.simulated == 1
+
+
+def test_a_bad_month_and_the_right_one_again(settings: Settings) -> None:
+    right = [
+        RevenueLine("2026-10", c, "premium", u, n) for c, u, n in (("GB", "GBP", 5), ("IN", "INR", 9), ("KW", "KWD", 2))
+    ]
+    (path,) = finance_files.deliver_truth(settings, right)
+    assert parse(path.read_text(), name="f") == right
+
+    def deliver(option: str) -> None:
+        assert (
+            CliRunner().invoke(simulate_cli.app, ["revenue", option, "2026-10"], catch_exceptions=False).exit_code == 0
+        )
+
+    deliver("--bad")
+    assert parse(path.read_text(), name="f") == [
+        RevenueLine("2026-10", "GB", "premium", "EUR", 5),
+        RevenueLine("2026-10", "IN", "premium", "INR", 900),
+    ]
+    deliver("--good")
+    assert parse(path.read_text(), name="f") == right
+
+
+def test_revenue_needs_its_simulation(settings: Settings) -> None:
+    for arguments, error in (
+        (["revenue"], FatalError),
+        (["revenue", "--bad", "2026-09"], FatalError),
+        (["revenue", "--bad", "2026-09", "--good", "2026-09"], RejectedInputError),
+    ):
+        with pytest.raises(error):
+            CliRunner().invoke(simulate_cli.app, arguments, catch_exceptions=False)
+
+
+def test_kafka_that_is_away_is_a_passing_condition(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "REQUEST_TIMEOUT_S", 0.5)
+    away = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"port": 9})})
+    for attempt in (kafka.EventProducer, kafka.init_topics, lambda s: kafka.end_offsets(s, "plays")):
+        with pytest.raises(RetryableError, match="does not answer") as caught:
+            attempt(away)
+        assert "wavehouse up" in caught.value.hint
