@@ -35,6 +35,8 @@ SOCKET_LIMIT = 90
 #: A process that ends sooner counts as failing to start and is retried with a growing delay: 1 s, 2 s, 3 s, ...
 START_SECONDS = 3
 START_RETRIES = 1000
+#: How far the kernel's and the log's word on when a process started may lie apart, in seconds.
+SAME_START_S = 5
 #: All that services take over from whoever ran `wavehouse up`.
 INHERITED = {
     *("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
@@ -278,15 +280,30 @@ def count_restarts(log: str) -> Counter[str]:
     return Counter(re.findall(r"exited: (\S+) \(", log))
 
 
+def spawned(log: str) -> dict[int, float]:
+    """Process ids that supervisord started, each with when (seconds since the epoch), from its log."""
+    lines = re.findall(r"^(\S+ \S+),\d+ INFO spawned: '\S+' with pid (\d+)", log, re.MULTILINE)
+    # The log is in local time, without a zone.
+    return {int(pid): time.mktime(time.strptime(at, "%Y-%m-%d %H:%M:%S")) for at, pid in lines}
+
+
 def stragglers(settings: Settings) -> list[psutil.Process]:
-    """Processes of this installation (and no other), whoever their parent is now; never this process or its parents."""
+    """Processes of this installation (and no other), whoever their parent is now; never this process or its parents.
+
+    Told by the mark in their environment. PostgreSQL and Redis write their titles over theirs: those are told by the
+    supervisor's log, if they started when it says that it started them (an id may be another process's by now).
+    """
     mine = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
-    found = []
+    log = settings.run / "logs" / "supervisord.log"
+    started = spawned(log.read_text(errors="replace")) if log.is_file() else {}
+    found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid not in mine and process.environ().get(MARK) == str(settings.home):
-                found.append(process)
-    return found
+            if abs(process.create_time() - started.get(process.pid, 0)) < SAME_START_S:
+                found |= {p.pid: p for p in family(process.pid)}
+            elif process.environ().get(MARK) == str(settings.home):
+                found[process.pid] = process
+    return [process for pid, process in found.items() if pid not in mine]
 
 
 def end(processes: list[psutil.Process], *, timeout_s: float = 20) -> None:

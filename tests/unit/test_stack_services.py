@@ -285,3 +285,38 @@ def test_functions_are_compiled_again_when_a_source_changes(tmp_path: Path, monk
     assert prepare.functions_digest() == first
     (tmp_path / "A.java").write_text("class A { int x; }")
     assert prepare.functions_digest() != first
+
+
+def test_started_processes_are_read_from_the_supervisors_log() -> None:
+    import time
+
+    log = (
+        "2026-11-22 20:00:01,000 INFO spawned: 'kafka' with pid 11\n"
+        "2026-11-22 20:00:05,000 INFO success: kafka entered RUNNING state\n"
+        "2026-11-22 20:01:01,500 INFO spawned: 'kafka' with pid 12\n"
+    )
+    first, second = supervise.spawned(log)[11], supervise.spawned(log)[12]
+    assert second - first == 60
+    assert time.localtime(first)[:6] == (2026, 11, 22, 20, 0, 1)
+
+
+def test_a_process_that_only_has_an_old_process_id_is_a_stranger(settings: Settings) -> None:
+    import subprocess
+    import time
+
+    with subprocess.Popen(["sleep", "60"]) as stranger, subprocess.Popen(["sleep", "60"]) as ours:
+        try:
+            log = settings.run / "logs" / "supervisord.log"
+            log.parent.mkdir(parents=True)
+            now = time.time()
+
+            def line(pid: int, at: float) -> str:
+                return (
+                    f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))},000 INFO spawned: 'x' with pid {pid}\n"
+                )
+
+            log.write_text(line(stranger.pid, now - 3600) + line(ours.pid, now))
+            assert [p.pid for p in supervise.stragglers(settings)] == [ours.pid]
+        finally:
+            stranger.kill()
+            ours.kill()
