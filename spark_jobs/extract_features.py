@@ -29,7 +29,7 @@ TABLE = load("silver_audit.audio_features")
 #: Recordings a Spark task: small, so that the cores finish together whatever the lengths are.
 PER_TASK = 3
 #: Recordings a commit: what a killed run has to do again.
-PER_COMMIT = 300
+PER_COMMIT = 24
 #: Added to the columns of the contract while rows travel: why a recording has no features, else null.
 ERROR = "error"
 

@@ -89,12 +89,19 @@ def _run_job(settings: Settings, name: str) -> dict[str, Any]:
             check=False,
         )
     if done.returncode:
-        lines = [line for line in log.read_text().splitlines() if line.strip()]
         raise RetryableError(
-            f"The Spark job {name} failed: {lines[-1] if lines else f'exit code {done.returncode}'}", hint=f"See {log}."
+            f"The Spark job {name} failed: {_cause(log.read_text()) or f'exit code {done.returncode}'}",
+            hint=f"Run the command again; it goes on where it stopped. The whole story: {log}",
         )
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
+
+
+def _cause(log: str) -> str:
+    """The line of a log that says most about a failure: the JVM's innermost cause, else the last line of its own."""
+    lines = [line for line in log.splitlines() if line and not line[0].isspace()]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes or lines or [""])[-1]
 
 
 @app.command()
