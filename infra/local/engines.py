@@ -251,8 +251,15 @@ def build(engine: Engine, make: Callable[[Path], None]) -> None:
 @contextlib.contextmanager
 def cache_lock(name: str) -> Iterator[None]:
     """One process at a time fills the cache; a second one waits and then finds everything there."""
-    cache_root().mkdir(parents=True, exist_ok=True)
-    with (cache_root() / f".{name}.lock").open("w") as lock:
+    try:
+        cache_root().mkdir(parents=True, exist_ok=True)
+        lock = (cache_root() / f".{name}.lock").open("w")
+    except OSError as error:
+        raise EngineError(
+            f"The cache {cache_root()} cannot be written: {error.strerror}.",
+            "Set WAVEHOUSE_CACHE to a folder of yours.",
+        ) from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -264,6 +271,8 @@ def fetch_maven() -> Fetched:
         EngineError: a download failed or a checksum differs.
     """
     fetched = Fetched()
+    if all(engine.ready for engine in load_lock().values() if engine.artifacts):
+        return fetched
     with cache_lock("maven"):
         missing = [engine for engine in load_lock().values() if engine.artifacts and not engine.ready]
         if not missing:
@@ -333,9 +342,10 @@ def wheel(name: str) -> Path:
         if run.returncode:
             raise EngineError(f"pip could not fetch {pins.name}: {run.stderr.strip()[-300:]}", "Check the network.")
 
-    with cache_lock(f"wheel-{name}"):
-        if not engine.ready:
-            build(engine, install)
+    if not engine.ready:
+        with cache_lock(f"wheel-{name}"):
+            if not engine.ready:  # another process may have made it meanwhile
+                build(engine, install)
     return engine.path
 
 
@@ -346,6 +356,8 @@ def fetch_go() -> Fetched:
         EngineError: go is missing or the build failed.
     """
     fetched = Fetched()
+    if all(engine.ready for engine in load_lock().values() if engine.go):
+        return fetched
     with cache_lock("go"):
         for engine in load_lock().values():
             if not engine.go or engine.ready:

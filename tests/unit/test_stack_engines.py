@@ -165,6 +165,25 @@ def test_a_missing_jdk_is_one_line_and_what_to_do(monkeypatch: pytest.MonkeyPatc
     assert "\n" not in str(missing.value)
 
 
+def test_a_complete_cache_may_be_read_only(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for engine in engines.load_lock().values():
+        engines.build(engine, lambda folder: None)
+
+    def refused(name: str) -> None:
+        raise AssertionError("the cache was locked for writing")
+
+    monkeypatch.setattr(engines, "cache_lock", refused)
+    assert engines.fetch_maven().seconds == {}
+    assert engines.fetch_go().seconds == {}
+
+
+def test_a_cache_that_cannot_be_written_says_so(cache: Path) -> None:
+    cache.write_text("a file, no folder")
+    with pytest.raises(EngineError, match="cannot be written") as closed, engines.cache_lock("go"):
+        pass
+    assert "WAVEHOUSE_CACHE" in closed.value.hint
+
+
 def test_the_marker_holds_what_the_folder_was_made_from(cache: Path) -> None:
     engine = Engine("thing", "1", go="example.org/thing")
     engines.build(engine, lambda folder: None)
