@@ -25,8 +25,8 @@ def build(task_id: str, select: list[str]) -> DbtBuildLocalOperator:
         ),
         select=select,
         exclude="resource_type:unit_test",
-        vars="{{ ti.xcom_pull(task_ids='snapshot_inputs') }}",
-        dbt_executable_path=DBT / "bin" / "dbt",  # signs in to Trino and runs dbt in its own environment
+        dbt_cmd_flags=["--vars", "{{ ti.xcom_pull(task_ids='snapshot_inputs') }}"],
+        dbt_executable_path=str(DBT / "bin" / "dbt"),  # signs in to Trino and runs dbt in its own environment
         invocation_mode=InvocationMode.SUBPROCESS,
         install_deps=False,
         append_env=True,

@@ -28,3 +28,18 @@
     {%- if first is none -%}{{ return('false') }}{%- endif -%}
     {{ return(present_day ~ " between date '" ~ first ~ "' - interval '31' day and date '" ~ last ~ "' + interval '31' day") }}
 {%- endmacro %}
+
+{# Predicate over `candidates`: this record is not in the table yet. Records were received once, so the window bounds the look. #}
+{% macro is_not_kept() -%}
+    {%- if has_window() -%}
+        not exists (
+            select 1 from {{ this }} as present
+            where
+                present.kafka_partition = candidates.kafka_partition
+                and present.kafka_offset = candidates.kafka_offset
+                and {{ received_in_window(var('received_lookback_days')) | replace('received_at', 'present.received_at') }}
+        )
+    {%- else -%}
+        true
+    {%- endif -%}
+{%- endmacro %}

@@ -1,5 +1,10 @@
 {{ config(meta={'touched': 'new'}) }}
 
+with candidates as (
+    select * from {{ ref('stg_plays') }}
+    where rejection_reason is not null and {{ received_in_window(var('received_lookback_days')) }}
+)
+
 select
     event_id,
     user_id,
@@ -22,16 +27,5 @@ select
     kafka_offset,
     received_on,
     rejection_reason as reason
-from {{ ref('stg_plays') }} as candidates
-where
-    rejection_reason is not null
-    and {{ received_in_window(var('received_lookback_days')) }}
-    {% if has_window() -%}
-        and not exists (
-            select 1 from {{ this }} as present
-            where
-                present.kafka_partition = candidates.kafka_partition
-                and present.kafka_offset = candidates.kafka_offset
-                and {{ received_in_window(var('received_lookback_days')) | replace('received_at', 'present.received_at') }}
-        )
-    {%- endif %}
+from candidates
+where {{ is_not_kept() }}

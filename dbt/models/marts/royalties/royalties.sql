@@ -1,5 +1,6 @@
--- Largest remainder: everyone gets the whole minor units of their share, and what is left of the pool goes, one unit each, to the
--- largest fractions; equal fractions in the order of track_id. lakehouse/domain/royalties/allocation.py is the same rule in Python.
+-- Largest remainder: everyone gets the whole minor units of their share, and what is left of the pool goes, one unit
+-- each, to the largest fractions; equal fractions in the order of track_id. The same rule in Python:
+-- lakehouse/domain/royalties/allocation.py
 with shares as (
     select
         streams.period,

@@ -1,0 +1,114 @@
+"""The dbt project and the suites fit the contracts; needs no engine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lakehouse.adapters import audit, dbt, publish
+from lakehouse.adapters.reconcile import expected_royalties
+from lakehouse.config.settings import CHECKOUT, load_settings
+from lakehouse.contracts import all_ids, dbt_files, load
+from lakehouse.domain.listening import rules
+from lakehouse.errors import FatalError
+
+PROJECT = CHECKOUT / "dbt"
+AUDITED = [id_ for id_ in all_ids() if id_.split(".")[0] in publish.LAYERS.values()]
+
+
+def test_generated_files_are_what_contracts_and_rules_say() -> None:
+    stale = [str(path) for path, text in dbt_files.files(PROJECT).items() if path.read_text() != text]
+    assert not stale, "run `wavehouse contracts generate`"
+
+
+def test_a_changed_column_is_noticed() -> None:
+    contract = load("silver_audit.likes")
+    path = PROJECT / "models/silver/likes.yml"
+    changed = path.read_text().replace("data_type: boolean", "data_type: varchar")
+    assert changed != path.read_text()
+    assert dbt_files.properties(contract, changed) == path.read_text()
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "models").rglob("*.sql")), ids=lambda path: path.stem)
+def test_only_staging_reads_sources_and_nothing_names_a_schema(path: Path) -> None:
+    text = path.read_text()
+    assert ("bronze(" in text) == (path.parent.name == "staging")
+    assert "source(" not in text
+    assert "lake." not in text
+
+
+def test_every_model_is_described_and_every_mart_has_a_key_test() -> None:
+    for path in (PROJECT / "models").rglob("*.yml"):
+        for model in yaml.safe_load(path.read_text()).get("models", []):
+            assert model["description"], model["name"]
+            if path.is_relative_to(PROJECT / "models/marts"):
+                keys = [
+                    test["unique_rows"]["arguments"]["columns"] for test in model["data_tests"] if "unique_rows" in test
+                ]
+                assert keys == [list(load(f"gold_audit.{model['name']}").key)]
+
+
+@pytest.mark.parametrize("name", AUDITED)
+def test_every_audited_table_has_a_suite_that_great_expectations_knows(name: str) -> None:
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    for expectation in audit.suite(load(name)):
+        get_expectation_impl(expectation.type)(**expectation.kwargs)
+        assert expectation.why
+
+
+def test_reasons_in_the_suites_are_the_rules_codes() -> None:
+    for topic in ("plays", "ad_impressions"):
+        suite = audit.suite(load(f"silver_audit.{topic}_rejected"))
+        sets = [tuple(e.kwargs["value_set"]) for e in suite if e.kwargs.get("column") == "reason"]
+        assert sets == [rules.rejection_codes(topic)]
+
+
+def test_an_unknown_table_or_layer_is_refused() -> None:
+    for tables, layer in (([], ""), (["bronze.plays"], ""), (["silver_audit.nothing"], ""), ([], "platinum")):
+        with pytest.raises(FatalError):
+            publish.chosen(tables, layer)
+    assert publish.chosen([], "silver,gold") == publish.tables_of("silver") + publish.tables_of("gold")
+    assert "silver_audit.audio_features" not in publish.tables_of("silver")
+
+
+def test_dbt_trusts_our_own_authority_whatever_the_environment_says() -> None:
+    settings = load_settings()
+    env = dbt.environment(settings, {"REQUESTS_CA_BUNDLE": "/elsewhere", "DBT_TARGET_PATH": "/mine"})
+    assert env["REQUESTS_CA_BUNDLE"] == env["WAVEHOUSE_DBT_CA"] == str(settings.run / "trino" / "ca.pem")
+    assert env["DBT_TARGET_PATH"] == "/mine"
+
+
+def test_royalties_from_first_principles() -> None:
+    revenue: list[dict[str, Any]] = [
+        {"period": "2026-10", "country": "DE", "revenue_minor": 100},
+        {"period": "2026-10", "country": "DE", "revenue_minor": 43},
+    ]
+    streams = {("2026-10", "DE", 1): 1, ("2026-10", "DE", 2): 1, ("2026-10", "DE", 9): 5, ("2026-11", "DE", 1): 7}
+    assert expected_royalties(streams, revenue, {1: 10, 2: 20}) == {
+        ("2026-10", "DE", 1): (10, 50),
+        ("2026-10", "DE", 2): (20, 50),
+    }
+
+
+def test_sql_is_clean() -> None:
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("sqlfluff"),
+            "lint",
+            "--disable-progress-bar",
+            "dbt/models",
+            *glob("dbt/tests/*.sql", root_dir=CHECKOUT),
+        ],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
