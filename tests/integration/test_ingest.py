@@ -1,0 +1,219 @@
+"""Audio files on the real object store and database: every outcome, twice, at once, and after a crash."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from lakehouse.adapters import catalog_db, ingestion
+from lakehouse.adapters.catalog_db import CatalogDb, Landed
+from lakehouse.adapters.objects import LANDING, Objects
+from lakehouse.config.settings import Settings
+from lakehouse.domain.catalog.content import ContentKind, Item
+from lakehouse.errors import RejectedInputError
+from tests.audio_files import REJECTED, chord, clicks, write, write_bad_files
+from tests.conftest import wavehouse, wavehouse_json
+
+pytestmark = pytest.mark.stack
+
+#: Unlike those of an earlier run on a stack that was kept: the title makes every file's bytes new.
+RUN = uuid4().hex
+TAGS = {"title": f"Probe {RUN}", "artist": "Ingest Test", "album": "Tests"}
+
+
+def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
+    return {name: after[name] - before[name] for name in ("landed", "in", "accepted", "duplicate", "rejected")}
+
+
+def land(stack: Settings, path: Path, key: str) -> Landed:
+    objects = Objects(stack)
+    objects.put(path, key)
+    return objects.landed_one(key)
+
+
+def balanced(stack: Settings) -> dict[str, Any]:
+    report = ingestion.report(stack)
+    assert [check for check in report["checks"] if not check["equal"]] == []
+    assert report["waiting"] == 0
+    return report
+
+
+def test_a_folder_with_everything_wrong_in_it(stack: Settings, tmp_path: Path) -> None:
+    base = tmp_path / f"ingest test - ünïcode {RUN}"
+    first = write(base / "Ein Künstler" / "Stück 1.ogg", chord(431, 3), **TAGS)
+    (base / "Ein Künstler" / "dasselbe nochmal.ogg").write_bytes(first.read_bytes())
+    write(base / "日本" / "曲 [2].flac", chord(433, 3), **TAGS)
+    write_bad_files(base / "bad")
+    files = sum(1 for path in base.rglob("*") if path.is_file())
+    wavehouse("ingest", "run")
+    before = balanced(stack)
+
+    assert wavehouse_json("ingest", "upload", str(tmp_path))["sent"] == files
+    assert wavehouse_json("ingest", "upload", str(tmp_path))["unchanged"] == files
+    listed = wavehouse_json("ingest", "list", "--batch-size", "5")
+    assert listed["waiting"] == files == sum(map(len, listed["batches"]))
+    assert max(map(len, listed["batches"])) == 5
+    done = wavehouse_json("ingest", "run")
+    refused = sum(REJECTED.values())
+    assert done == {
+        "in": files, "accepted": 2, "duplicate": 1, "rejected": refused, "rejected_by_reason": REJECTED,
+    }  # fmt: skip
+
+    after = balanced(stack)
+    assert difference(before, after) == {
+        "landed": files, "in": files, "accepted": 2, "duplicate": 1, "rejected": refused,
+    }  # fmt: skip
+    assert wavehouse_json("ingest", "run")["in"] == 0
+    assert wavehouse_json("ingest", "batch", *listed["batches"][0])["in"] == 5  # what is done stays as it is
+    assert difference(after, balanced(stack)) == dict.fromkeys(("landed", "in", "accepted", "duplicate", "rejected"), 0)
+
+
+def test_the_copy_in_the_lake_changes_only_with_the_catalogue(stack: Settings, tmp_path: Path) -> None:
+    wavehouse("catalog", "snapshot")
+    assert not wavehouse_json("catalog", "snapshot")["changed"]
+    ingestion.process_batch(
+        stack, [land(stack, write(tmp_path / "s.ogg", chord(437, 3), **TAGS), "snap.ogg").object_key]
+    )
+    snapshot = wavehouse_json("catalog", "snapshot")
+    assert snapshot["changed"]
+    assert snapshot["rows"] == balanced(stack)["accepted"]
+
+
+def test_the_same_audio_under_many_names_at_once_is_one_object(stack: Settings, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ogg", chord(439, 3), **TAGS)
+    landed = [land(stack, path, f"race/{number}.ogg") for number in range(6)]
+    objects = Objects(stack)
+    with CatalogDb(stack) as db, ThreadPoolExecutor(6) as pool:
+        outcomes = list(pool.map(lambda thing: ingestion.process(objects, db, thing), landed))
+    assert sorted(outcome.outcome for outcome in outcomes) == ["accepted", *["duplicate"] * 5]
+    assert len({outcome.content_id for outcome in outcomes}) == 1
+    balanced(stack)
+
+
+def test_a_crash_between_object_and_row_loses_nothing(
+    stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed = land(stack, write(tmp_path / "a.ogg", chord(443, 3), **TAGS), "crash/a.ogg")
+    objects = Objects(stack)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with CatalogDb(stack) as db:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(catalog_db, "_record", crash)
+            ingestion.process(objects, db, landed)
+        assert db.outcome(landed) is None
+        assert ingestion.process(objects, db, landed).outcome == "accepted"
+    balanced(stack)
+
+
+def test_a_mended_file_under_the_same_name_is_taken(stack: Settings, tmp_path: Path) -> None:
+    key = "mended/a.ogg"
+    bad = land(stack, write(tmp_path / "bad.ogg", chord(449, 3)), key)
+    assert [outcome.reason for outcome in ingestion.process_batch(stack, [key])] == ["missing_tags"]
+    good = land(stack, write(tmp_path / "good.ogg", chord(449, 3), **TAGS), key)
+    assert good.etag != bad.etag
+    assert [outcome.outcome for outcome in ingestion.process_batch(stack, [key])] == ["accepted"]
+
+
+def test_an_unknown_key_is_a_clear_error(stack: Settings) -> None:
+    done = wavehouse("ingest", "batch", "no such file.ogg", check=False)
+    assert done.returncode == 65
+    assert "no such file.ogg" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = wavehouse("ingest", "upload", "/no/such/folder", check=False)
+    assert done.returncode == 65
+
+
+def columns(db: CatalogDb) -> list[tuple[str, str]]:
+    query = sa.text(
+        "select table_name, column_name from information_schema.columns where table_schema = 'catalog' order by 1, 2"
+    )
+    with db.begin() as connection:
+        return [(row[0], row[1]) for row in connection.execute(query)]
+
+
+def test_a_new_medium_needs_no_schema_change(stack: Settings) -> None:
+    """NFR-EXT1: an audiobook is a row in content_kind, then items of it with their own attributes."""
+    book = ContentKind(
+        kind="audiobook_test",
+        description="A book that is read aloud",
+        attributes_schema={
+            "type": "object",
+            "required": ["narrator"],
+            "properties": {"narrator": {"type": "string"}, "chapters": {"type": "integer"}},
+        },
+        needs_audio=False,
+    )
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    with CatalogDb(stack) as db:
+        before = columns(db)
+        db.put_kind(book)
+        item = Item(kind=book.kind, title="A Book", artist="A Writer", attributes={"narrator": "N", "chapters": 12})
+        assert db.put_item(item, at=at) == db.put_item(item, at=at)
+        with pytest.raises(RejectedInputError) as caught:
+            db.put_item(Item(kind=book.kind, title="Another", artist="A Writer"), at=at)
+        assert caught.value.reason == "invalid_attributes"
+        assert columns(db) == before
+        with db.begin() as connection:
+            connection.execute(sa.delete(catalog_db.content).where(catalog_db.content.c.kind == book.kind))
+            connection.execute(sa.delete(catalog_db.content_kind).where(catalog_db.content_kind.c.kind == book.kind))
+
+
+def test_a_track_without_audio_is_refused(stack: Settings) -> None:
+    with CatalogDb(stack) as db, pytest.raises(RejectedInputError) as caught:
+        db.put_item(Item(kind="track", title="T", artist="A"), at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert caught.value.reason == "missing_audio"
+
+
+def test_migrations_make_the_tables_that_the_code_uses(stack: Settings) -> None:
+    assert catalog_db.migrate(stack) == []
+    with CatalogDb(stack) as db, db.begin() as connection:
+        options = {
+            "include_schemas": True,
+            "compare_type": True,
+            "include_name": lambda name, kind, _: kind != "schema" or name == catalog_db.SCHEMA,
+            "version_table_schema": catalog_db.SCHEMA,
+        }
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, catalog_db.metadata) == []
+
+
+def test_features_of_what_was_ingested(stack: Settings, tmp_path: Path) -> None:
+    """Spark extracts what is new, once; see tests/integration/test_extract_features.py for what fails."""
+    audio = chord(220, 8) + clicks(120, 8)
+    key = land(stack, write(tmp_path / "f.ogg", audio, **TAGS), "features/f.ogg").object_key
+    [outcome] = ingestion.process_batch(stack, [key])
+    wavehouse("catalog", "snapshot")
+    waiting = wavehouse_json("features", "pending")["pending"]
+    assert waiting >= 1
+    done = wavehouse_json("features", "extract")
+    assert done == {"in": waiting, "extracted": waiting, "failed": 0}
+    assert wavehouse("features", "pending", "--skip-when-none", check=False).returncode == 99
+    assert wavehouse_json("features", "extract")["in"] == 0
+    from lakehouse.adapters import lake
+
+    rows = lake.read(stack, "silver_audit.audio_features", where=f"sha256 = '{outcome.sha256}'").to_pylist()
+    assert [row["track_id"] for row in rows] == [outcome.content_id]
+    assert rows[0]["tempo_bpm"] == pytest.approx(120, rel=0.02)
+    assert (rows[0]["musical_key"], rows[0]["musical_mode"]) == ("A", "major")
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_tried_again(stack: Settings, tmp_path: Path) -> None:
+    from lakehouse.errors import RetryableError
+
+    old = land(stack, write(tmp_path / "a.ogg", chord(451, 3), **TAGS), "replaced/a.ogg")
+    Objects(stack)._client.put_object(LANDING, old.object_key, io.BytesIO(b"x"), 1)
+    with CatalogDb(stack) as db, pytest.raises(RetryableError):
+        ingestion.process(Objects(stack), db, old)
+    assert [outcome.reason for outcome in ingestion.process_batch(stack, [old.object_key])] == ["not_audio"]
