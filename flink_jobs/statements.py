@@ -84,6 +84,8 @@ def configuration(settings: Settings) -> dict[str, str]:
         # A checkpoint that times out (a busy disk) is tried again; it never fails the job.
         "execution.checkpointing.tolerable-failed-checkpoints": "1000000",
         "state.backend.type": "rocksdb",
+        # Most events and minutes are new, and a Bloom filter says so without a look at the files.
+        "state.backend.rocksdb.use-bloom-filter": "true",
         # Identities and minutes must outlive the 30 days an offline device may take, with room for an outage.
         "table.exec.state.ttl": "45 d",
         "table.local-time-zone": "UTC",
@@ -194,6 +196,9 @@ def _window_table(settings: Settings, window: Window) -> str:
         # A later record replaces an earlier one, and after a failure the same updates are written again from the same
         # state: at-least-once leaves the same last record a key as transactions do, and no outage can expire it.
         "sink.delivery-guarantee": "at-least-once",
+        "properties.linger.ms": "100",
+        "properties.batch.size": "262144",
+        "properties.compression.type": "lz4",
         "key.format": "json",
         "key.json.timestamp-format.standard": "ISO-8601",
         "value.format": "raw",

@@ -36,7 +36,8 @@ final class EventReader {
         final String reason;
 
         Undecodable(String reason, String message) {
-            super(message, null, false, false); // without a stack trace: a flood of bad messages must stay cheap
+            // One line, and no stack trace: a flood of bad messages must stay cheap.
+            super(message.replaceAll("\\s*\\R\\s*", " "), null, false, false);
             this.reason = reason;
         }
     }
