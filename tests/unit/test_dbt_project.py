@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ def test_sql_is_clean() -> None:
             "lint",
             "--disable-progress-bar",
             "dbt/models",
-            *glob("dbt/tests/*.sql", root_dir=CHECKOUT),
+            *map(str, (PROJECT / "tests").glob("*.sql")),
         ],
         cwd=CHECKOUT,
         capture_output=True,
