@@ -29,7 +29,7 @@ def records(settings: Settings, topic: str) -> Iterator[Message]:
     consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
     try:
         while ends:
-            for message in consumer.consume(10_000, timeout=10):
+            for message in consumer.consume(10_000, timeout=1):
                 assert message.error() is None, message.error()
                 if message.offset() + 1 >= ends.get(message.partition(), 0):
                     ends.pop(message.partition(), None)
