@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import psutil
 
 from infra.local import engines, stack
-from infra.local.prepare import become
+from infra.local.prepare import become, can_enter
 from infra.local.services import TOOLS, load_services, postgres_bin, pyflink, venv
 from infra.local.setup import ENVIRONMENTS
 from infra.local.supervise import Supervisor
@@ -159,8 +159,7 @@ def postgres_user(settings: Settings) -> Iterator[Finding]:
     except WavehouseError:
         return  # said by another check
     settings.home.mkdir(parents=True, exist_ok=True)
-    test = [*become(settings, service), "test", "-x", str(settings.home)]
-    if subprocess.run(test, cwd="/", check=False).returncode:
+    if not can_enter(become(settings, service), settings.home):
         yield Finding(
             f"The user 'postgres' may not enter {settings.home}, where PostgreSQL's data lies.",
             "chmod o+x the folders above it, or set WAVEHOUSE_HOME to a folder elsewhere.",

@@ -59,10 +59,15 @@ def become(settings: Settings, service: Service) -> list[str]:
     if not user:
         return []
     prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-    enter = [*prefix, "--", "test", "-x", str(settings.home)]
-    if subprocess.run(enter, cwd="/", check=False).returncode:
+    if not can_enter([*prefix, "--"], settings.home):
         prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     return [*prefix, "--"]
+
+
+def can_enter(prefix: list[str], folder: Path) -> bool:
+    """Whether a process started with `prefix` reaches into a folder (`test -x` would not see granted capabilities)."""
+    command = [*prefix, "stat", f"{folder}/."]
+    return subprocess.run(command, cwd="/", capture_output=True, check=False).returncode == 0
 
 
 def own(paths: list[Path], user: str | None) -> None:

@@ -55,7 +55,7 @@ class Service:
     init: str = ""
     stop: dict[str, Any] = field(default_factory=lambda: dict(STOP))
     enabled: bool = True
-    timeout_s: float = 300
+    timeout_s: float = 900
 
 
 def venv(name: str) -> Path:
