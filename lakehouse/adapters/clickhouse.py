@@ -251,6 +251,13 @@ class LiveCounts:
             offsets={partition: offset for partition, offset, _, _ in partitions},
         )
 
+    def newest(self) -> datetime | None:
+        """Newest minute with a window; None before the first. Cheap: it needs no FINAL and reads the end of the key."""
+        found = self._rows(
+            "SELECT window_start FROM live.play_windows_1m ORDER BY window_start DESC LIMIT 1", {}, _aware
+        )
+        return found[0] if found else None
+
     def ping(self) -> None:
         """Ask for an answer that needs the password."""
         self._rows("SELECT 1", {}, int)

@@ -77,6 +77,9 @@ class Live(Protocol):
     def top(self, start: datetime, end: datetime, *, country: str | None, limit: int) -> list[TrackCounts]:
         """Tracks by streams, then id."""
 
+    def newest(self) -> datetime | None:
+        """The newest minute."""
+
     def state(self) -> WindowState:
         """How far the counts are."""
 
@@ -189,7 +192,7 @@ class CatalogService:
         """[start, end) with what was left open filled in from the data; None when there are no data to fill it from."""
         start, end = _utc(start), _utc(end)
         if start is None and end is None:
-            newest = self._live.state().newest_window_start
+            newest = self._live.newest()
             if newest is None:
                 return None
             end = newest + MINUTE

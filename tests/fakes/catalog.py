@@ -107,10 +107,13 @@ class FakeLive(Switch):
         ranked = [TrackCounts(track_id=t, plays=p, streams=s) for t, (p, s) in totals.items()]
         return sorted(ranked, key=lambda r: (-r.streams, r.track_id))[:limit]
 
-    def state(self) -> WindowState:
+    def newest(self) -> datetime | None:
         self.ping()
+        return max((c.window_start for *_, c in self.counts), default=None)
+
+    def state(self) -> WindowState:
         return WindowState(
-            newest_window_start=max((c.window_start for *_, c in self.counts), default=None),
+            newest_window_start=self.newest(),
             windows=len(self.counts),
             offsets={0: len(self.counts)} if self.counts else {},
         )

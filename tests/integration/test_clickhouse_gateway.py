@@ -340,6 +340,7 @@ def test_the_highest_version_counts_in_whatever_order_it_comes(gateway: Gateway,
     counts = LiveCounts(gateway.settings())
     assert [m.plays for m in counts.minutes(0, MINUTE, MINUTE + timedelta(minutes=1))] == [90]
     assert counts.state().windows == 1
+    assert counts.newest() == counts.state().newest_window_start == MINUTE
     assert live.offsets("play_windows_1m") == counts.state().offsets == {0: 9}
 
 
