@@ -1,9 +1,9 @@
 """The error tree. Every error a user can cause or meet is a ``WavehouseError``.
 
-    WavehouseError            carries a message (what is wrong) and a hint (what to do)
-    ├── RetryableError        the same call may succeed later: an engine is starting, a connection dropped
-    ├── FatalError            repeating it will not help: broken set-up, missing tool, inconsistent data
-    └── RejectedInputError    the input breaks a rule; it is kept with `reason`, never dropped
+WavehouseError            carries a message (what is wrong) and a hint (what to do)
+├── RetryableError        the same call may succeed later: an engine is starting, a connection dropped
+├── FatalError            repeating it will not help: broken set-up, missing tool, inconsistent data
+└── RejectedInputError    the input breaks a rule; it is kept with `reason`, never dropped
 """
 
 from __future__ import annotations
