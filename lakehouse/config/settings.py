@@ -3,7 +3,7 @@
 Read once at an entry point (a command, a service, a job) with `load_settings` and passed down as a value; nothing
 below an entry point reads the environment. Later sources win:
 
-    profile file (lakehouse/config/profiles/<profile>.toml) < <home>/secrets.toml < environment (WAVEHOUSE_TRINO__PORT=...)
+    profile (lakehouse/config/profiles/<profile>.toml) < <home>/secrets.toml < environment (WAVEHOUSE_TRINO__PORT=...)
 """
 
 from __future__ import annotations
