@@ -25,6 +25,7 @@ def build(task_id: str, select: list[str]) -> DbtBuildLocalOperator:
         ),
         select=select,
         exclude="resource_type:unit_test",
+        indirect_selection="buildable",  # not yet the tests that compare silver with the marts made from it
         dbt_cmd_flags=["--vars", "{{ ti.xcom_pull(task_ids='snapshot_inputs') }}"],
         dbt_executable_path=str(DBT / "bin" / "dbt"),  # signs in to Trino and runs dbt in its own environment
         invocation_mode=InvocationMode.SUBPROCESS,
