@@ -23,6 +23,8 @@ test: setup-tests lint types unit integration ## every check and test; starts it
 lint:
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/sqlfluff lint -q dbt/models dbt/tests
+	@$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 types:
 	@$(BIN)/mypy
