@@ -23,7 +23,7 @@ test: setup-tests lint types unit integration ## every check and test; starts it
 lint:
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/sqlfluff lint -q dbt/models dbt/tests
+	@$(BIN)/sqlfluff lint -q dbt/models
 	@$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 types:
