@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable
 from common import CATALOG, DEFAULT_ARGS, wavehouse_mapped, wavehouse_task
@@ -31,8 +31,7 @@ with DAG(
     Every task may be cleared and run again at any time: a file with an outcome is never processed twice.
     `wavehouse ingest report` shows what was refused and why. Mend the file, upload it again, run the DAG.
     """,
-    schedule=CronTriggerTimetable("0 4 * * *", timezone="UTC", interval=timedelta(days=1)),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    schedule=CronTriggerTimetable("0 4 * * *", timezone="UTC", interval=timedelta(days=1), run_immediately=False),
     catchup=False,
     max_active_runs=1,
     default_args={**DEFAULT_ARGS, "owner": "catalog"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable
 from common import DEFAULT_ARGS, wavehouse_mapped
@@ -24,8 +24,7 @@ with DAG(
     ### When something fails
     Clear the task; a table that is in order is left alone.
     """,
-    schedule=CronTriggerTimetable("0 5 * * *", timezone="UTC", interval=timedelta(days=1)),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    schedule=CronTriggerTimetable("0 5 * * *", timezone="UTC", interval=timedelta(days=1), run_immediately=False),
     catchup=False,
     max_active_runs=1,
     default_args={**DEFAULT_ARGS, "owner": "platform"},

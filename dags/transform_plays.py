@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param
@@ -56,8 +56,7 @@ with DAG(
     Clear the task: every step may be repeated. A failed audit names the check, what was seen, and what to do; the
     Data Docs show all of it.
     """,
-    schedule=CronTriggerTimetable("0 4 * * *", timezone="UTC", interval=timedelta(days=1)),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    schedule=CronTriggerTimetable("0 4 * * *", timezone="UTC", interval=timedelta(days=1), run_immediately=False),
     catchup=False,
     max_active_runs=1,
     params={
