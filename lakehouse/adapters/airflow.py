@@ -46,9 +46,23 @@ class AirflowClient:
             raise FatalError(f"Airflow refused {method} {path}: {response.status_code} {response.text[:300]}")
         return dict(response.json())
 
+    def dags(self) -> list[dict[str, Any]]:
+        """All DAGs that parsed, as the API describes them, by id."""
+        found = self._request("GET", "/api/v2/dags", params={"limit": 200})["dags"]
+        return sorted(found, key=lambda dag: str(dag["dag_id"]))
+
     def dag_ids(self) -> list[str]:
         """Ids of all DAGs that parsed."""
-        return sorted(d["dag_id"] for d in self._request("GET", "/api/v2/dags", params={"limit": 200})["dags"])
+        return [dag["dag_id"] for dag in self.dags()]
+
+    def documentation(self, dag_id: str) -> str:
+        """The Markdown that a DAG shows in the UI."""
+        return str(self._request("GET", f"/api/v2/dags/{dag_id}/details")["doc_md"] or "")
+
+    def states(self, dag_id: str) -> list[str]:
+        """States of the DAG's runs, oldest first."""
+        runs = self._request("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"order_by": "run_after", "limit": 100})
+        return [run["state"] for run in runs["dag_runs"]]
 
     def import_errors(self) -> list[str]:
         """Messages of DAG files that did not parse."""

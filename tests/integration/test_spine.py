@@ -1,0 +1,75 @@
+"""The main job from files and plays to published figures: it reconciles, and a second run changes no number."""
+
+from __future__ import annotations
+
+import fcntl
+from typing import Any
+
+import pytest
+
+from lakehouse.adapters import trino
+from lakehouse.adapters.airflow import AirflowClient
+from lakehouse.config.settings import Settings
+from tests.conftest import wavehouse, wavehouse_json
+
+pytestmark = pytest.mark.stack
+
+PUBLISHED = """
+select 'streams' as what, cast(sum(streams) as bigint) as n from lake.gold.streams_daily
+union all select 'royalties', cast(sum(amount_minor) as bigint) from lake.gold.royalties
+union all select 'wrapped', count(*) from lake.gold.wrapped
+union all select 'tracks', count(*) from lake.silver.tracks
+"""
+
+
+def figures(settings: Settings) -> dict[str, Any]:
+    """A few published figures, as an analyst reads them."""
+    return dict(trino.query(settings, PUBLISHED, user="analyst").rows)
+
+
+def test_everything_reconciles(played: Settings) -> None:
+    checks = wavehouse_json("verify")
+    assert len(checks) > 10
+    assert [c for c in checks if not c["equal"]] == []
+
+
+def test_the_published_figures_are_not_empty(played: Settings) -> None:
+    assert all(figures(played).values())
+
+
+def test_every_dag_is_green_with_docs_and_an_owner(played: Settings) -> None:
+    airflow = AirflowClient(played)
+    assert airflow.import_errors() == []
+    for dag in airflow.dags():
+        assert dag["owners"] and dag["owners"] != ["airflow"], dag["dag_id"]
+        assert airflow.documentation(dag["dag_id"]), dag["dag_id"]
+        assert airflow.states(dag["dag_id"])[-1:] == ["success"], dag["dag_id"]
+
+
+def test_transforming_again_changes_no_number(played: Settings) -> None:
+    before = figures(played)
+    airflow = AirflowClient(played)
+    for dag_id, conf in (
+        ("ingest_audio", {}),
+        ("transform_plays", {"from": "2026-10-01", "to": "2026-11-30"}),
+        ("maintain_tables", {}),
+    ):
+        airflow.wait(dag_id, airflow.trigger(dag_id, conf))
+    assert figures(played) == before
+    wavehouse("verify")
+
+
+def test_an_analyst_reads_but_does_not_write(played: Settings) -> None:
+    assert wavehouse_json("sql", "select count(*) as n from gold.streams_daily")
+    refused = wavehouse("sql", "delete from gold_audit.streams_daily", check=False)
+    assert refused.returncode != 0
+    assert "Access Denied" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_second_demo_refuses_while_one_runs(stack: Settings) -> None:
+    with (stack.home / "demo.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        refused = wavehouse("demo", check=False)
+    assert refused.returncode == 1
+    assert "Another `make demo` is running" in refused.stderr
