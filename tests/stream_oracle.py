@@ -13,7 +13,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from lakehouse.adapters.avro_registry import SchemaRegistry
+from lakehouse.adapters.avro_registry import SchemaRegistry, split
 from lakehouse.adapters.kafka import client_config, end_offsets
 from lakehouse.config.settings import Settings
 from lakehouse.errors import RejectedInputError
@@ -48,13 +48,17 @@ class Decoded:
 
 
 def decoded(settings: Settings, topic: str) -> Decoded:
-    """What the topic holds; an unreadable record with the reason code of the platform's Python decoder."""
+    """What the topic holds; an unreadable record with its reason code (a schema of another topic is incompatible)."""
     found = Decoded()
     with SchemaRegistry(settings.registry.http) as registry:
         for message in records(settings, topic):
             place = (message.partition(), message.offset())
             try:
-                found.events.append(registry.decode(message.value() or b"").record)
+                value = message.value() or b""
+                if registry.schema(split(value)[0])["name"].removeprefix("wavehouse.") != topic:
+                    raise RejectedInputError("of another topic", reason="incompatible_schema")
+                record = registry.decode(value).record
+                found.events.append(record | {"event_id": str(record["event_id"])})
                 found.places.add(place)
             except RejectedInputError as error:
                 found.undecodable[place] = error.reason

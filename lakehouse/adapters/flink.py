@@ -137,7 +137,7 @@ class FlinkClient:
         finally:
             self._delete(f"/jars/{jar_id}")
         if answer.is_error:
-            trace = "\n".join(answer.json().get("errors", [answer.text]))
+            trace = _errors(answer)
             raise RetryableError(f"Flink does not take the job: {innermost_cause(trace)}", hint=HINT)
 
     def _delete(self, path: str) -> None:
@@ -159,6 +159,14 @@ class FlinkClient:
             # Also a job manager that is still starting: it answers 404 and 503 for a moment.
             raise RetryableError(f"Flink answered {response.status_code} to {method} {path}.", hint=HINT)
         return response
+
+
+def _errors(answer: httpx.Response) -> str:
+    """The cluster's own error texts; of anything between us and the cluster, what it says."""
+    try:
+        return "\n".join(answer.json()["errors"])
+    except (ValueError, LookupError, TypeError):
+        return answer.text
 
 
 def innermost_cause(trace: str) -> str:
