@@ -181,7 +181,7 @@ def same_program(folder: Path, program: str, *, starts_empty: bool) -> None:
     elif noted.read_text() != program:
         raise FatalError(
             "The stream job has changed since its checkpoint was made.",
-            hint="Its running totals follow the old rules. docs/runbooks/README.md says what to do.",
+            hint="Its running totals follow the old rules. docs/runbooks/stream-job.md says what to do.",
         )
 
 
