@@ -4,7 +4,7 @@
 .PHONY: help setup setup-tests demo test lint types unit integration up down status doctor
 BIN := .wavehouse/venvs/main/bin
 FAST := tests/unit tests/property tests/contracts tests/dags tests/cases
-STACK := tests/integration tests/chaos tests/browser
+STACK := tests/integration tests/contracts/test_drift.py tests/browser tests/chaos
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
