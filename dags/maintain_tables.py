@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable
-from common import DEFAULT_ARGS, wavehouse_mapped
+from airflow.sdk import DAG, CronTriggerTimetable, chain
+from common import DEFAULT_ARGS, wavehouse_task
 
 NAMESPACES = ("bronze", "silver_audit", "gold_audit")
 
@@ -30,10 +30,5 @@ with DAG(
     default_args={**DEFAULT_ARGS, "owner": "platform"},
     tags=["maintenance", "bronze", "silver", "gold"],
 ) as dag:
-    wavehouse_mapped(
-        "maintain",
-        ["maintain"],
-        env=[{"WAVEHOUSE_NAMESPACE": namespace} for namespace in NAMESPACES],
-        map_index_template="{{ task.env['WAVEHOUSE_NAMESPACE'] }}",
-        max_active_tis_per_dagrun=1,
-    )
+    # One after the other, so that compaction leaves Trino room for others.
+    chain(*(wavehouse_task(f"maintain_{name}", ["maintain", "--namespace", name]) for name in NAMESPACES))

@@ -175,11 +175,15 @@ class Objects:
 
     @contextmanager
     def _errors(self, bucket: str) -> Iterator[None]:
-        from minio.error import S3Error
+        from minio.error import S3Error, ServerError
         from urllib3.exceptions import HTTPError
 
         try:
             yield
+        except ServerError as error:  # a HEAD request has no body to name the reason: 412 is a lost If-Match
+            raise RetryableError(
+                f"The object store cannot do this now: HTTP {error.status_code}.", hint="Run the command again."
+            ) from error
         except S3Error as error:
             if error.code in ("PreconditionFailed", "SlowDown", "XMinioServerNotInitialized"):
                 raise RetryableError(

@@ -17,9 +17,7 @@ app = typer.Typer()
 @app.command()
 def maintain(
     table: Annotated[str, typer.Option(help="One table, like bronze.plays.")] = "",
-    namespace: Annotated[
-        str, typer.Option(envvar="WAVEHOUSE_NAMESPACE", help="All tables of bronze, silver_audit or gold_audit.")
-    ] = "",
+    namespace: Annotated[str, typer.Option(help="All tables of bronze, silver_audit or gold_audit.")] = "",
     all_tables: Annotated[bool, typer.Option("--all", help="All tables.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

@@ -18,7 +18,6 @@ PUBLISHED = """
 select 'streams' as what, cast(sum(streams) as bigint) as n from lake.gold.streams_daily
 union all select 'royalties', cast(sum(amount_minor) as bigint) from lake.gold.royalties
 union all select 'wrapped', count(*) from lake.gold.wrapped
-union all select 'tracks', count(*) from lake.silver.tracks
 """
 
 
