@@ -1,10 +1,10 @@
 # Two commands matter: `make demo` and `make test`. Both set up what is missing first.
 #   AUDIO=~/Music make demo     takes your own folder instead of the demo music
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests demo test lint types unit integration up down status doctor
+.PHONY: help setup setup-tests demo test lint types unit integration chaos up down status doctor
 BIN := .wavehouse/venvs/main/bin
 FAST := tests/unit tests/property tests/contracts tests/dags tests/cases
-STACK := tests/integration tests/contracts/test_drift.py tests/browser tests/chaos
+STACK := tests/integration tests/contracts/test_drift.py tests/browser
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ unit: ## tests that need no service
 
 integration: ## tests on the real local stack (profile `test`: its own ports and data)
 	@$(BIN)/pytest $(wildcard $(STACK))
+
+chaos: setup-tests ## kill processes of a stream stack (profile `chaos`) in mid-run and compare with the oracle
+	@$(BIN)/pytest tests/chaos
 
 up: setup ## start the stack and wait until it answers
 	@$(BIN)/wavehouse up
