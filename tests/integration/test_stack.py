@@ -172,7 +172,7 @@ def test_orphans_of_a_killed_supervisor_are_ended_before_the_next_start(installa
     assert installation.up().returncode == 0
     # Whoever inherits an orphan may take its time to collect it.
     until(lambda: not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE, "its end")
-    assert installation.status("redis")["state"] == "RUNNING"
+    until(lambda: installation.status("redis")["state"] == "RUNNING", "the new service")
     assert installation.status("redis")["pid"] != orphan
 
 
