@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RetryableError
 
 ENDED = ("success", "failed")
+#: How long a request is repeated while the API server, or the database behind it, comes back.
+PATIENCE_S = 300
 
 
 class AirflowClient:
@@ -23,6 +28,7 @@ class AirflowClient:
         self._sign_in()
 
     def _sign_in(self) -> None:
+        self._http.headers.pop("Authorization", None)
         answer = self._request(
             "POST",
             "/auth/token",
@@ -30,19 +36,30 @@ class AirflowClient:
         )
         self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
 
-    def _request(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+    @retry(
+        retry=retry_if_exception_type(RetryableError),
+        stop=stop_after_delay(PATIENCE_S),
+        wait=wait_random_exponential(max=5),
+        reraise=True,
+    )
+    def _request(self, method: str, path: str, *, accept: tuple[int, ...] = (), **kwargs: Any) -> dict[str, Any]:
+        """The answer to a request that may safely be sent twice.
+
+        Raises:
+            RetryableError: Airflow did not answer for `PATIENCE_S` seconds, or only with errors of its own.
+            FatalError: it refused the request.
+        """
+        hint = "`wavehouse status` shows whether it runs; `wavehouse logs airflow-api-server` says why not."
         try:
             response = self._http.request(method, path, **kwargs)
             if response.status_code == httpx.codes.UNAUTHORIZED and "Authorization" in self._http.headers:
-                del self._http.headers["Authorization"]
                 self._sign_in()  # the token lives for a day; a long wait may outlive it
                 response = self._http.request(method, path, **kwargs)
         except httpx.TransportError as error:
-            raise RetryableError(
-                f"Airflow at {self._endpoint.address} does not answer: {error}.",
-                hint="`wavehouse status` shows whether it runs; `wavehouse logs airflow-api-server` says why not.",
-            ) from error
-        if response.is_error:
+            raise RetryableError(f"Airflow at {self._endpoint.address} does not answer: {error}.", hint=hint) from error
+        if response.is_server_error:
+            raise RetryableError(f"Airflow failed at {method} {path}: {response.status_code}.", hint=hint)
+        if response.is_error and response.status_code not in accept:
             raise FatalError(f"Airflow refused {method} {path}: {response.status_code} {response.text[:300]}")
         return dict(response.json())
 
@@ -86,8 +103,11 @@ class AirflowClient:
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run with parameters `conf`; returns its run id."""
         self.unpause(dag_id)
-        run = self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
-        return str(run["dag_run_id"])
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        run_id = f"manual__{now}_{uuid4().hex[:8]}"  # given, not received: an answer that was lost must not start a second run
+        run = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
+        self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", accept=(httpx.codes.CONFLICT,), json=run)
+        return run_id
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Task instances of a run: task_id, map_index, state, duration (seconds)."""

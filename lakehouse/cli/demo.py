@@ -21,7 +21,7 @@ import typer
 
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import Settings, load_settings
-from lakehouse.errors import FatalError
+from lakehouse.errors import FatalError, RetryableError
 
 if TYPE_CHECKING:
     from lakehouse.adapters.airflow import AirflowClient
@@ -34,6 +34,9 @@ LATE_DAYS = 30
 
 #: In the order the demo meets them; unpaused first, so that the assets of one can start another.
 DAGS = ("ingest_audio", "extract_features", "transform_plays", "maintain_tables")
+
+#: Seconds before a step is tried again while an engine is away; a service that died is back within a minute.
+PAUSES = (5, 15, 30, 60, None)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -78,13 +81,18 @@ class Steps:
         self.seconds[title] = round(time.monotonic() - started, 1)
 
     def command(self, *arguments: str) -> None:
-        """Run `wavehouse ARGUMENTS` as a step; its own output is shown.
+        """Run `wavehouse ARGUMENTS` as a step; its own output is shown. What failed in passing is tried again.
 
         Raises:
             FatalError: it failed; the demo stops there.
         """
         with self.step("wavehouse " + " ".join(arguments)):
-            done = subprocess.run([str(Path(sys.executable).with_name("wavehouse")), *arguments], check=False)
+            for pause in PAUSES:
+                done = subprocess.run([str(Path(sys.executable).with_name("wavehouse")), *arguments], check=False)
+                if done.returncode != RetryableError.exit_code or pause is None:
+                    break
+                self._out.info(f"    trying again in {pause} s")
+                time.sleep(pause)
         if done.returncode:
             raise FatalError(
                 f"`wavehouse {' '.join(arguments)}` failed with exit code {done.returncode}.",

@@ -10,6 +10,7 @@ from importlib import import_module
 
 import typer
 
+from lakehouse.cli.failures import translate
 from lakehouse.cli.output import Output
 from lakehouse.errors import WavehouseError
 
@@ -47,9 +48,10 @@ for module, group in GROUPS.items():
 
 
 def main() -> None:
-    """Entry point: a `WavehouseError` becomes one line, a hint and its exit code; never a traceback."""
+    """Entry point: any error becomes one line, a hint and an exit code; never a traceback."""
     try:
         app()
-    except WavehouseError as error:
-        Output(as_json="--json" in sys.argv).error(error.message, error.hint)
-        sys.exit(error.exit_code)
+    except Exception as error:  # the last place where one can be caught
+        shown = error if isinstance(error, WavehouseError) else translate(error)
+        Output(as_json="--json" in sys.argv).error(shown.message, shown.hint)
+        sys.exit(shown.exit_code)

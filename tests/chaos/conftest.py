@@ -21,7 +21,7 @@ PROFILE = "chaos"
 
 @dataclass(frozen=True)
 class Victim:
-    """The stream part of a running stack, with a hand on its processes."""
+    """A running stack, with a hand on its processes."""
 
     settings: Settings
 
@@ -42,7 +42,7 @@ class Victim:
 
     def pids(self) -> dict[str, int]:
         """Process ids of the running services."""
-        # It ends with an error here, because only a part of the stack runs.
+        # It ends with an error when a part of the stack does not run.
         status = json.loads(self.command("status", "--json", check=False).strip().splitlines()[-1])
         return {s["name"]: s["pid"] for s in status["services"] if s["pid"]}
 
@@ -58,14 +58,14 @@ class Victim:
 
 @pytest.fixture(scope="session")
 def victim() -> Iterator[Victim]:
-    """A stream stack with empty tables and topics. WAVEHOUSE_KEEP_STACK=1 keeps it and its data for the next time."""
+    """A stack with empty tables and topics. WAVEHOUSE_KEEP_STACK=1 keeps it and its data for the next time."""
     keep = bool(os.environ.get("WAVEHOUSE_KEEP_STACK"))
     home = load_settings(PROFILE).home
     broken = Victim(load_settings(PROFILE))
     if not keep:
         broken.command("down")
         shutil.rmtree(home, ignore_errors=True)
-    broken.command("up", "--only", "stream")
+    broken.command("up")
     broken.command("lake", "init")
     broken.command("events", "init")
     yield Victim(load_settings(PROFILE))

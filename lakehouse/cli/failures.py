@@ -1,0 +1,66 @@
+"""What a command makes of exceptions that nothing translated: an engine that is away, or a defect of ours."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+
+from lakehouse.config.settings import load_settings
+from lakehouse.errors import FatalError, RetryableError, WavehouseError
+
+#: Exceptions of drivers that say "the engine does not answer (now)". As names: importing drivers for an error is slow.
+OUTAGES = frozenset(
+    {
+        "builtins.ConnectionError",
+        "clickhouse_connect.driver.exceptions.OperationalError",
+        "httpx.TransportError",
+        "minio.error.ServerError",
+        "psycopg.OperationalError",
+        "psycopg2.OperationalError",
+        "redis.exceptions.ConnectionError",
+        "redis.exceptions.TimeoutError",
+        "requests.exceptions.ConnectionError",
+        "requests.exceptions.Timeout",
+        "sqlalchemy.exc.InterfaceError",
+        "sqlalchemy.exc.OperationalError",
+        "trino.exceptions.TrinoConnectionError",
+        "urllib3.exceptions.HTTPError",
+    }
+)
+#: The C++ file systems of Arrow and the drivers of the catalogue raise plain errors; these words are in their messages.
+OUTAGE_WORDS = ("AWS Error", "Connection refused", "server closed the connection", "SERVER_STARTING_UP")
+
+
+def translate(error: BaseException) -> WavehouseError:
+    """The error to show for an exception that reached the top of a command.
+
+    A passing outage may be tried again. Anything else is a defect: its traceback goes to a file, not to the user.
+    """
+    summary = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    if is_outage(error):
+        return RetryableError(
+            f"An engine does not answer: {summary}",
+            hint="`wavehouse status` shows which; run the same command again when it is back.",
+        )
+    path = load_settings().run / "logs" / "defects.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as log:
+        log.write("".join(traceback.format_exception(error)) + "\n")
+    return FatalError(f"A defect of Wavehouse: {summary}", hint=f"Report it with the end of {path}.")
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the exception, or one it came from, says that an engine is away."""
+    return any(
+        any(f"{kind.__module__}.{kind.__qualname__}" in OUTAGES for kind in type(cause).__mro__)
+        or any(word in str(cause) for word in OUTAGE_WORDS)
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
