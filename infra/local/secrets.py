@@ -16,7 +16,8 @@ from lakehouse.config.settings import Settings
 def _new(field: str) -> str:
     if field == "fernet_key":  # Fernet wants 32 bytes in URL-safe base64
         return base64.urlsafe_b64encode(os.urandom(32)).decode()
-    return secrets.token_hex(16)
+    # Tokens are signed with SHA-512, which wants a key of 64 characters (RFC 7518, section 3.2).
+    return secrets.token_hex(32 if field == "jwt_secret" else 16)
 
 
 def wanted() -> dict[str, list[str]]:

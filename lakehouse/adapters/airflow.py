@@ -104,7 +104,8 @@ class AirflowClient:
         """Start a run with parameters `conf`; returns its run id."""
         self.unpause(dag_id)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        run_id = f"manual__{now}_{uuid4().hex[:8]}"  # given, not received: an answer that was lost must not start a second run
+        # Given, not received: sending it again after an answer that was lost must not start a second run.
+        run_id = f"manual__{now}_{uuid4().hex[:8]}"
         run = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", accept=(httpx.codes.CONFLICT,), json=run)
         return run_id

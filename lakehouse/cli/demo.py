@@ -86,9 +86,10 @@ class Steps:
         Raises:
             FatalError: it failed; the demo stops there.
         """
+        command = [str(Path(sys.executable).with_name("wavehouse")), *arguments]
         with self.step("wavehouse " + " ".join(arguments)):
             for pause in PAUSES:
-                done = subprocess.run([str(Path(sys.executable).with_name("wavehouse")), *arguments], check=False)
+                done = subprocess.run(command, stdout=sys.stderr if self._out.as_json else None, check=False)
                 if done.returncode != RetryableError.exit_code or pause is None:
                     break
                 self._out.info(f"    trying again in {pause} s")
@@ -176,6 +177,7 @@ def bad_batch(
     Example: wavehouse demo bad-batch && wavehouse demo bad-batch --clear
     """
     from lakehouse.adapters.airflow import AirflowClient
+    from lakehouse.adapters.audit import data_docs
 
     settings = load_settings()
     out = Output(as_json=as_json)
@@ -191,7 +193,8 @@ def bad_batch(
         except FatalError as error:
             stopped = error.message
     out.info(stopped or "Audited and published.")
-    out.info(f"Data Docs: {settings.home / 'data_docs' / 'index.html'}")
-    out.result({"stopped": bool(stopped), "reason": stopped})
+    docs = data_docs(settings)
+    out.info(f"Data Docs: {docs}")
+    out.result({"stopped": bool(stopped), "reason": stopped, "data_docs": str(docs)})
     if bool(stopped) == clear:
         raise FatalError("The audit did not do what this demonstrates.", hint="Look at the run in the Airflow UI.")
