@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from airflow.configuration import AIRFLOW_HOME
 from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param
 from common import DEFAULT_ARGS, wavehouse_task
 from cosmos import ProfileConfig
@@ -30,6 +31,7 @@ def build(task_id: str, select: list[str]) -> DbtBuildLocalOperator:
         dbt_executable_path=str(DBT / "bin" / "dbt"),  # signs in to Trino and runs dbt in its own environment
         invocation_mode=InvocationMode.SUBPROCESS,
         install_deps=False,
+        cache_dir=Path(AIRFLOW_HOME) / "dbt",  # what one task has parsed, the next one of the same run need not
         append_env=True,
         emit_datasets=False,
         pool="dbt",

@@ -173,7 +173,7 @@ def ports(settings: Settings) -> Iterator[Finding]:
     except WavehouseError:
         return  # said by another check
     for line in stack.strangers(settings, services.values(), stack.our_pids(Supervisor(settings))):
-        yield Finding(line, "Stop that process, or set another port, e.g. WAVEHOUSE_TRINO__PORT=28443.")
+        yield Finding(line, "Stop that process, or set another port, e.g. WAVEHOUSE_TRINO__PORT=19443.")
 
 
 def services(settings: Settings) -> Iterator[Finding]:

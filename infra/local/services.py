@@ -27,9 +27,6 @@ VENVS = CHECKOUT / ".wavehouse" / "venvs"
 GROUPS = ("lake", "stream", "serving", "airflow")
 #: Programs that services call, and the Debian or Ubuntu package that brings each.
 TOOLS = {
-    "ffmpeg": "ffmpeg",
-    "ffprobe": "ffmpeg",
-    "fpcalc": "libchromaprint-tools",
     "redis-server": "redis-server",
     "tar": "tar",
     "bash": "bash",

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,8 @@ HOME = CHECKOUT / ".wavehouse"
 VENVS = HOME / "venvs"
 REQUIREMENTS = CHECKOUT / "requirements"
 UV = VENVS / "tools" / "bin" / "uv"
+#: Free disk, in bytes, that a machine needs to begin with.
+DISK_MINIMUM = 8 * 2**30
 ENVIRONMENTS = ("main", "airflow", "dbt", "flink")
 
 
@@ -88,6 +91,18 @@ def only_one() -> Iterator[None]:
         yield
 
 
+def check_machine() -> None:
+    """Refuse before any work what cannot succeed; `wavehouse doctor` looks closer once it is installed."""
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise SetupError(f"This is {platform.system()} on {platform.machine()}.", "Use Linux on x86-64.")
+    free = shutil.disk_usage(CHECKOUT).free
+    if free < DISK_MINIMUM:
+        raise SetupError(
+            f"The disk of {CHECKOUT} has {free / 2**30:.1f} GB free; environments and data need {DISK_MINIMUM >> 30}.",
+            "Free some disk space, or clone to another disk.",
+        )
+
+
 def has_java_17() -> bool:
     """Whether a JDK 17 (with a compiler) is where the stack looks for it."""
     homes = [
@@ -120,8 +135,6 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "redis-server": lambda: bool(shutil.which("redis-server")),
     "openjdk-17-jdk-headless": has_java_17,
     "maven": lambda: bool(shutil.which("mvn")),
-    "ffmpeg": lambda: bool(shutil.which("ffmpeg") and shutil.which("ffprobe")),
-    "libchromaprint-tools": lambda: bool(shutil.which("fpcalc")),
 }
 TEST_PACKAGES: dict[str, Callable[[], bool]] = {
     "chromium": lambda: any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -241,6 +254,7 @@ def main() -> int:
             engines(kind)
 
     try:
+        check_machine()
         with only_one():
             with step("system packages"):
                 system_packages(tests=tests)

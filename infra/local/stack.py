@@ -116,6 +116,7 @@ def check_disk(settings: Settings) -> None:
     Raises:
         FatalError: less than `DISK_MINIMUM` is free where the data lies.
     """
+    settings.home.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(settings.home).free
     if free < DISK_MINIMUM:
         raise FatalError(
@@ -208,22 +209,22 @@ def up(settings: Settings, *, only: Iterable[str] = (), report: Callable[[str], 
     Services whose configuration changed since they started are restarted.
 
     Raises:
-        FatalError: a port is taken, an engine or JDK is missing, another `up` runs.
+        FatalError: the disk is full, a port is taken, an engine or JDK is missing, another `up` runs.
         RetryableError: a service did not come up; the others keep running.
     """
+    check_disk(settings)
     with only_one(settings, "up"):
         settings = with_secrets(settings)
         services = load_services(settings)
         chosen = select(services, only)
         files = render_files(settings)
         supervisor = Supervisor(settings)
-        check_disk(settings)
         if supervisor.pid() is None:
             # Children of a supervisor that was killed: nobody restarts them any more, and they hold the ports.
             supervise.end(supervise.stragglers(settings))
         if taken := strangers(settings, chosen.values(), our_pids(supervisor)):
             raise FatalError(
-                " ".join(taken), hint="Stop that process, or set another port, e.g. WAVEHOUSE_TRINO__PORT=28443."
+                " ".join(taken), hint="Stop that process, or set another port, e.g. WAVEHOUSE_TRINO__PORT=19443."
             )
         write_files(files)
         marks = {name: fingerprint(service, files, settings) for name, service in services.items()}

@@ -47,8 +47,12 @@ def tables(settings: Settings, namespace: str = "") -> list[str]:
     )
 
 
-def maintain(settings: Settings, name: str) -> Maintained:
-    """Compact a table, expire its old snapshots and remove orphans; doing it again changes nothing.
+def maintain(
+    settings: Settings, name: str, *, snapshots: str = SNAPSHOT_RETENTION, orphans: str = ORPHAN_RETENTION
+) -> Maintained:
+    """Compact a table, expire snapshots older than `snapshots` and remove orphans older than `orphans`.
+
+    Both are Trino durations such as `3d`. Doing it again changes nothing.
 
     Raises:
         RetryableError: other writers kept winning, or Trino does not answer.
@@ -56,8 +60,8 @@ def maintain(settings: Settings, name: str) -> Maintained:
     before = _counts(settings, name)
     for command in (
         f"optimize(file_size_threshold => '{FILE_SIZE}')",
-        f"expire_snapshots(retention_threshold => '{SNAPSHOT_RETENTION}')",
-        f"remove_orphan_files(retention_threshold => '{ORPHAN_RETENTION}')",
+        f"expire_snapshots(retention_threshold => '{snapshots}')",
+        f"remove_orphan_files(retention_threshold => '{orphans}')",
     ):
         _execute(settings, f"alter table lake.{name} execute {command}")
     return Maintained(name, before[0], (after := _counts(settings, name))[0], before[1], after[1])

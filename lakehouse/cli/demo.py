@@ -26,7 +26,7 @@ from lakehouse.errors import FatalError, RetryableError
 if TYPE_CHECKING:
     from lakehouse.adapters.airflow import AirflowClient
 
-app = typer.Typer(help="Run the main job end to end, and try what happens to a bad batch.")
+app = typer.Typer()
 
 END = date(2026, 10, 31)
 #: Events of offline devices arrive up to this many days after the last play.
@@ -117,7 +117,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 42,
     as_json: JsonFlag = False,
 ) -> None:
-    """Start the stack and run the main job end to end; leaves the stack running.
+    """Run the main job end to end and leave the stack running; or try what happens to a bad batch.
 
     Example: wavehouse demo --users 2000 --days 90
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import traceback
 from collections.abc import Iterator
 
@@ -36,6 +38,8 @@ def translate(error: BaseException) -> WavehouseError:
 
     A passing outage may be tried again. Anything else is a defect: its traceback goes to a file, not to the user.
     """
+    if any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in _causes(error)):
+        return FatalError("The disk is full.", hint="`wavehouse doctor` says which; docs/runbooks says what may go.")
     summary = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     if is_outage(error):
         return RetryableError(
@@ -43,9 +47,10 @@ def translate(error: BaseException) -> WavehouseError:
             hint="`wavehouse status` shows which; run the same command again when it is back.",
         )
     path = load_settings().run / "logs" / "defects.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as log:
-        log.write("".join(traceback.format_exception(error)) + "\n")
+    with contextlib.suppress(OSError):  # the user is told even where nothing can be written
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as log:
+            log.write("".join(traceback.format_exception(error)) + "\n")
     return FatalError(f"A defect of Wavehouse: {summary}", hint=f"Report it with the end of {path}.")
 
 

@@ -55,7 +55,7 @@ def report(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
 
     Example: wavehouse report --json
     """
-    from lakehouse.adapters import trino
+    from lakehouse.adapters import trino, window_loader
     from lakehouse.adapters.catalog_db import CatalogDb
     from lakehouse.adapters.clickhouse import LiveCounts
 
@@ -83,8 +83,15 @@ def report(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         out.table(f"Wrapped {page['year']} of listener {page['user_id']}", ["", ""], list(page.items())[2:])
     results["wrapped"] = wrapped
     state = LiveCounts(settings).state()
-    results["live"] = {"newest_window_start": state.newest_window_start, "windows": state.windows}
-    out.table("Live counts", ["newest minute (UTC)", "windows"], [(state.newest_window_start, state.windows)])
+    waiting = sum(
+        p.records + p.uncommitted for p in window_loader.pending(settings, topics=window_loader.TOPICS).values()
+    )
+    results["live"] = {
+        "newest_window_start": state.newest_window_start,
+        "windows": state.windows,
+        "updates_not_yet_live": waiting,
+    }
+    out.table("Live counts", ["newest minute (UTC)", "windows", "updates not yet live"], [results["live"].values()])
     if not as_json:  # the logins are for the person at the terminal, not for a log that keeps the JSON
         out.table("Open", ["what", "address", "user", "password"], addresses(settings))
     out.result(results)

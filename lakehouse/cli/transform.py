@@ -1,4 +1,4 @@
-"""`wavehouse dbt` and `wavehouse transform`: from bronze to the marts."""
+"""`wavehouse dbt` and `wavehouse dbt-vars`: from bronze to the marts."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ DEATHS = {
     r"transform_plays: .*running gold": ["airflow-scheduler", "airflow-api-server"],
     r"==> wavehouse report": ["redis", "catalog-api"],
 }
-#: At this line the demo itself is ended as with Ctrl-C, once, and then started again.
-INTERRUPTION = r"transform_plays: .*running silver"
+#: At this line the demo itself is ended as with Ctrl-C, once, and then started again: some events are sent by then.
+INTERRUPTION = r"==> wavehouse simulate plays"
 
 
 @pytest.fixture

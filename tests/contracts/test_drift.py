@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
 
-from lakehouse.adapters import clickhouse, kafka, lake
+from lakehouse.adapters import clickhouse, kafka, lake, publish, trino
 from lakehouse.adapters.avro_registry import SchemaRegistry
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import all_ids, load
@@ -42,9 +43,28 @@ def test_iceberg_tables(stack: Settings, contract_id: str) -> None:
     assert table.properties["write.parquet.compression-codec"] == "zstd"
 
 
-def test_bronze_has_no_table_without_a_contract(stack: Settings) -> None:
-    found = {f"{namespace}.{name}" for namespace, name in lake.catalog(stack).list_tables("bronze")}
-    assert found == {contract_id for contract_id in ICEBERG if contract_id.startswith("bronze.")}
+@pytest.mark.parametrize("namespace", sorted({contract_id.split(".")[0] for contract_id in ICEBERG}))
+def test_no_table_of_the_lake_is_without_a_contract(stack: Settings, namespace: str) -> None:
+    found = {".".join(table) for table in lake.catalog(stack).list_tables(namespace)}
+    assert found == {contract_id for contract_id in ICEBERG if contract_id.startswith(f"{namespace}.")}
+
+
+def test_no_live_table_is_without_a_contract(stack: Settings) -> None:
+    rows = clickhouse.connect(stack, "reader").query("SHOW TABLES FROM live").result_rows
+    assert {f"live.{name}" for (name,) in rows} == set(LIVE)
+
+
+@pytest.mark.parametrize("contract_id", [id_ for layer in publish.LAYERS for id_ in publish.tables_of(layer)])
+def test_published_views_have_the_columns_of_their_contract(played: Settings, contract_id: str) -> None:
+    contract = load(contract_id)
+    schema, view = publish.view_of(contract).split(".")
+    found = trino.query(
+        played,
+        "select column_name from lake.information_schema.columns where table_schema = ? and table_name = ? "
+        "order by ordinal_position",
+        [schema, view],
+    )
+    assert [name for (name,) in found.rows] == [column.name for column in contract.columns]
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -57,7 +77,11 @@ def test_registry_subjects(stack: Settings, topic: str) -> None:
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_topics(stack: Settings, topic: str) -> None:
-    assert len(kafka.end_offsets(stack, topic)) == load(f"topics.{topic}").properties["partitions"]
+    properties = load(f"topics.{topic}").properties
+    assert len(kafka.end_offsets(stack, topic)) == properties["partitions"]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    answer = AdminClient({"bootstrap.servers": stack.kafka.address}).describe_configs([resource])[resource]
+    assert answer.result(timeout=60)["cleanup.policy"].value == properties["cleanupPolicy"]
 
 
 @pytest.mark.parametrize("contract_id", LIVE)

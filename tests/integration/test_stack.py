@@ -157,7 +157,14 @@ def test_a_service_that_cannot_start_is_named_with_its_last_words(installation: 
     assert failed.returncode == 75
     assert "postgres ended 5 times while starting" in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert installation.run("doctor").stdout.find("Traceback") < 0
+    # It is tried again with a growing delay, for ever: the state between two tries is shown, with what to look at.
+    until(lambda: installation.status("postgres")["state"] == "BACKOFF", "the pause between two tries")
+    doctor = until(
+        lambda: (said := installation.run("doctor")) and "postgres keeps ending" in said.stdout + said.stderr and said,
+        "the doctor's finding",
+    )
+    assert "wavehouse logs postgres" in doctor.stdout + doctor.stderr
+    assert "Traceback" not in doctor.stdout + doctor.stderr
     assert "postgres" in installation.run("logs", "postgres", "-n", "3").stdout
 
 

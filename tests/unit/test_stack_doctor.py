@@ -62,10 +62,10 @@ def test_a_missing_jdk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_missing_tools(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: None if name == "fpcalc" else f"/usr/bin/{name}")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None if name == "redis-server" else f"/usr/bin/{name}")
     (finding,) = found(doctor.tools, settings)
-    assert finding.problem == "The program 'fpcalc' is not installed."
-    assert "libchromaprint-tools" in finding.remedy
+    assert finding.problem == "The program 'redis-server' is not installed."
+    assert "redis-server" in finding.remedy
 
 
 def test_missing_environments_and_engines(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
