@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests demo test lint types unit integration chaos up down status doctor
 BIN := .wavehouse/venvs/main/bin
-FAST := tests/unit tests/property tests/contracts tests/dags tests/cases
+FAST := tests/unit tests/property tests/contracts tests/dags
 # The main job first: later tests change the catalogue it compares with.
 STACK := tests/main_job tests/integration tests/contracts/test_drift.py tests/browser
 
@@ -31,10 +31,10 @@ types:
 	@$(BIN)/mypy
 
 unit: ## tests that need no service
-	@$(BIN)/pytest -m "not stack" $(wildcard $(FAST))
+	@$(BIN)/pytest -m "not stack" $(FAST)
 
 integration: ## tests on the real local stack (profile `test`: its own ports and data)
-	@$(BIN)/pytest $(wildcard $(STACK))
+	@$(BIN)/pytest $(STACK)
 
 chaos: ## kill every service of a stack (profile `chaos`) in mid-run and compare with ledger and oracle
 	@$(BIN)/pytest tests/chaos

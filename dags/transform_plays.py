@@ -51,11 +51,14 @@ with DAG(
        go on seeing what was published before.
     4. **publish**: `silver.*` and `gold.*` show the audited snapshots, all of them or none.
 
+    A scheduled run takes in the whole of yesterday, UTC.
+
     ### Run it by hand
     With `from` and `to` (dates of receipt, YYYY-MM-DD). Running any window again changes nothing.
 
     ### When something fails
-    Clear the task: every step may be repeated. A failed audit names the check, what was seen, and what to do; the
+    Clear the task: every step may be repeated (after three days from **snapshot_inputs** on, when the
+    snapshots it named have expired). A failed audit names the check, what was seen, and what to do; the
     Data Docs show all of it.
     """,
     schedule=CronTriggerTimetable("0 4 * * *", timezone="UTC", interval=timedelta(days=1), run_immediately=False),
@@ -75,7 +78,7 @@ with DAG(
             "--from",
             "{{ params['from'] or (data_interval_start | ds) }}",
             "--to",
-            "{{ params['to'] or ((data_interval_end - macros.timedelta(microseconds=1)) | ds) }}",
+            "{{ params['to'] or (data_interval_start | ds) }}",
         ],
         output_processor=str.strip,
     )

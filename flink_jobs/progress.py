@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from flink_jobs import statements
@@ -19,22 +20,23 @@ SAY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Records in the event topics, rows of them in the lake, and window updates not live yet (counted to a limit)."""
+    """Records, rows of them in the lake and dead letters by topic; and window updates not live yet (to a limit)."""
 
     records: dict[str, int]
     rows: dict[str, int]
-    dead_letters: int
+    dead_letters: dict[str, int]
     windows_pending: int
 
     @property
     def missing(self) -> int:
-        """Records that are neither in bronze nor among the dead letters. Below zero: something was written twice."""
-        return sum(self.records.values()) - sum(self.rows.values()) - self.dead_letters
+        """Records that are neither in bronze nor among the dead letters; what one topic has too many fills no other."""
+        left = (count - self.rows[topic] - self.dead_letters.get(topic, 0) for topic, count in self.records.items())
+        return sum(max(count, 0) for count in left)
 
     @property
     def done(self) -> bool:
         """Whether everything sent so far has arrived everywhere."""
-        return self.missing <= 0 and self.windows_pending == 0
+        return self.missing == 0 and self.windows_pending == 0
 
     def line(self) -> str:
         """One line for people."""
@@ -49,7 +51,7 @@ class Progress:
 
 
 def measure(settings: Settings) -> Progress:
-    """Compare end offsets with row counts, all from metadata. Windows are looked at only when nothing else is missing.
+    """Compare end offsets with row counts and dead letters. Windows are looked at only when nothing else is missing.
 
     Raises:
         RetryableError: an engine does not answer.
@@ -57,13 +59,13 @@ def measure(settings: Settings) -> Progress:
     # Ends first: what is read later can only be more.
     ends = {topic: sum(kafka.end_offsets(settings, topic).values()) for topic in statements.TOPICS}
     rows = {topic: lake.row_count(settings, f"bronze.{topic}") for topic in statements.TOPICS}
-    dead = lake.row_count(settings, "bronze.dead_letters")
-    waiting = 0
-    if sum(ends.values()) <= sum(rows.values()) + dead:
+    dead = Counter(lake.read(settings, "bronze.dead_letters", columns=("topic",))["topic"].to_pylist())
+    found = Progress(records=ends, rows=rows, dead_letters=dict(dead), windows_pending=0)
+    if found.missing == 0:
         # A lake commit follows a checkpoint, before which the job has flushed its windows to Kafka.
         pending = window_loader.pending(settings, topics=window_loader.TOPICS)
-        waiting = sum(p.records + p.uncommitted for p in pending.values())
-    return Progress(records=ends, rows=rows, dead_letters=dead, windows_pending=waiting)
+        found = replace(found, windows_pending=sum(p.records + p.uncommitted for p in pending.values()))
+    return found
 
 
 def wait(settings: Settings, *, timeout_seconds: float, say: Callable[[str], None]) -> Progress:

@@ -8,7 +8,8 @@ Everything here is a pure function of the settings and contracts. Columns come f
 from lakehouse.domain.listening; no host, column list or rule is written in this module.
 
 The minutes are plain GROUP BYs on the event's own time and not windows closed by a watermark: an event that comes 30
-days late corrects its minute, none is ever too late (docs/adr/0004-windows-without-watermarks.md).
+days late corrects its minute (docs/adr/0004-windows-without-watermarks.md). What comes after more than 44 days is in the
+lake alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from lakehouse.adapters.lake import CATALOG, catalog_properties
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import load
-from lakehouse.domain.listening.rules import is_bot_sql, is_stream_sql, rejection_reason_sql
+from lakehouse.domain.listening.rules import LIVE_DAYS, counts_live_sql, is_bot_sql, is_stream_sql, rejection_reason_sql
 from lakehouse.errors import FatalError
 
 JOB_NAME = "plays-to-lake-and-live"
@@ -87,7 +88,7 @@ def configuration(settings: Settings) -> dict[str, str]:
         # Most events and minutes are new, and a Bloom filter says so without a look at the files.
         "state.backend.rocksdb.use-bloom-filter": "true",
         # Identities and minutes must outlive the 30 days an offline device may take, with room for an outage.
-        "table.exec.state.ttl": "45 d",
+        "table.exec.state.ttl": f"{LIVE_DAYS + 1} d",
         "table.local-time-zone": "UTC",
         # Updates of a minute are gathered for a moment, so that a burst of plays is one update.
         "table.exec.mini-batch.enabled": "true",
@@ -181,7 +182,7 @@ def _first_of_each(window: Window) -> str:
 SELECT * FROM (
   SELECT *, ROW_NUMBER() OVER (PARTITION BY {", ".join(key)} ORDER BY arrived) AS occurrence
   FROM {window.source}_decoded
-  WHERE reason IS NULL AND ({rejection_reason_sql(window.source)}) IS NULL
+  WHERE reason IS NULL AND ({rejection_reason_sql(window.source)}) IS NULL AND {counts_live_sql(window.event_time)}
 ) WHERE occurrence = 1"""
 
 

@@ -52,8 +52,3 @@
     {%- endfor -%}
     {{ return((expression or column) ~ ' in (' ~ literals | join(', ') ~ ')' if literals else 'false') }}
 {%- endmacro %}
-
-{# First and last date of the months in which rows are touched, for reading only these partitions of a table by day. #}
-{% macro in_touched_period(day) -%}
-    {{ return(touched('period', "date_format(" ~ day ~ ", '%Y-%m')")) }}
-{%- endmacro %}

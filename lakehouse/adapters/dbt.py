@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from lakehouse.adapters import lake, trino
+from lakehouse.adapters import lake, publish, trino
 from lakehouse.config.settings import CHECKOUT, Settings
 from lakehouse.errors import FatalError
 
 PROJECT = CHECKOUT / "dbt"
 EXECUTABLE = CHECKOUT / ".wavehouse" / "venvs" / "dbt" / "bin" / "dbt"
 #: Bronze tables that silver is made from.
-INPUTS = ("plays", "ad_impressions", "likes", "catalog_content", "revenue")
+EVENTS = ("plays", "ad_impressions", "likes")
+INPUTS = (*EVENTS, "catalog_content", "revenue")
 
 
 def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -51,8 +52,9 @@ def execute(settings: Settings, arguments: Sequence[str]) -> None:
 def run_vars(settings: Settings, first: date, last: date) -> dict[str, Any]:
     """The project's variables for a run over what was received on the UTC dates `first` to `last`.
 
-    The window grows back to where silver ends, so that a day whose run never happened is not left out. The bronze
-    snapshots are those of this moment: all models of the run read the same rows while the stream job goes on writing.
+    The window grows back to where the published silver ends (or bronze begins, before anything is published), so that
+    a day whose run failed or never happened is not left out. The bronze snapshots are those of this moment: all models
+    of the run read the same rows while the stream job goes on writing.
 
     Raises:
         FatalError: the window ends before it starts.
@@ -60,19 +62,34 @@ def run_vars(settings: Settings, first: date, last: date) -> dict[str, Any]:
     if last < first:
         raise FatalError(f"The window ends on {last}, before it starts on {first}.", hint="Give --from before --to.")
     tables = lake.catalog(settings)
+    due = [day for topic in EVENTS if (day := _first_day_due(settings, topic)) is not None]
     snapshots = {
         name: snapshot.snapshot_id
         for name in INPUTS
         if (snapshot := tables.load_table(f"bronze.{name}").current_snapshot()) is not None
     }
     return {
-        "from": min(first, _day_after_silver(settings) or first).isoformat(),
+        "from": min([first, *due]).isoformat(),
         "to": last.isoformat(),
         "bronze_snapshots": snapshots,
     }
 
 
-def _day_after_silver(settings: Settings) -> date | None:
-    """The first date that silver has not taken in, or None when it is empty and the caller's window stands."""
-    newest = trino.query(settings, "select max(received_at) from lake.silver_audit.plays").rows[0][0]
-    return newest.astimezone(UTC).date() + timedelta(days=1) if isinstance(newest, datetime) else None
+def _first_day_due(settings: Settings, topic: str) -> date | None:
+    """The first UTC date of receipt that the published silver table has not taken in; None when there are no events.
+
+    Not the table as it is built: a run that failed at its audit has filled it, and gold has seen nothing of that.
+    """
+    silver = f"silver_audit.{topic}"
+    published = publish.snapshot_under(lake.catalog(settings).load_table(silver), publish.PUBLISHED)
+    if published is not None:
+        sql = f"select max(received_at) from lake.{silver} for version as of {published}"  # noqa: S608 - names of ours
+        newest = trino.query(settings, sql).rows[0][0]
+        if newest is not None:
+            return _utc_date(newest) + timedelta(days=1)
+    oldest = trino.query(settings, f"select min(received_at) from lake.bronze.{topic}").rows[0][0]  # noqa: S608
+    return _utc_date(oldest) if oldest is not None else None
+
+
+def _utc_date(moment: datetime) -> date:
+    return moment.astimezone(UTC).date()

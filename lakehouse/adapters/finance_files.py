@@ -66,7 +66,8 @@ def take(settings: Settings, path: Path) -> tuple[str, int, bool]:
     Returns the month, the number of lines, and whether they changed anything.
 
     Raises:
-        RejectedInputError: the file breaks a rule (see `revenue_file.parse`); the reason is kept beside it.
+        RejectedInputError: the file breaks a rule (see `revenue_file.parse`) or is not named after its month; the
+            reason is kept beside it.
     """
     verdict = path.with_name(path.name + ".rejected")
     try:
@@ -74,6 +75,14 @@ def take(settings: Settings, path: Path) -> tuple[str, int, bool]:
         if not lines:
             raise RejectedInputError(
                 f"{path.name} has no lines.", reason="no_lines", hint="Ask finance for a corrected file."
+            )
+        if path.name != (right := _name(lines[0].period)):
+            # One name a month: of two files of a month, the order of the alphabet would decide who is paid what.
+            raise RejectedInputError(
+                f"{path.name} holds {lines[0].period}; a file of that month is called {right}.",
+                reason="wrong_name",
+                value=path.name,
+                hint=f"A correction takes the place of the earlier file: deliver it as {right}.",
             )
     except RejectedInputError as error:
         verdict.write_text(json.dumps({"reason": error.reason, "message": error.message, "value": error.value}) + "\n")

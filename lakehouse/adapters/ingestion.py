@@ -136,7 +136,7 @@ def report(settings: Settings) -> dict[str, Any]:
         (
             "in = accepted + duplicate + rejected",
             counts["in"],
-            sum(counts[name] for name in ("accepted", "duplicate", "rejected")),
+            tables["content_with_audio"] + counts["duplicate"] + tables["quarantine"],
         ),
         ("accepted = content with audio", counts["accepted"], tables["content_with_audio"]),
         ("accepted = audio objects in the catalogue", counts["accepted"], tables["audio_object"]),

@@ -86,7 +86,7 @@ def create(lake: Catalog, contract: Contract) -> Table:
             "write.parquet.compression-codec": "zstd",
             "comment": contract.purpose,
             "owner": contract.owner,
-            # Streaming commits leave one metadata file each; keep a day's worth and no more.
+            # Streaming commits leave one metadata file each; the last hundred are enough to look back.
             "write.metadata.delete-after-commit.enabled": "true",
             "write.metadata.previous-versions-max": "100",
         },

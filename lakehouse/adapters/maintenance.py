@@ -7,16 +7,24 @@ Safe beside running writers: compaction is an Iceberg commit that is tried again
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from lakehouse.adapters import lake, trino
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RetryableError
 
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
 NAMESPACES = ("bronze", "silver_audit", "gold_audit")
 #: Smaller files are merged; the few that one day's run adds stay until there is something to merge them with.
 FILE_SIZE = "32MB"
-#: Time travel reaches back this far. Flink finds its last commit by the newest snapshots, which are always kept.
+#: Time travel reaches back this far.
 SNAPSHOT_RETENTION = "3d"
+#: What Iceberg's Flink sink notes in the snapshots it commits. Started again, the sink looks for its last one, so
+#: nothing expires while the sink has been away for longer than this; at work it commits every few minutes.
+STREAM_MARK, STREAM_AWAY = "flink.job-id", timedelta(days=1)
 #: A file that no snapshot names may belong to a commit under way; none takes days.
 ORPHAN_RETENTION = "7d"
 ATTEMPTS = 5
@@ -58,13 +66,22 @@ def maintain(
         RetryableError: other writers kept winning, or Trino does not answer.
     """
     before = _counts(settings, name)
-    for command in (
+    commands = [
         f"optimize(file_size_threshold => '{FILE_SIZE}')",
         f"expire_snapshots(retention_threshold => '{snapshots}')",
         f"remove_orphan_files(retention_threshold => '{orphans}')",
-    ):
+    ]
+    if stream_is_away(lake.catalog(settings).load_table(name), datetime.now(UTC)):
+        del commands[1]
+    for command in commands:
         _execute(settings, f"alter table lake.{name} execute {command}")
     return Maintained(name, before[0], (after := _counts(settings, name))[0], before[1], after[1])
+
+
+def stream_is_away(table: Table, now: datetime) -> bool:
+    """Whether a Flink job writes this table, but has not committed for `STREAM_AWAY`."""
+    commits = [s.timestamp_ms for s in table.metadata.snapshots if s.summary and STREAM_MARK in s.summary]
+    return bool(commits) and now.timestamp() * 1000 - max(commits) > STREAM_AWAY / timedelta(milliseconds=1)
 
 
 def _counts(settings: Settings, name: str) -> tuple[int, int]:

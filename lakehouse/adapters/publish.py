@@ -67,6 +67,19 @@ def snapshot_under(table: Table, tag: str) -> int | None:
     return ref.snapshot_id if ref else None
 
 
+def audited_state(table: Table) -> int | None:
+    """The audited snapshot id, if its rows are those of the table now; compaction since then changes no row."""
+    from pyiceberg.table.snapshots import Operation
+
+    audited, snapshot = snapshot_under(table, AUDITED), table.current_snapshot()
+    while snapshot is not None and snapshot.snapshot_id != audited:
+        if snapshot.summary is None or snapshot.summary.operation != Operation.REPLACE:
+            return None
+        parent = snapshot.parent_snapshot_id
+        snapshot = table.snapshot_by_id(parent) if parent is not None else None
+    return snapshot.snapshot_id if snapshot is not None else None
+
+
 def move_tag(settings: Settings, name: str, tag: str, snapshot_id: int) -> None:
     """Point `tag` of the table `name` at a snapshot; nothing is written when it points there already."""
 
@@ -90,13 +103,13 @@ def publish(settings: Settings, names: Sequence[str]) -> list[Publication]:
     moves = []
     for name in names:
         table = catalog.load_table(name)
-        current = table.current_snapshot()
-        if current is None or snapshot_under(table, AUDITED) != current.snapshot_id:
+        audited = audited_state(table)
+        if audited is None:
             raise FatalError(
                 f"The current state of {name} has not passed its audit; nothing was published.",
                 hint=f"Run `wavehouse audit {name}` and mend what it reports.",
             )
-        moves.append((load(name), current.snapshot_id, snapshot_under(table, PUBLISHED)))
+        moves.append((load(name), audited, snapshot_under(table, PUBLISHED)))
     done = []
     for contract, snapshot_id, previous in moves:
         move_tag(settings, contract.id, PUBLISHED, snapshot_id)

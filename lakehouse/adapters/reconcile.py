@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from lakehouse.adapters import kafka, lake, trino, truth_ledger
 from lakehouse.config.settings import Settings
+from lakehouse.domain.listening.rules import counts_live_sql
 from lakehouse.domain.royalties import allocation, terms
 from lakehouse.errors import FatalError
 
@@ -188,7 +189,7 @@ def _live(settings: Settings) -> Iterable[Check]:
         settings,
         "select sum(plays), sum(streams), sum(bot_plays), sum(ms_played), count(*) from (select count(*) as plays, "
         "count_if(is_stream) as streams, count_if(is_bot) as bot_plays, sum(ms_played) as ms_played "
-        "from lake.silver.plays "
+        f"from lake.silver.plays where {counts_live_sql('played_at')} "
         "group by date_trunc('minute', played_at), track_id, country)",
     ).rows[0]
     for name, left, right in zip(("plays", "streams", "bot plays", "ms played", "windows"), silver, plays, strict=True):
@@ -196,7 +197,7 @@ def _live(settings: Settings) -> Iterable[Check]:
     silver = trino.query(
         settings,
         "select sum(impressions), sum(cost), count(*) from (select count(*) as impressions, sum(cost_micros) as cost "
-        "from lake.silver.ad_impressions group by date_trunc('minute', shown_at), campaign_id, country)",
+        f"from lake.silver.ad_impressions where {counts_live_sql('shown_at')} group by date_trunc('minute', shown_at), campaign_id, country)",
     ).rows[0]
     for name, left, right in zip(("impressions", "ad cost (micros)", "ad windows"), silver, ads, strict=True):
         yield Check(f"live: {name}", "silver", int(left or 0), "ClickHouse", int(right or 0))

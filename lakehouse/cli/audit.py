@@ -39,8 +39,8 @@ def audit(tables: Tables = None, layer: Layer = "", as_json: JsonFlag = False) -
         for finding in verdict.findings:
             arguments = {k: v for k, v in finding.arguments.items() if k != "description"}
             out.info(f"    {finding.severity}: {finding.why}")
-            out.info(f"      {finding.expectation} {json.dumps(arguments, default=str)}".replace("[", "\\["))
-            out.info(f"      seen: {json.dumps(finding.observed, default=str)[:800]}".replace("[", "\\["))
+            out.info(f"      {finding.expectation} {json.dumps(arguments, default=str)}")
+            out.info(f"      seen: {json.dumps(finding.observed, default=str)[:800]}")
             if finding.todo:
                 out.info(f"      do: {finding.todo}")
 

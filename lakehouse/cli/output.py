@@ -26,20 +26,20 @@ class Output:
 
     def step(self, text: str) -> None:
         """One line of progress."""
-        self.console.print(f"[bold cyan]==>[/] {text}")
+        self.console.print(f"[bold cyan]==>[/] {escape(text)}")
 
     def info(self, text: str) -> None:
         """A remark that is not part of the result."""
-        self.console.print(text)
+        self.console.print(text, markup=False)
 
     def error(self, message: str, hint: str = "") -> None:
         """What went wrong and what to do about it."""
         if self.as_json:
             sys.stdout.write(json.dumps({"error": message, "hint": hint}) + "\n")
             return
-        self.console.print(f"[bold red]error:[/] {message}", markup=True)
+        self.console.print(f"[bold red]error:[/] {escape(message)}")
         if hint:
-            self.console.print(f"  [yellow]try:[/] {hint}")
+            self.console.print(f"  [yellow]try:[/] {escape(hint)}")
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A titled table; nothing in JSON mode (see `result`)."""

@@ -52,6 +52,6 @@ def load(
     out.result({"taken": taken, "rejected": rejected})
     if rejected:
         for refusal in rejected:
-            out.info(f"[bold red]rejected:[/] {refusal['message']}")
+            out.info(f"rejected: {refusal['message']}")
         out.info("Ask finance for corrected files; nothing of these was taken. Then run the command again.")
         raise typer.Exit(RejectedInputError.exit_code)

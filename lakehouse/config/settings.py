@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lakehouse.errors import FatalError
 
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     """All settings of one installation. Immutable; unknown keys are refused."""
 
     model_config = SettingsConfigDict(
-        env_prefix="WAVEHOUSE_", env_nested_delimiter="__", extra="ignore", frozen=True, populate_by_name=True
+        env_prefix="WAVEHOUSE_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
     )
 
     profile: str
@@ -139,8 +139,14 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the files, which arrive as init values."""
-        return env_settings, init_settings
+        """The environment wins over the files (init values), but for what `load_settings` has resolved from it."""
+        del env_settings, dotenv_settings, file_secret_settings
+
+        class Environment(EnvSettingsSource):
+            def __call__(self) -> dict[str, Any]:
+                return {name: value for name, value in super().__call__().items() if name not in ("profile", "home")}
+
+        return Environment(settings_cls), init_settings
 
     @property
     def data(self) -> Path:

@@ -179,14 +179,6 @@ class Contract:
             fields.append(entry)
         return {"type": "record", "name": self.name, "namespace": "wavehouse", "doc": self.purpose, "fields": fields}
 
-    def flink_columns(self) -> str:
-        """Column list of a Flink `CREATE TABLE`, without the parentheses."""
-        return ", ".join(f"`{c.name}` {c.physical.flink}{' NOT NULL' if c.required else ''}" for c in self.columns)
-
-    def flink_row(self) -> str:
-        """Flink `ROW<...>` type of the record."""
-        return "ROW<" + ", ".join(f"`{c.name}` {c.physical.flink}" for c in self.columns) + ">"
-
     def clickhouse_ddl(self) -> str:
         """`CREATE TABLE IF NOT EXISTS` for ClickHouse; of a key, the row with the highest `version` wins."""
         columns = ",\n  ".join(

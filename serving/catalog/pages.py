@@ -55,7 +55,7 @@ def page(
     status = 200
     try:
         top = service.top(None, None, country=country or None, limit=10)
-        chosen_id = track or next((int(item.track_id) for item in top.items), None)
+        chosen_id = track or next((int(item.track_id) for item in top.items if item.title), None)
         values["top"] = top
         if chosen_id is not None:
             # The chart covers the range of the ranking, for the whole world.

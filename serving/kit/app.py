@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from lakehouse.config.settings import Settings
@@ -64,12 +64,6 @@ def build(
 def _operation_id(route: APIRoute) -> str:
     """The handler's own name: short, and stable when a path changes."""
     return route.name
-
-
-def settings_of(request: Request) -> Settings:
-    """Dependency: the settings that the service was started with."""
-    settings: Settings = request.app.state.settings
-    return settings
 
 
 def meaning(column: str) -> str:

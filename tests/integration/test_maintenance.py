@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -28,14 +29,37 @@ def table(stack: Settings) -> Iterator[str]:
     catalog.purge_table(NAME)
 
 
+def test_what_was_audited_is_publishable_after_a_merge_and_not_after_a_change(stack: Settings, table: str) -> None:
+    catalog = lake.catalog(stack)
+    audited = catalog.load_table(table).current_snapshot()
+    assert audited is not None
+    publish.move_tag(stack, table, publish.AUDITED, audited.snapshot_id)
+    maintenance.maintain(stack, table)
+    merged = catalog.load_table(table)
+    assert merged.current_snapshot() != audited
+    assert publish.audited_state(merged) == audited.snapshot_id
+    merged.append(pa.table({"n": pa.array([9], pa.int64())}))
+    assert publish.audited_state(catalog.load_table(table)) is None
+
+
+def test_nothing_expires_while_the_stream_job_is_away(stack: Settings, table: str) -> None:
+    catalog, now = lake.catalog(stack), datetime.now(UTC)
+    assert not maintenance.stream_is_away(catalog.load_table(table), now + timedelta(days=9))
+    catalog.load_table(table).append(
+        pa.table({"n": pa.array([9], pa.int64())}), snapshot_properties={maintenance.STREAM_MARK: "a"}
+    )
+    assert not maintenance.stream_is_away(catalog.load_table(table), now + timedelta(hours=12))
+    assert maintenance.stream_is_away(catalog.load_table(table), now + timedelta(days=2))
+
+
 def test_small_files_are_merged_and_the_published_state_stays(stack: Settings, table: str) -> None:
     done = maintenance.maintain(stack, table, snapshots="0s", orphans="0s")
     assert (done.files_before, done.snapshots_before) == (5, 5)
     assert done.files_after == 1
     # The newest one and the one that the tag keeps.
     assert done.snapshots_after == 2
-    assert trino.query(stack, f"select sum(n), count(*) from lake.{table}").rows == [(10, 5)]
-    seen = trino.query(stack, f"select n from lake.{table} for version as of 'published' order by n")
-    assert seen.rows == [(0,), (1,)]
+    assert trino.query(stack, "select sum(n), count(*) from lake.bronze.maintenance_test").rows == [(10, 5)]
+    seen = trino.query(stack, "select n from lake.bronze.maintenance_test for version as of 'published'")
+    assert sorted(seen.rows) == [(0,), (1,)]
     again = maintenance.maintain(stack, table)
     assert (again.files_after, again.snapshots_after) == (1, 2)

@@ -108,7 +108,7 @@ def test_a_bad_batch_is_stopped_with_its_reason_and_the_right_one_is_published(p
     assert told["stopped"]
     # Which checks say so is up to the suite of silver_audit.revenue; the reader is told what and where.
     assert "silver_audit.revenue" in told["reason"]
-    assert "No market is missing in a month." in told["reason"]
+    assert "From its first month on, no market is missing in a month." in told["reason"]
     docs = Path(told["data_docs"])
     assert "silver_audit.revenue" in docs.read_text()
     failures = [page for page in (docs.parent / "validations").rglob("*.html") if "Failed" in page.read_text()]

@@ -212,6 +212,13 @@ class TestLive:
         body = world.client.get("/v1/live/top").json()
         assert (body["items"][0]["track_id"], body["items"][0]["title"], body["unavailable"]) == ("5", None, [])
 
+    def test_the_page_shows_an_unknown_track_without_a_chart_of_it(self, world: World) -> None:
+        world.live.counts = [(5, "SE", minute(0, 1, 1))]
+        answer = world.client.get("/")
+        assert answer.status_code == 200
+        assert "unknown track 5" in answer.text
+        assert 'href="?track=5' not in answer.text
+
     def test_without_any_play(self, world: World) -> None:
         world.live.counts = []
         assert world.client.get("/v1/live/top").json()["items"] == []

@@ -12,6 +12,7 @@ from lakehouse.adapters import demo_audio, reconcile
 from lakehouse.adapters.reconcile import Check
 from lakehouse.cli import main
 from lakehouse.cli.failures import translate
+from lakehouse.cli.output import Output
 from lakehouse.errors import FatalError, RetryableError
 
 
@@ -69,6 +70,15 @@ def test_a_full_disk_is_said_even_where_nothing_can_be_written(home: Path) -> No
     full = translate(OSError(errno.ENOSPC, "No space left on device"))
     assert full.message == "The disk is full."
     assert full.hint
+
+
+def test_messages_are_text_and_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output()
+    out.error("No file [/x].ogg", "Look for [live] takes.")
+    out.info("[bold] a.ogg")
+    out.step("[live] b.ogg")
+    shown = capsys.readouterr().err
+    assert all(name in shown for name in ("[/x].ogg", "[live] takes", "[bold] a.ogg", "[live] b.ogg"))
 
 
 def test_a_mismatch_fails_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,6 +116,14 @@ def test_a_refused_delivery_keeps_its_reason_beside_it(tmp_path: Path) -> None:
         finance_files.take(load_settings(), path)
 
 
+def test_of_two_files_of_a_month_only_the_one_with_its_name_counts(tmp_path: Path) -> None:
+    path = tmp_path / "revenue-2026-10-corrected.csv"
+    path.write_text(GOOD)
+    with pytest.raises(RejectedInputError, match=r"is called revenue-\d{4}-\d\d\.csv"):
+        finance_files.take(load_settings(), path)
+    assert '"reason": "wrong_name"' in path.with_name(path.name + ".rejected").read_text()
+
+
 def test_a_missing_delivery_is_named(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match="There is no file"):
         finance_files.take(load_settings(), tmp_path / "none.csv")

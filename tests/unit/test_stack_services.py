@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from infra.local import certificates, prepare, secrets, services, stack, supervise
 from infra.local.engines import EngineError
 from infra.local.services import Service
-from lakehouse.config.settings import Settings, load_settings
+from lakehouse.config.settings import CHECKOUT, Settings, load_settings
 from lakehouse.errors import FatalError
 
 
@@ -248,6 +248,14 @@ def test_trino_passwords_are_salted_and_slow() -> None:
     assert one != two
     rounds, salt, digest = one.split(":")
     assert int(rounds) >= 10_000 and len(bytes.fromhex(salt)) == 16 and len(bytes.fromhex(digest)) == 32
+
+
+def test_the_profile_and_the_folder_asked_for_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEHOUSE_PROFILE", "local")
+    monkeypatch.setenv("WAVEHOUSE_HOME", "elsewhere")
+    monkeypatch.setenv("WAVEHOUSE_REDIS__PORT", "4711")
+    found = load_settings("test")
+    assert (found.profile, found.home, found.redis.port) == ("test", CHECKOUT / "elsewhere", 4711)
 
 
 def test_a_full_disk_is_one_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

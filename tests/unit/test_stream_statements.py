@@ -229,7 +229,9 @@ def test_an_absent_job_manager_is_retryable() -> None:
 
 
 def found(stored: int, pending: int = 0, dead: int = 0) -> progress.Progress:
-    return progress.Progress(records={"plays": 10}, rows={"plays": stored}, dead_letters=dead, windows_pending=pending)
+    return progress.Progress(
+        records={"plays": 10}, rows={"plays": stored}, dead_letters={"plays": dead}, windows_pending=pending
+    )
 
 
 def test_progress_is_done_only_when_lake_and_live_have_everything() -> None:
@@ -237,7 +239,15 @@ def test_progress_is_done_only_when_lake_and_live_have_everything() -> None:
     assert not found(10, pending=1).done
     assert found(10).done
     assert found(9, dead=1).done
-    assert found(11).missing == -1
+    assert found(11).missing == 0
+
+
+def test_what_one_topic_has_too_many_fills_no_other() -> None:
+    mixed = progress.Progress(
+        records={"plays": 10, "likes": 10}, rows={"plays": 9, "likes": 11}, dead_letters={}, windows_pending=0
+    )
+    assert mixed.missing == 1
+    assert not mixed.done
 
 
 def test_waiting_outlives_an_engine_that_is_away(local: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-{# No two rows have the same values in `columns`. `touched` keeps the look to what this run computed. #}
+{# No two rows have the same values in `columns`. `touched_by` keeps the look to what this run computed. #}
 {% test unique_rows(model, columns, touched_by=none) %}
 select {{ columns | join(', ') }}, count(*) as copies
 from {{ model }}

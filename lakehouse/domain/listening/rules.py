@@ -13,6 +13,11 @@ from typing import Any
 import yaml
 
 
+#: Days between an event and its arrival within which it still corrects its live minute; a day less than the stream
+#: job keeps its state (flink_jobs/statements.py).
+LIVE_DAYS = 44
+
+
 @dataclass(frozen=True)
 class Policy:
     """A named, versioned counting policy: `when` a play counts, and whether automatic plays are left out."""
@@ -39,6 +44,14 @@ def rejection_reason_sql(topic: str) -> str:
     """SQL expression over the columns of `topic`: the reason code of the first rule that is met, else NULL."""
     cases = " ".join(f"WHEN {rule['when']} THEN '{rule['code']}'" for rule in _raw()["rejections"][topic])
     return f"CASE {cases} ELSE CAST(NULL AS VARCHAR) END"
+
+
+def counts_live_sql(event_time: str) -> str:
+    """SQL predicate over an event: it came early enough for the live minutes, whose state the stream job keeps 45 days.
+
+    Later events are in the lake like all others; a minute that was forgotten must not start anew with one play.
+    """
+    return f"(received_at < {event_time} + INTERVAL '{LIVE_DAYS}' DAY)"
 
 
 def is_bot_sql() -> str:

@@ -17,7 +17,8 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * Client of a schema registry with the Confluent API. Schemas of an id are kept, also that there is none. Not thread-safe.
+ * Client of a schema registry with the Confluent API. Schemas are kept; that an id has none only for a moment, because the
+ * next registration may give it out. Not thread-safe.
  *
  * <p>Every call throws {@link UncheckedIOException} when the registry cannot be reached or gives an unexpected answer; the
  * caller may try again.
@@ -34,7 +35,10 @@ final class SchemaRegistry {
     private final String url;
     private final HttpClient client = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(5)).build();
     private final ObjectMapper json = new ObjectMapper();
-    private final Map<Integer, Optional<String>> kept = new HashMap<>();
+    private static final Duration KEPT_WITHOUT_SCHEMA = Duration.ofSeconds(5);
+
+    private final Map<Integer, String> kept = new HashMap<>();
+    private final Map<Integer, Long> missingSince = new HashMap<>();
 
     SchemaRegistry(String url) {
         this.url = url;
@@ -42,15 +46,26 @@ final class SchemaRegistry {
 
     /** The text of schema {@code id}, or empty when the registry says that there is none. */
     Optional<String> schema(int id) {
-        Optional<String> known = kept.get(id);
-        if (known == null) {
-            known = id < 0 ? Optional.empty() : fetch(id); // ids are positive
-            if (kept.size() >= MAX_KEPT) {
-                kept.clear();
-            }
-            kept.put(id, known);
+        String known = kept.get(id);
+        if (known != null) {
+            return Optional.of(known);
         }
-        return known;
+        Long missing = missingSince.get(id);
+        if (id < 0 || missing != null && System.nanoTime() - missing < KEPT_WITHOUT_SCHEMA.toNanos()) { // ids are positive
+            return Optional.empty();
+        }
+        Optional<String> found = fetch(id);
+        if (kept.size() + missingSince.size() >= MAX_KEPT) {
+            kept.clear();
+            missingSince.clear();
+        }
+        if (found.isPresent()) {
+            kept.put(id, found.get());
+            missingSince.remove(id);
+        } else {
+            missingSince.put(id, System.nanoTime());
+        }
+        return found;
     }
 
     /** The id of {@code schema} under {@code subject}; registering it again changes nothing. */
