@@ -46,7 +46,7 @@ with DAG(
     1. **snapshot_inputs**: the window (dates of receipt; it reaches back to where silver ends) and the bronze
        snapshots, so that all models read the same rows while the stream job goes on writing.
     2. **silver**, **gold**: dbt builds the models and runs their tests. Only the days, months and years that the window
-       touched are computed again.
+       touched are computed again; royalties of every month are.
     3. **audit_silver**, **audit_gold**: the suites in `expectations/`. A check of severity `fail` stops here: readers
        go on seeing what was published before.
     4. **publish**: `silver.*` and `gold.*` show the audited snapshots, all of them or none.

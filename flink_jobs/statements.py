@@ -8,8 +8,8 @@ Everything here is a pure function of the settings and contracts. Columns come f
 from lakehouse.domain.listening; no host, column list or rule is written in this module.
 
 The minutes are plain GROUP BYs on the event's own time and not windows closed by a watermark: an event that comes 30
-days late corrects its minute (docs/adr/0004-windows-without-watermarks.md). What comes after more than 44 days is in the
-lake alone.
+days late corrects its minute (docs/adr/0004-windows-without-watermarks.md). What comes after more than 44 days is in
+the lake alone.
 """
 
 from __future__ import annotations

@@ -196,8 +196,10 @@ def _live(settings: Settings) -> Iterable[Check]:
         yield Check(f"live: {name}", "silver", int(left or 0), "ClickHouse", int(right or 0))
     silver = trino.query(
         settings,
-        "select sum(impressions), sum(cost), count(*) from (select count(*) as impressions, sum(cost_micros) as cost "
-        f"from lake.silver.ad_impressions where {counts_live_sql('shown_at')} group by date_trunc('minute', shown_at), campaign_id, country)",
+        "select sum(impressions), sum(cost), count(*) "
+        "from (select count(*) as impressions, sum(cost_micros) as cost "
+        f"from lake.silver.ad_impressions where {counts_live_sql('shown_at')} "
+        "group by date_trunc('minute', shown_at), campaign_id, country)",
     ).rows[0]
     for name, left, right in zip(("impressions", "ad cost (micros)", "ad windows"), silver, ads, strict=True):
         yield Check(f"live: {name}", "silver", int(left or 0), "ClickHouse", int(right or 0))

@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-
 #: Days between an event and its arrival within which it still corrects its live minute; a day less than the stream
 #: job keeps its state (flink_jobs/statements.py).
 LIVE_DAYS = 44
