@@ -18,17 +18,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from lakehouse.adapters import kafka
+from lakehouse.adapters.avro_registry import CCOMPAT_PATH
 from lakehouse.adapters.lake import CATALOG, catalog_properties
 from lakehouse.config.settings import Settings
-from lakehouse.contracts import load
+from lakehouse.contracts import EVENT_TOPICS, load
 from lakehouse.domain.listening.rules import LIVE_DAYS, counts_live_sql, is_bot_sql, is_stream_sql, rejection_reason_sql
 from lakehouse.errors import FatalError
 
 JOB_NAME = "plays-to-lake-and-live"
 #: Class in flink_jobs/java that runs the statements on the cluster.
 MAIN_CLASS = "org.wavehouse.flink.Submit"
-TOPICS = ("plays", "ad_impressions", "likes")
-REGISTRY_API = "/apis/ccompat/v7"
+TOPICS = EVENT_TOPICS
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _decoded(settings: Settings, topic: str) -> str:
     return f"""CREATE TEMPORARY VIEW {topic}_decoded AS
 SELECT {fields}, d.reason, d.message, `value`, kafka_partition, kafka_offset, arrived
 FROM (
-  SELECT DECODE_EVENT(`value`, {schema}, {_literal(settings.registry.http + REGISTRY_API)}) AS d,
+  SELECT DECODE_EVENT(`value`, {schema}, {_literal(settings.registry.http + CCOMPAT_PATH)}) AS d,
     `value`, CAST(kafka_partition AS BIGINT) AS kafka_partition, kafka_offset, arrived
   FROM {topic}_raw
 )"""
@@ -222,7 +223,7 @@ def _window(settings: Settings, window: Window) -> str:
             hint="Bring WINDOWS in flink_jobs/statements.py in line with lakehouse/contracts/topics.",
         )
     totals = ", ".join(f"{expression} AS `{name}`" for name, expression in sql.items())
-    fixed = (json.dumps(contract.avro_schema()), f"{window.name}-value", settings.registry.http + REGISTRY_API)
+    fixed = (json.dumps(contract.avro_schema()), kafka.subject(window.name), settings.registry.http + CCOMPAT_PATH)
     return f"""INSERT INTO {window.name}
 SELECT {_names(contract.key)}, ENCODE_EVENT({", ".join(map(_literal, fixed))}, {_names(sql)})
 FROM (

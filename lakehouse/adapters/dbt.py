@@ -9,13 +9,13 @@ from typing import Any
 
 from lakehouse.adapters import lake, publish, trino
 from lakehouse.config.settings import CHECKOUT, Settings
+from lakehouse.contracts import EVENT_TOPICS
 from lakehouse.errors import FatalError
 
 PROJECT = CHECKOUT / "dbt"
 EXECUTABLE = CHECKOUT / ".wavehouse" / "venvs" / "dbt" / "bin" / "dbt"
 #: Bronze tables that silver is made from.
-EVENTS = ("plays", "ad_impressions", "likes")
-INPUTS = (*EVENTS, "catalog_content", "revenue")
+INPUTS = (*EVENT_TOPICS, "catalog_content", "revenue")
 
 
 def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -62,7 +62,7 @@ def run_vars(settings: Settings, first: date, last: date) -> dict[str, Any]:
     if last < first:
         raise FatalError(f"The window ends on {last}, before it starts on {first}.", hint="Give --from before --to.")
     tables = lake.catalog(settings)
-    due = [day for topic in EVENTS if (day := _first_day_due(settings, topic)) is not None]
+    due = [day for topic in EVENT_TOPICS if (day := _first_day_due(settings, topic)) is not None]
     snapshots = {
         name: snapshot.snapshot_id
         for name in INPUTS

@@ -29,12 +29,12 @@ import pyarrow.parquet as pq
 
 from lakehouse.adapters.kafka import EventProducer
 from lakehouse.config.settings import Settings
-from lakehouse.contracts import load
+from lakehouse.contracts import EVENT_TOPICS, load
 from lakehouse.domain.simulation import Scenario, Simulation, Tracks
 from lakehouse.domain.simulation.defects import payload
 from lakehouse.errors import FatalError, RetryableError
 
-TOPICS = ("plays", "ad_impressions", "likes")
+TOPICS = EVENT_TOPICS
 LABELS = pa.schema(
     [
         pa.field("is_duplicate", pa.bool_(), nullable=False),

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 END = date(2026, 10, 31)
-#: Events of offline devices arrive up to this many days after the last play.
-LATE_DAYS = 30
 
 #: In the order the demo meets them; unpaused first, so that the assets of one can start another.
 DAGS = ("ingest_audio", "extract_features", "transform_plays", "maintain_tables")
@@ -124,12 +122,13 @@ def demo(
     if context.invoked_subcommand:
         return
     from lakehouse.adapters.airflow import AirflowClient
+    from lakehouse.domain.simulation.scenario import MAX_LATE_DAYS
 
     settings = load_settings()
     out = Output(as_json=as_json)
     steps = Steps(out)
     start = END - timedelta(days=days - 1)
-    received = {"from": start.isoformat(), "to": (END + timedelta(days=LATE_DAYS)).isoformat()}
+    received = {"from": start.isoformat(), "to": (END + timedelta(days=MAX_LATE_DAYS)).isoformat()}
     with only_one(settings):
         steps.command("doctor")
         steps.command("up")

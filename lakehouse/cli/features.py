@@ -130,12 +130,12 @@ def publish_online(as_json: Json = False) -> None:
 
     Example: wavehouse features publish-online
     """
-    from lakehouse.adapters import lake
+    from lakehouse.adapters import lake, publish
     from lakehouse.adapters.feature_store import FeatureStore
     from lakehouse.domain.audio.features import newest
 
     settings = load_settings()
-    rows = lake.read(settings, TABLE, tag="published")
+    rows = lake.read(settings, TABLE, tag=publish.PUBLISHED)
     store = FeatureStore(settings)
     written = store.publish(newest(rows.to_pylist()))
     store.close()
