@@ -45,8 +45,10 @@ def test_a_spoiled_month_is_found_wherever_it_stands(stack: Settings, at: int) -
     months = [month(f"2001-0{n}") for n in (1, 2, 3)]
     assert failed(stack, list(chain(*months))) == set()
     months[at] = spoiled(months[at])
-    assert failed(stack, list(chain(*months))) >= {
-        "From its first month on, no market is missing in a month.",
+    found = failed(stack, list(chain(*months)))
+    # Left out of the first month, a market looks like one that opens in the second.
+    assert ("From its first month on, no market is missing in a month." in found) == (at > 0)
+    assert found >= {
         "A market reports in the currency it always reports in.",
         "A market earns no more than twenty times what it earns in other months.",
     }
