@@ -80,8 +80,11 @@ def test_topics(stack: Settings, topic: str) -> None:
     properties = load(f"topics.{topic}").properties
     assert len(kafka.end_offsets(stack, topic)) == properties["partitions"]
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    answer = AdminClient({"bootstrap.servers": stack.kafka.address}).describe_configs([resource])[resource]
-    assert answer.result(timeout=60)["cleanup.policy"].value == properties["cleanupPolicy"]
+    admin = AdminClient({"bootstrap.servers": stack.kafka.address})
+    assert (
+        admin.describe_configs([resource])[resource].result(timeout=60)["cleanup.policy"].value
+        == properties["cleanupPolicy"]
+    )
 
 
 @pytest.mark.parametrize("contract_id", LIVE)
