@@ -56,7 +56,7 @@ def init_topics(settings: Settings) -> list[str]:
     for contract in topic_contracts():
         partitions = contract.properties["partitions"]
         # How long records stay is the broker's own setting (infra/local keeps them for good).
-        config = {"cleanup.policy": contract.properties.get("cleanupPolicy", "delete")}
+        config = {"cleanup.policy": contract.properties["cleanupPolicy"]}
         if contract.name not in present:
             new = NewTopic(contract.name, num_partitions=partitions, replication_factor=-1, config=config)
             if _await_created(admin.create_topics([new])[contract.name], contract.name):

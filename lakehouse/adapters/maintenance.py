@@ -80,7 +80,7 @@ def maintain(
 
 def stream_is_away(table: Table, now: datetime) -> bool:
     """Whether a Flink job writes this table, but has not committed for `STREAM_AWAY`."""
-    commits = [s.timestamp_ms for s in table.metadata.snapshots if s.summary and STREAM_MARK in s.summary]
+    commits = [s.timestamp_ms for s in table.metadata.snapshots if s.summary and s.summary.get(STREAM_MARK)]
     return bool(commits) and now.timestamp() * 1000 - max(commits) > STREAM_AWAY / timedelta(milliseconds=1)
 
 
