@@ -132,6 +132,7 @@ def demo(
     with only_one(settings):
         steps.command("doctor")
         steps.command("up")
+        settings = load_settings()  # a first start has made the passwords
         steps.command("lake", "init")
         steps.command("catalog", "migrate")
         steps.command("events", "init")
