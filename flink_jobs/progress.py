@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flink_jobs import statements
 from lakehouse.adapters import kafka, lake, window_loader
 from lakehouse.adapters.flink import FlinkClient
 from lakehouse.config.settings import Settings
+from lakehouse.contracts import EVENT_TOPICS
 from lakehouse.errors import RetryableError
 
 POLL_SECONDS = 1.0
@@ -20,18 +21,15 @@ SAY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Records, rows of them in the lake and dead letters by topic; and window updates not live yet (to a limit)."""
+    """Records in the event topics, rows of them in the lake, records that are neither there nor among the dead letters,
+    and window updates not live yet (counted to a limit).
+    """
 
     records: dict[str, int]
     rows: dict[str, int]
-    dead_letters: dict[str, int]
+    dead_letters: int
+    missing: int
     windows_pending: int
-
-    @property
-    def missing(self) -> int:
-        """Records that are neither in bronze nor among the dead letters; what one topic has too many fills no other."""
-        left = (count - self.rows[topic] - self.dead_letters.get(topic, 0) for topic, count in self.records.items())
-        return sum(max(count, 0) for count in left)
 
     @property
     def done(self) -> bool:
@@ -47,25 +45,33 @@ class Progress:
 
     def as_dict(self) -> dict[str, Any]:
         """Values for JSON."""
-        return asdict(self) | {"missing": self.missing, "done": self.done}
+        return asdict(self) | {"done": self.done}
+
+
+def missing(records: Mapping[str, int], rows: Mapping[str, int], dead_letters: Mapping[str, int]) -> int:
+    """Records of all topics that are in neither place; what one topic has too many fills no other."""
+    return sum(max(count - rows[topic] - dead_letters.get(topic, 0), 0) for topic, count in records.items())
 
 
 def measure(settings: Settings) -> Progress:
-    """Compare end offsets with row counts and dead letters. Windows are looked at only when nothing else is missing.
+    """Compare end offsets with row counts, from metadata. Only when these agree is more looked at: dead letters by
+    topic, then the windows.
 
     Raises:
         RetryableError: an engine does not answer.
     """
     # Ends first: what is read later can only be more.
-    ends = {topic: sum(kafka.end_offsets(settings, topic).values()) for topic in statements.TOPICS}
-    rows = {topic: lake.row_count(settings, f"bronze.{topic}") for topic in statements.TOPICS}
-    dead = Counter(lake.read(settings, "bronze.dead_letters", columns=("topic",))["topic"].to_pylist())
-    found = Progress(records=ends, rows=rows, dead_letters=dict(dead), windows_pending=0)
-    if found.missing == 0:
+    ends = {topic: sum(kafka.end_offsets(settings, topic).values()) for topic in EVENT_TOPICS}
+    rows = {topic: lake.row_count(settings, f"bronze.{topic}") for topic in EVENT_TOPICS}
+    dead = lake.row_count(settings, "bronze.dead_letters")
+    left, waiting = sum(ends.values()) - sum(rows.values()) - dead, 0
+    if left <= 0:
+        topics = lake.read(settings, "bronze.dead_letters", columns=("topic",))["topic"]
+        left = missing(ends, rows, Counter(topics.to_pylist()))
+    if left == 0:
         # A lake commit follows a checkpoint, before which the job has flushed its windows to Kafka.
-        pending = window_loader.pending(settings, topics=window_loader.TOPICS)
-        found = replace(found, windows_pending=sum(p.records + p.uncommitted for p in pending.values()))
-    return found
+        waiting = window_loader.updates_pending(settings)
+    return Progress(records=ends, rows=rows, dead_letters=dead, missing=left, windows_pending=waiting)
 
 
 def wait(settings: Settings, *, timeout_seconds: float, say: Callable[[str], None]) -> Progress:

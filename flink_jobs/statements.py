@@ -29,7 +29,6 @@ from lakehouse.errors import FatalError
 JOB_NAME = "plays-to-lake-and-live"
 #: Class in flink_jobs/java that runs the statements on the cluster.
 MAIN_CLASS = "org.wavehouse.flink.Submit"
-TOPICS = EVENT_TOPICS
 
 
 @dataclass(frozen=True)
@@ -117,11 +116,11 @@ def render(settings: Settings) -> list[str]:
         "CREATE TEMPORARY SYSTEM FUNCTION ENCODE_EVENT AS 'org.wavehouse.flink.EncodeEvent'",
         f"CREATE CATALOG {CATALOG} WITH ({_options({'type': 'iceberg'} | catalog_properties(settings))})",
     ]
-    for topic in TOPICS:
+    for topic in EVENT_TOPICS:
         statements += [_source(settings, topic), _decoded(settings, topic)]
     for window in WINDOWS:
         statements += [_window_table(settings, window), _first_of_each(window)]
-    inserts = [_bronze(topic) for topic in TOPICS] + [_dead_letters()] + [_window(settings, w) for w in WINDOWS]
+    inserts = [_bronze(topic) for topic in EVENT_TOPICS] + [_dead_letters()] + [_window(settings, w) for w in WINDOWS]
     statements.append("EXECUTE STATEMENT SET BEGIN\n" + ";\n".join(inserts) + ";\nEND")
     return statements
 
@@ -171,7 +170,7 @@ def _dead_letters() -> str:
     rows = "\nUNION ALL ".join(
         f"SELECT {_literal(topic)} AS topic, kafka_partition, kafka_offset, reason, message, `value` AS payload "
         f"FROM {topic}_decoded WHERE reason IS NOT NULL"
-        for topic in TOPICS
+        for topic in EVENT_TOPICS
     )
     return f"INSERT INTO {CATALOG}.bronze.dead_letters ({columns})\nSELECT {columns} FROM (\n{rows})"
 

@@ -30,18 +30,31 @@ hypothesis.settings.register_profile("dev", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-def wavehouse(*arguments: str, check: bool = True, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
+#: The command as a user has it.
+WAVEHOUSE = str(Path(sys.executable).with_name("wavehouse"))
+
+
+def wavehouse(
+    *arguments: str, check: bool = True, timeout_s: float = 1800, profile: str = "test"
+) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would; with `check`, a failure shows what it printed."""
-    command = [str(Path(sys.executable).with_name("wavehouse")), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, cwd=CHECKOUT, check=False)
+    done = subprocess.run(
+        [WAVEHOUSE, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        cwd=CHECKOUT,
+        env=os.environ | {"WAVEHOUSE_PROFILE": profile},
+        check=False,
+    )
     if check and done.returncode:
         pytest.fail(f"`wavehouse {' '.join(arguments)}` ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
 
 
-def wavehouse_json(*arguments: str, check: bool = True) -> Any:
+def wavehouse_json(*arguments: str, check: bool = True, profile: str = "test") -> Any:
     """The JSON document that `wavehouse ... --json` prints."""
-    return json.loads(wavehouse(*arguments, "--json", check=check).stdout.strip().splitlines()[-1])
+    return json.loads(wavehouse(*arguments, "--json", check=check, profile=profile).stdout.strip().splitlines()[-1])
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import psutil
 from infra.local import engines, stack
 from infra.local.prepare import become, can_enter
 from infra.local.services import TOOLS, load_services, postgres_bin, pyflink, venv
-from infra.local.setup import ENVIRONMENTS
+from infra.local.setup import DISK_HOME, ENVIRONMENTS
 from infra.local.supervise import Supervisor
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, WavehouseError
@@ -26,8 +26,6 @@ GIB = 2**30
 MEMORY_TOTAL = 14 * GIB
 #: What the stack and one Spark job need on top of what runs already.
 MEMORY_FREE = 8 * GIB
-#: Data of the demo, logs and checkpoints.
-DISK_HOME = 8 * GIB
 #: Engines and the packages they came in.
 DISK_CACHE = 4 * GIB
 
@@ -173,7 +171,7 @@ def ports(settings: Settings) -> Iterator[Finding]:
     except WavehouseError:
         return  # said by another check
     for line in stack.strangers(settings, services.values(), stack.our_pids(Supervisor(settings))):
-        yield Finding(line, "Stop that process, or set another port, e.g. WAVEHOUSE_TRINO__PORT=19443.")
+        yield Finding(line, stack.PORT_HINT)
 
 
 def services(settings: Settings) -> Iterator[Finding]:

@@ -27,8 +27,8 @@ HOME = CHECKOUT / ".wavehouse"
 VENVS = HOME / "venvs"
 REQUIREMENTS = CHECKOUT / "requirements"
 UV = VENVS / "tools" / "bin" / "uv"
-#: Free disk, in bytes, that a machine needs to begin with.
-DISK_MINIMUM = 8 * 2**30
+#: Free disk, in bytes, for environments, data of the demo, logs and checkpoints.
+DISK_HOME = 8 * 2**30
 ENVIRONMENTS = ("main", "airflow", "dbt", "flink")
 
 
@@ -96,9 +96,9 @@ def check_machine() -> None:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise SetupError(f"This is {platform.system()} on {platform.machine()}.", "Use Linux on x86-64.")
     free = shutil.disk_usage(CHECKOUT).free
-    if free < DISK_MINIMUM:
+    if free < DISK_HOME:
         raise SetupError(
-            f"The disk of {CHECKOUT} has {free / 2**30:.1f} GB free; environments and data need {DISK_MINIMUM >> 30}.",
+            f"The disk of {CHECKOUT} has {free / 2**30:.1f} GB free; environments and data need {DISK_HOME >> 30}.",
             "Free some disk space, or clone to another disk.",
         )
 

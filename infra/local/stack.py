@@ -28,6 +28,7 @@ DISK_MINIMUM = 2**30
 #: A service that ended this often while `up` waits for it will not come up by itself.
 GIVE_UP_AFTER = 5
 POLL_S = 0.5
+PORT_HINT = "Stop that process, or set another port, e.g. WAVEHOUSE_TRINO__PORT=19443."
 
 
 @dataclass(frozen=True)
@@ -223,9 +224,7 @@ def up(settings: Settings, *, only: Iterable[str] = (), report: Callable[[str], 
             # Children of a supervisor that was killed: nobody restarts them any more, and they hold the ports.
             supervise.end(supervise.stragglers(settings))
         if taken := strangers(settings, chosen.values(), our_pids(supervisor)):
-            raise FatalError(
-                " ".join(taken), hint="Stop that process, or set another port, e.g. WAVEHOUSE_TRINO__PORT=19443."
-            )
+            raise FatalError(" ".join(taken), hint=PORT_HINT)
         write_files(files)
         marks = {name: fingerprint(service, files, settings) for name, service in services.items()}
         marks |= {

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lakehouse.adapters import lake, publish, trino
 from lakehouse.config.settings import CHECKOUT, Settings
 from lakehouse.contracts import EVENT_TOPICS
 from lakehouse.errors import FatalError
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
 
 PROJECT = CHECKOUT / "dbt"
 EXECUTABLE = CHECKOUT / ".wavehouse" / "venvs" / "dbt" / "bin" / "dbt"
@@ -62,7 +65,7 @@ def run_vars(settings: Settings, first: date, last: date) -> dict[str, Any]:
     if last < first:
         raise FatalError(f"The window ends on {last}, before it starts on {first}.", hint="Give --from before --to.")
     tables = lake.catalog(settings)
-    due = [day for topic in EVENT_TOPICS if (day := _first_day_due(settings, topic)) is not None]
+    due = [day for topic in EVENT_TOPICS if (day := _first_day_due(settings, tables, topic)) is not None]
     snapshots = {
         name: snapshot.snapshot_id
         for name in INPUTS
@@ -75,13 +78,13 @@ def run_vars(settings: Settings, first: date, last: date) -> dict[str, Any]:
     }
 
 
-def _first_day_due(settings: Settings, topic: str) -> date | None:
+def _first_day_due(settings: Settings, tables: Catalog, topic: str) -> date | None:
     """The first UTC date of receipt that the published silver table has not taken in; None when there are no events.
 
     Not the table as it is built: a run that failed at its audit has filled it, and gold has seen nothing of that.
     """
     silver = f"silver_audit.{topic}"
-    published = publish.snapshot_under(lake.catalog(settings).load_table(silver), publish.PUBLISHED)
+    published = publish.snapshot_under(tables.load_table(silver), publish.PUBLISHED)
     if published is not None:
         sql = f"select max(received_at) from lake.{silver} for version as of {published}"  # noqa: S608 - names of ours
         newest = trino.query(settings, sql).rows[0][0]

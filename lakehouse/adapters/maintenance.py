@@ -65,17 +65,17 @@ def maintain(
     Raises:
         RetryableError: other writers kept winning, or Trino does not answer.
     """
-    before = _counts(settings, name)
-    commands = [
-        f"optimize(file_size_threshold => '{FILE_SIZE}')",
-        f"expire_snapshots(retention_threshold => '{snapshots}')",
-        f"remove_orphan_files(retention_threshold => '{orphans}')",
-    ]
-    if stream_is_away(lake.catalog(settings).load_table(name), datetime.now(UTC)):
-        del commands[1]
+    catalog = lake.catalog(settings)
+    table = catalog.load_table(name)
+    before = _counts(table)
+    commands = [f"optimize(file_size_threshold => '{FILE_SIZE}')"]
+    if not stream_is_away(table, datetime.now(UTC)):
+        commands.append(f"expire_snapshots(retention_threshold => '{snapshots}')")
+    commands.append(f"remove_orphan_files(retention_threshold => '{orphans}')")
     for command in commands:
         _execute(settings, f"alter table lake.{name} execute {command}")
-    return Maintained(name, before[0], (after := _counts(settings, name))[0], before[1], after[1])
+    after = _counts(catalog.load_table(name))
+    return Maintained(name, before[0], after[0], before[1], after[1])
 
 
 def stream_is_away(table: Table, now: datetime) -> bool:
@@ -84,8 +84,8 @@ def stream_is_away(table: Table, now: datetime) -> bool:
     return bool(commits) and now.timestamp() * 1000 - max(commits) > STREAM_AWAY / timedelta(milliseconds=1)
 
 
-def _counts(settings: Settings, name: str) -> tuple[int, int]:
-    table = lake.catalog(settings).load_table(name)
+def _counts(table: Table) -> tuple[int, int]:
+    """Data files and snapshots."""
     snapshot = table.current_snapshot()
     files = int(snapshot.summary["total-data-files"]) if snapshot and snapshot.summary else 0
     return files, len(table.metadata.snapshots)

@@ -69,15 +69,15 @@ def snapshot_under(table: Table, tag: str) -> int | None:
 
 def audited_state(table: Table) -> int | None:
     """The audited snapshot id, if its rows are those of the table now; compaction since then changes no row."""
-    from pyiceberg.table.snapshots import Operation
+    from pyiceberg.table.snapshots import Operation, ancestors_of
 
-    audited, snapshot = snapshot_under(table, AUDITED), table.current_snapshot()
-    while snapshot is not None and snapshot.snapshot_id != audited:
+    audited = snapshot_under(table, AUDITED)
+    for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
+        if snapshot.snapshot_id == audited:
+            return audited
         if snapshot.summary is None or snapshot.summary.operation != Operation.REPLACE:
             return None
-        parent = snapshot.parent_snapshot_id
-        snapshot = table.snapshot_by_id(parent) if parent is not None else None
-    return snapshot.snapshot_id if snapshot is not None else None
+    return None
 
 
 def move_tag(settings: Settings, name: str, tag: str, snapshot_id: int) -> None:

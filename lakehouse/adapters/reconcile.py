@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from lakehouse.adapters import kafka, lake, trino, truth_ledger
 from lakehouse.config.settings import Settings
+from lakehouse.contracts import EVENT_TOPICS
 from lakehouse.domain.listening.rules import counts_live_sql
 from lakehouse.domain.royalties import allocation, terms
 from lakehouse.errors import FatalError
@@ -71,7 +72,7 @@ def reconcile(settings: Settings) -> list[Check]:
     runs = [run for run in truth_ledger.runs(settings) if run.is_produced]
     if not runs:
         raise FatalError("There is no truth ledger to compare with.", hint="Run `wavehouse simulate plays` first.")
-    truths = {topic: _truth([run.table(topic) for run in runs]) for topic in truth_ledger.TOPICS}
+    truths = {topic: _truth([run.table(topic) for run in runs]) for topic in EVENT_TOPICS}
     return [
         *_intake(settings, truths),
         *_silver(settings, truths),

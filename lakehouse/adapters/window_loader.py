@@ -303,6 +303,15 @@ def pending(settings: Settings, *, topics: Mapping[str, str] = TOPICS, limit: in
     return result
 
 
+def updates_pending(settings: Settings) -> int:
+    """Updates of all window topics that are not live yet, open transactions among them.
+
+    Raises:
+        RetryableError, FatalError: as `pending`.
+    """
+    return sum(p.records + p.uncommitted for p in pending(settings).values())
+
+
 def _consumer(settings: Settings, *, isolation: str = "read_committed") -> Consumer:
     from confluent_kafka import Consumer
 

@@ -34,7 +34,7 @@ END = date(2026, 10, 31)
 DAGS = ("ingest_audio", "extract_features", "transform_plays", "maintain_tables")
 
 #: Seconds before a step is tried again while an engine is away; a service that died is back within a minute.
-PAUSES = (5, 15, 30, 60, None)
+PAUSES = (5, 15, 30, 60)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -86,17 +86,21 @@ class Steps:
         """
         command = [str(Path(sys.executable).with_name("wavehouse")), *arguments]
         with self.step("wavehouse " + " ".join(arguments)):
+            code = self._run(command)
             for pause in PAUSES:
-                done = subprocess.run(command, stdout=sys.stderr if self._out.as_json else None, check=False)
-                if done.returncode != RetryableError.exit_code or pause is None:
+                if code != RetryableError.exit_code:
                     break
                 self._out.info(f"    trying again in {pause} s")
                 time.sleep(pause)
-        if done.returncode:
+                code = self._run(command)
+        if code:
             raise FatalError(
-                f"`wavehouse {' '.join(arguments)}` failed with exit code {done.returncode}.",
+                f"`wavehouse {' '.join(arguments)}` failed with exit code {code}.",
                 hint="Mend what it says above and start again; finished steps are not repeated.",
             )
+
+    def _run(self, command: list[str]) -> int:
+        return subprocess.run(command, stdout=sys.stderr if self._out.as_json else None, check=False).returncode
 
     def dag(self, airflow: AirflowClient, dag_id: str, conf: dict[str, str] | None = None) -> str:
         """Run a DAG as a step and follow it to its end; returns the run id."""
@@ -132,7 +136,6 @@ def demo(
     with only_one(settings):
         steps.command("doctor")
         steps.command("up")
-        settings = load_settings()  # a first start has made the passwords
         steps.command("lake", "init")
         steps.command("catalog", "migrate")
         steps.command("events", "init")
@@ -140,7 +143,7 @@ def demo(
             steps.command("ingest", "upload", audio)
         else:
             steps.command("ingest", "fetch-demo-audio")
-        airflow = AirflowClient(settings)
+        airflow = AirflowClient(load_settings())  # again: a first start has made the passwords
         for dag_id in DAGS:
             airflow.unpause(dag_id)
         ingest = steps.dag(airflow, "ingest_audio")

@@ -83,13 +83,10 @@ def report(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         out.table(f"Wrapped {page['year']} of listener {page['user_id']}", ["", ""], list(page.items())[2:])
     results["wrapped"] = wrapped
     state = LiveCounts(settings).state()
-    waiting = sum(
-        p.records + p.uncommitted for p in window_loader.pending(settings, topics=window_loader.TOPICS).values()
-    )
     results["live"] = {
         "newest_window_start": state.newest_window_start,
         "windows": state.windows,
-        "updates_not_yet_live": waiting,
+        "updates_not_yet_live": window_loader.updates_pending(settings),
     }
     out.table("Live counts", ["newest minute (UTC)", "windows", "updates not yet live"], [results["live"].values()])
     if not as_json:  # the logins are for the person at the terminal, not for a log that keeps the JSON

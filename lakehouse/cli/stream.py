@@ -101,10 +101,6 @@ def status(as_json: AsJson = False) -> None:
 
 def _show(out: Output, found: Progress, **more: object) -> None:
     rows = [(topic, found.records[topic], found.rows[topic]) for topic in found.records]
-    out.table(
-        "Events",
-        ["topic", "records", "rows in bronze"],
-        [*rows, ("dead letters", "", sum(found.dead_letters.values()))],
-    )
+    out.table("Events", ["topic", "records", "rows in bronze"], [*rows, ("dead letters", "", found.dead_letters)])
     out.info(found.line())
     out.result(found.as_dict() | more)

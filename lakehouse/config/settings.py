@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lakehouse.errors import FatalError
 
@@ -139,14 +139,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the files (init values), but for what `load_settings` has resolved from it."""
-        del env_settings, dotenv_settings, file_secret_settings
-
-        class Environment(EnvSettingsSource):
-            def __call__(self) -> dict[str, Any]:
-                return {name: value for name, value in super().__call__().items() if name not in ("profile", "home")}
-
-        return Environment(settings_cls), init_settings
+        """The environment wins over the files (init values)."""
+        del dotenv_settings, file_secret_settings
+        return env_settings, init_settings
 
     @property
     def data(self) -> Path:
@@ -197,5 +192,6 @@ def load_settings(profile: str | None = None) -> Settings:
         raise FatalError(
             f"{secrets} is not valid TOML: {error}.", hint="Delete it; `wavehouse up` makes a new one."
         ) from error
-    values |= {"profile": name, "home": home}
-    return Settings(**values)
+    resolved = {"profile": name, "home": home}
+    # Once more over the environment, which has the home as it was given and may name another profile.
+    return Settings(**values | resolved).model_copy(update=resolved)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lakehouse.config.settings import CHECKOUT, Settings, load_settings
+from lakehouse.config.settings import Settings, load_settings
+from tests.conftest import wavehouse, wavehouse_json
 
 PROFILE = "chaos"
 
@@ -25,25 +23,18 @@ class Victim:
 
     settings: Settings
 
-    def command(self, *arguments: str, timeout_s: float = 900, check: bool = True) -> str:
-        """Standard output of `wavehouse`, which must succeed unless `check` is off."""
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("wavehouse")), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            cwd=CHECKOUT,
-            env=os.environ | {"WAVEHOUSE_PROFILE": PROFILE},
-            check=False,
-        )
-        if check and done.returncode:
-            pytest.fail(f"`wavehouse {' '.join(arguments)}` ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done.stdout
+    def command(self, *arguments: str, timeout_s: float = 900) -> str:
+        """Standard output of `wavehouse`, which must succeed."""
+        return wavehouse(*arguments, timeout_s=timeout_s, profile=PROFILE).stdout
+
+    def json(self, *arguments: str, check: bool = True) -> Any:
+        """The JSON document that `wavehouse ... --json` prints."""
+        return wavehouse_json(*arguments, check=check, profile=PROFILE)
 
     def pids(self) -> dict[str, int]:
         """Process ids of the running services."""
         # It ends with an error when a part of the stack does not run.
-        status = json.loads(self.command("status", "--json", check=False).strip().splitlines()[-1])
+        status = self.json("status", check=False)
         return {s["name"]: s["pid"] for s in status["services"] if s["pid"]}
 
     def kill(self, pids: list[int]) -> None:

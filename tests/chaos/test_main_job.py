@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ import pytest
 from lakehouse.config.settings import CHECKOUT
 from tests.audio_files import write_library
 from tests.chaos.conftest import PROFILE, Victim
-from tests.conftest import SIMULATION
+from tests.conftest import SIMULATION, WAVEHOUSE
 
 pytestmark = [pytest.mark.stack, pytest.mark.chaos]
 
@@ -35,10 +32,10 @@ INTERRUPTION = r"==> wavehouse simulate plays"
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[list[str]]:
-    """The command of a small main job; a run that a failed test leaves behind is stopped."""
+def demo(tmp_path: Path) -> list[str]:
+    """The command of a small main job."""
     write_library(tmp_path)
-    yield [str(Path(sys.executable).with_name("wavehouse")), "demo", "--audio", str(tmp_path), *SIMULATION]
+    return [WAVEHOUSE, "demo", "--audio", str(tmp_path), *SIMULATION]
 
 
 def run(command: list[str], victim: Victim, deaths: dict[str, list[str]], *, interrupt: bool) -> tuple[int, str]:
@@ -63,9 +60,9 @@ def run(command: list[str], victim: Victim, deaths: dict[str, list[str]], *, int
                 if interrupt and re.search(INTERRUPTION, line):
                     interrupt = False
                     os.killpg(job.pid, signal.SIGINT)
-        finally:
-            if job.poll() is None and sys.exc_info()[0]:
-                os.killpg(job.pid, signal.SIGKILL)
+        except BaseException:
+            os.killpg(job.pid, signal.SIGKILL)
+            raise
     return job.returncode, "".join(output)
 
 
@@ -80,7 +77,7 @@ def test_every_service_and_the_job_itself_may_die_once(victim: Victim, demo: lis
     assert code == 0, output + more
     assert deaths == {}
     assert "Traceback" not in output + more
-    checks = json.loads(victim.command("verify", "--json").strip().splitlines()[-1])
+    checks = victim.json("verify")
     assert len(checks) > 10
     assert [check for check in checks if not check["equal"]] == []
     after = victim.pids()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import fastavro
 import pytest
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from infra.local.engines import engine_path, java_home
 from infra.local.prepare import functions_jar
@@ -177,11 +178,19 @@ def test_a_registry_without_an_answer_is_no_reason_to_reject(probe: Any, schema_
     assert (retry[0], good[0]) == ("retry", "read")
 
 
+def test_a_schema_that_is_registered_later_is_read(probe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert probe(message(79, GOOD))[0][:2] == ["rejected", "unknown_schema"]
+    monkeypatch.setitem(Registry.schemas, 79, json.dumps(READER))
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.5), reraise=True):
+        with attempt:
+            assert probe(message(79, GOOD))[0][0] == "read"
+
+
 def test_the_registry_is_asked_once_a_schema(probe: Any) -> None:
     before = len(Registry.asked)
     answers = probe(*[message(2, avro(OLDER, EVENT | {"gone": 7}))] * 50, *[message(78, GOOD)] * 50)
     assert [a[0] for a in answers] == ["read"] * 50 + ["rejected"] * 50
-    # At most one question a schema in the life of the reader, also for one that does not exist.
+    # At most one question a schema, and a while long (seconds) for one that does not exist.
     asked = Registry.asked[before:]
     assert "/schemas/ids/78" in asked
     assert len(asked) == len(set(asked))

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from lakehouse.config.settings import CHECKOUT, Settings
-from tests.conftest import wavehouse_json
+from tests.conftest import WAVEHOUSE, wavehouse_json
 
 pytestmark = pytest.mark.stack
 
@@ -48,8 +48,9 @@ class Installation:
     env: dict[str, str]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("wavehouse")), *arguments]
-        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(
+            [WAVEHOUSE, *arguments], env=self.env, capture_output=True, text=True, timeout=300, check=False
+        )
 
     def up(self) -> subprocess.CompletedProcess[str]:
         return self.run("up", "--only", "postgres,redis")

@@ -13,7 +13,7 @@ import pytest
 from flink_jobs import progress, service, statements
 from lakehouse.adapters.flink import FlinkClient, Job, innermost_cause
 from lakehouse.config.settings import Settings, load_settings
-from lakehouse.contracts import load
+from lakehouse.contracts import EVENT_TOPICS, load
 from lakehouse.domain.listening import rules
 from lakehouse.errors import FatalError, RetryableError
 
@@ -25,7 +25,7 @@ def local(tmp_path: Path) -> Settings:
 
 def test_every_column_of_a_bronze_table_is_inserted_by_name(local: Settings) -> None:
     job = statements.render(local)[-1]
-    for table in (*(f"bronze.{topic}" for topic in statements.TOPICS), "bronze.dead_letters"):
+    for table in (*(f"bronze.{topic}" for topic in EVENT_TOPICS), "bronze.dead_letters"):
         columns = ", ".join(f"`{c.name}`" for c in load(table).columns)
         assert f"INSERT INTO lake.{table} ({columns})" in job
 
@@ -229,9 +229,9 @@ def test_an_absent_job_manager_is_retryable() -> None:
 
 
 def found(stored: int, pending: int = 0, dead: int = 0) -> progress.Progress:
-    return progress.Progress(
-        records={"plays": 10}, rows={"plays": stored}, dead_letters={"plays": dead}, windows_pending=pending
-    )
+    records, rows = {"plays": 10}, {"plays": stored}
+    left = progress.missing(records, rows, {"plays": dead})
+    return progress.Progress(records=records, rows=rows, dead_letters=dead, missing=left, windows_pending=pending)
 
 
 def test_progress_is_done_only_when_lake_and_live_have_everything() -> None:
@@ -243,11 +243,10 @@ def test_progress_is_done_only_when_lake_and_live_have_everything() -> None:
 
 
 def test_what_one_topic_has_too_many_fills_no_other() -> None:
-    mixed = progress.Progress(
-        records={"plays": 10, "likes": 10}, rows={"plays": 9, "likes": 11}, dead_letters={}, windows_pending=0
-    )
-    assert mixed.missing == 1
-    assert not mixed.done
+    records, rows = {"plays": 10, "likes": 10}, {"plays": 9, "likes": 11}
+    left = progress.missing(records, rows, {})
+    assert left == 1
+    assert not progress.Progress(records, rows, dead_letters=0, missing=left, windows_pending=0).done
 
 
 def test_waiting_outlives_an_engine_that_is_away(local: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

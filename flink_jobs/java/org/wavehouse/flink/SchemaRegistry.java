@@ -30,13 +30,12 @@ final class SchemaRegistry {
     private static final int NOT_FOUND = 404;
     /** A flood of made-up ids must not fill the memory. */
     private static final int MAX_KEPT = 10_000;
+    private static final Duration KEPT_WITHOUT_SCHEMA = Duration.ofSeconds(5);
     private static final String CONTENT_TYPE = "application/vnd.schemaregistry.v1+json";
 
     private final String url;
     private final HttpClient client = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(5)).build();
     private final ObjectMapper json = new ObjectMapper();
-    private static final Duration KEPT_WITHOUT_SCHEMA = Duration.ofSeconds(5);
-
     private final Map<Integer, String> kept = new HashMap<>();
     private final Map<Integer, Long> missingSince = new HashMap<>();
 
