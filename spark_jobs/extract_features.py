@@ -20,6 +20,7 @@ from lakehouse.config.settings import Settings, load_settings
 from lakehouse.contracts import load
 from lakehouse.domain.audio.features import EXTRACTOR, VERSION, Features, extract, window
 from lakehouse.errors import WavehouseError
+from spark_jobs import compiled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -143,6 +144,7 @@ def main() -> int:
     from spark_jobs.session import session
 
     settings = load_settings()
+    compiled.ensure()
     spark = session(settings, "extract_features")
     try:
         sys.stdout.write(json.dumps(run(spark, settings)) + "\n")

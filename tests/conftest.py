@@ -21,6 +21,9 @@ import pytest
 os.environ["WAVEHOUSE_PROFILE"] = "test"
 
 from lakehouse.config.settings import CHECKOUT, Settings, load_settings
+from spark_jobs import compiled
+
+os.environ |= compiled.ENVIRONMENT
 
 #: Small enough for a few minutes on two cores, large enough for months, markets, bots, late and bad events.
 SIMULATION = ("--users", "120", "--days", "40", "--seed", "7")

@@ -228,6 +228,17 @@ def environment(name: str, *, tests: bool) -> None:
     (venv / ".built-from").write_text(wanted)
 
 
+def compiled() -> None:
+    """Let librosa compile its functions, once an environment."""
+    wanted, stamp = stamped(VENVS / "main"), HOME / "numba" / ".built-from"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    run(
+        [str(VENVS / "main" / "bin" / "python"), "-m", "spark_jobs.compiled"], hint="Remove .wavehouse/numba and retry."
+    )
+    stamp.write_text(wanted)
+
+
 def engines(kind: str) -> None:
     """Fetch one kind of engine in the tool environment."""
     hint = "See the message above; run this again, it goes on where it stopped."
@@ -248,6 +259,8 @@ def main() -> int:
         for name in ENVIRONMENTS:
             with step(f"Python environment {name}"):
                 environment(name, tests=tests)
+        with step("compiled audio functions"):
+            compiled()
 
     def fetched(kind: str, title: str) -> None:
         with step(title):

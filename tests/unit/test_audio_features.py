@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
+from lakehouse.config.settings import CHECKOUT
 from lakehouse.contracts import load
 from lakehouse.domain.audio.features import (
     MAX_ANALYSED_S,
@@ -15,8 +20,18 @@ from lakehouse.domain.audio.features import (
     newest,
     window,
 )
+from spark_jobs import compiled
 from tests.audio_files import RATE_HZ, chord, clicks
 
+#: Sounds that take other ways through the extraction.
+EXTRACT = """
+import numpy as np
+from lakehouse.domain.audio.features import extract
+from tests.audio_files import chord, clicks
+for samples in (np.zeros(44_100, np.float32), chord(220, 3), clicks(120, 5)):
+    extract(samples[:, None], 44_100)
+    extract(np.stack([samples, samples[::-1]], axis=1), 48_000)
+"""
 IDENTITY = {"sha256", "extractor", "extractor_version", "track_id", "duration_ms"}
 
 
@@ -97,3 +112,12 @@ def test_long_recordings_are_described_by_their_middle() -> None:
 def test_the_newest_extractor_version_wins() -> None:
     rows = [{"track_id": 1, "extractor_version": v} for v in ("1.9.0", "1.10.0", "1.2.0")]
     assert newest(rows) == {1: {"track_id": 1, "extractor_version": "1.10.0"}}
+
+
+def test_workers_find_everything_compiled() -> None:
+    environment = os.environ | compiled.ENVIRONMENT
+    subprocess.run([sys.executable, "-m", "spark_jobs.compiled"], check=True, cwd=CHECKOUT)
+    kept = sorted(compiled.CACHE.rglob("*.nb?"))
+    assert kept
+    subprocess.run([sys.executable, "-c", EXTRACT], check=True, cwd=CHECKOUT, env=environment)
+    assert sorted(compiled.CACHE.rglob("*.nb?")) == kept

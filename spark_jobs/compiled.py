@@ -1,0 +1,38 @@
+"""The compiled functions of librosa, ready before workers need them.
+
+    python -m spark_jobs.compiled
+
+librosa's inner loops are compiled by numba when they are first called, which takes half a minute, and kept in files.
+Two processes that compile at once mix these files up: the index of one names the code of the other, and whoever loads
+that calls a null pointer, now and ever after. So one process at a time compiles, and workers only read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from lakehouse.config.settings import CHECKOUT
+from lakehouse.domain.audio.features import extract
+
+#: Of the checkout: numba itself compiles anew for another processor or another version of librosa.
+CACHE = CHECKOUT / ".wavehouse" / "numba"
+#: numba reads it when it is imported; workers inherit it.
+ENVIRONMENT = {"NUMBA_CACHE_DIR": str(CACHE)}
+RATE_HZ, SECONDS = 44_100, 10
+
+
+def ensure() -> None:
+    """Call everything that an extraction calls, so that it is compiled and kept."""
+    os.environ |= ENVIRONMENT
+    import numpy as np
+
+    noise = np.random.default_rng(0).normal(0, 0.1, (SECONDS * RATE_HZ, 2)).astype(np.float32)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        extract(noise, RATE_HZ)
+
+
+if __name__ == "__main__":
+    ensure()
