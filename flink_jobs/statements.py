@@ -73,6 +73,8 @@ def configuration(settings: Settings) -> dict[str, str]:
     """Flink options of the job; those of the cluster (memory, ports, heartbeats) are the cluster's own."""
     return {
         "pipeline.name": JOB_NAME,
+        # Operators that keep a record copy it themselves; handing each its own copy cost a fifth of the job.
+        "pipeline.object-reuse": "true",
         "parallelism.default": "2",
         "execution.runtime-mode": "STREAMING",
         "execution.checkpointing.interval": "10 s",
