@@ -33,6 +33,8 @@ def session(settings: Settings, name: str, *, memory: str = "1g") -> SparkSessio
     options = {
         "spark.jars": jars,
         "spark.driver.memory": memory,
+        # The JVM lives for minutes and leaves the numbers to Python: see infra/local/services.yaml.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
