@@ -9,7 +9,7 @@ from great_expectations.expectations.core import UnexpectedRowsExpectation
 ROW_COUNT = "unexpected_rows_query.row_count"
 
 
-class ExpectQueryToFindNoRows(UnexpectedRowsExpectation):
+class ExpectQueryToFindNoRows(UnexpectedRowsExpectation):  # type: ignore[misc]  # the library is not typed
     """`unexpected_rows_query` finds no rows in `{batch}`; observed is how many it finds.
 
     The expectation this derives from asks twice, for the rows and for their number, and shows rows only in its most
