@@ -316,7 +316,7 @@ def go_tool() -> str:
         said = subprocess.run([found, "version"], capture_output=True, text=True, check=False).stdout
         if (match := re.search(r"go(\d+)\.(\d+)", said)) and (int(match[1]), int(match[2])) >= GO_MINIMUM:
             return found
-    return str(wheel("go") / "bin" / "go")
+    return str(wheel("go") / "go" / "bin" / "go")  # not the script in its bin/, which looks for a module of its own
 
 
 def wheel(name: str) -> Path:
