@@ -271,7 +271,8 @@ class CatalogDb:
     def unprocessed(self, landed: Iterable[Landed]) -> list[Landed]:
         """Those of `landed` that the ledger does not know, in the same order."""
         with self.begin() as connection:
-            known = set(connection.execute(sa.select(ingest_ledger.c.object_key, ingest_ledger.c.etag)).tuples())
+            query = sa.select(ingest_ledger.c.object_key, ingest_ledger.c.etag)
+            known = {tuple(row) for row in connection.execute(query)}
         return [thing for thing in landed if (thing.object_key, thing.etag) not in known]
 
     def outcome(self, landed: Landed) -> Outcome | None:
