@@ -42,7 +42,8 @@ def run(command: list[str], victim: Victim, deaths: dict[str, list[str]], *, int
     """Run the demo and kill as it goes along; what was done is taken out of `deaths`. Returns exit code and output."""
     output = []
     with subprocess.Popen(
-        command,
+        # The background job of a shell starts with Ctrl-C ignored, and its children would too.
+        ["env", "--default-signal=INT", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
