@@ -9,9 +9,9 @@ that calls a null pointer, now and ever after. So one process at a time compiles
 
 from __future__ import annotations
 
-import fcntl
 import os
 
+from infra.local.engines import cache_lock
 from lakehouse.config.settings import CHECKOUT
 from lakehouse.domain.audio.features import extract
 
@@ -28,9 +28,7 @@ def ensure() -> None:
     import numpy as np
 
     noise = np.random.default_rng(0).normal(0, 0.1, (SECONDS * RATE_HZ, 2)).astype(np.float32)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with cache_lock("numba"):
         extract(noise, RATE_HZ)
 
 

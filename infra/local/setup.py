@@ -184,10 +184,10 @@ def digest(*paths: Path) -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
 
-def stamped(venv: Path) -> str:
-    """What an environment was last completely built from."""
+def stamped(folder: Path) -> str:
+    """What an environment, or what is made with one, was last completely built from."""
     with contextlib.suppress(OSError):
-        return (venv / ".built-from").read_text()
+        return (folder / ".built-from").read_text()
     return ""
 
 
@@ -230,13 +230,13 @@ def environment(name: str, *, tests: bool) -> None:
 
 def compiled() -> None:
     """Let librosa compile its functions, once an environment."""
-    wanted, stamp = stamped(VENVS / "main"), HOME / "numba" / ".built-from"
-    if stamp.is_file() and stamp.read_text() == wanted:
+    cache, wanted = HOME / "numba", stamped(VENVS / "main")
+    if stamped(cache) == wanted:
         return
     run(
         [str(VENVS / "main" / "bin" / "python"), "-m", "spark_jobs.compiled"], hint="Remove .wavehouse/numba and retry."
     )
-    stamp.write_text(wanted)
+    (cache / ".built-from").write_text(wanted)
 
 
 def engines(kind: str) -> None:
