@@ -34,6 +34,7 @@ GROUPS = {
     "sql": "",
     "contracts": "contracts",
     "report": "",
+    "bench": "bench",
 }
 
 app = typer.Typer(
