@@ -54,7 +54,7 @@ def median(costs: Iterable[Cost]) -> Cost:
 
 
 def summary(costs: Mapping[str, list[Cost]], *, ours: str) -> dict[str, object]:
-    """Medians by contender, and how many times `ours` each of the others costs (CPU seconds; above 1: ours is cheaper)."""
+    """Medians by contender, and how many times `ours` each of the others costs (CPU seconds)."""
     medians = {name: median(found) for name, found in costs.items()}
     return {
         "rounds": len(costs[ours]),

@@ -6,20 +6,25 @@ import os
 import subprocess
 import sys
 
+import librosa
 import numpy as np
+import pyloudnorm
 import pytest
 
 from lakehouse.config.settings import CHECKOUT
 from lakehouse.contracts import load
+from lakehouse.domain.audio import loudness
 from lakehouse.domain.audio.features import (
     MAX_ANALYSED_S,
-    SILENCE_LUFS,
     Features,
+    centroid,
     extract,
     key_of,
+    mixed,
     newest,
     window,
 )
+from lakehouse.domain.audio.loudness import SILENCE_LUFS
 from spark_jobs import compiled
 from tests.audio_files import RATE_HZ, chord, clicks
 
@@ -75,6 +80,30 @@ def test_loudness_of_the_reference_tone() -> None:
     time = np.arange(RATE_HZ * 10) / RATE_HZ
     tone = (0.5 * np.sin(2 * np.pi * 997 * time)).astype(np.float32)
     assert extract(tone[:, None], RATE_HZ)["loudness_lufs"] == pytest.approx(-9.03, abs=0.1)
+
+
+@pytest.mark.parametrize("rate_hz", [22_050, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_loudness_equals_an_independent_meter(rate_hz: int, channels: int) -> None:
+    """pyloudnorm designs its filters in another way, which makes it read a little less."""
+    rng = np.random.default_rng(rate_hz + channels)
+    loud = np.cumsum(rng.normal(0, 0.01, (rate_hz * 6, channels)), axis=0)
+    loud = (loud - loud.mean(axis=0)) / np.abs(loud).max()
+    loud[rate_hz * 2 : rate_hz * 3] *= 0.001  # below both gates
+    expected = pyloudnorm.Meter(rate_hz).integrated_loudness(loud)
+    assert loudness.integrated(loud.astype(np.float32), rate_hz) == pytest.approx(expected, abs=0.1)
+
+
+def test_mixing_is_the_mean_of_the_channels() -> None:
+    samples = np.random.default_rng(1).normal(0, 0.1, (1000, 3)).astype(np.float32)
+    assert mixed(samples) == pytest.approx(samples.mean(axis=1), abs=1e-7)
+
+
+def test_centroid_is_librosas() -> None:
+    magnitude = np.abs(np.random.default_rng(2).normal(0, 1, (1025, 40))).astype(np.float32)
+    magnitude[:, 7] = 0  # a silent moment
+    expected = librosa.feature.spectral_centroid(S=magnitude, sr=22_050).mean()
+    assert centroid(magnitude) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_spectrum_of_a_tone() -> None:
