@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -163,3 +164,26 @@ def reasons(as_json: Json = False) -> None:
     out = Output(as_json=as_json)
     out.table("Reasons", ["code", "meaning", "what to do"], [(r.code, r.meaning, r.fix) for r in Reason])
     out.result([{"code": r.code, "meaning": r.meaning, "fix": r.fix} for r in Reason])
+
+
+@app.command()
+def rules(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the page docs/architecture/metadata-rules.md.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Explain the rules about metadata: code, severity, example and how to mend each.
+
+    Example: wavehouse ingest rules
+    """
+    from lakehouse.domain.catalog.quality.rules import Rule, as_markdown
+
+    if markdown:
+        sys.stdout.write(as_markdown())
+        return
+    out = Output(as_json=as_json)
+    columns = ["code", "severity", "meaning", "example", "fix"]
+    rows = [(r.code, r.severity, r.meaning, r.example, r.fix) for r in Rule]
+    out.table("Rules", columns, rows)
+    out.result([dict(zip(columns, row, strict=True)) for row in rows])

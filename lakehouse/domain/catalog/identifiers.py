@@ -21,6 +21,82 @@ def normalise_isrc(text: str) -> str:
     return bare
 
 
+def normalise_icpn(text: str) -> str:
+    """`text` as the 13 digits of an EAN, or of a UPC with a zero in front (GS1 General Specifications 7.9).
+
+    Raises:
+        ValueError: it is neither, or its check digit is wrong.
+    """
+    bare = _bare(text, "UPC", "EAN", "ICPN")
+    if not re.fullmatch(r"[0-9]{12,13}", bare):
+        raise ValueError(f"'{text}' is not a UPC or EAN")
+    digits = _digits(bare.zfill(13))
+    if sum(digit * (1, 3)[place % 2] for place, digit in enumerate(digits)) % 10:
+        raise ValueError(f"'{text}' is a UPC or EAN with a wrong check digit")
+    return bare.zfill(13)
+
+
+def normalise_iswc(text: str) -> str:
+    """`text` as a bare ISWC of 11 characters, `T` and ten digits (ISO 15707:2022).
+
+    Raises:
+        ValueError: it is not an ISWC, or its check digit is wrong.
+    """
+    bare = _bare(text, "ISWC")
+    if not re.fullmatch(r"T[0-9]{10}", bare):
+        raise ValueError(f"'{text}' is not an ISWC")
+    *digits, check = _digits(bare[1:])
+    if (1 + sum(place * digit for place, digit in enumerate(digits, 1)) + check) % 10:
+        raise ValueError(f"'{text}' is an ISWC with a wrong check digit")
+    return bare
+
+
+def normalise_ipi(text: str) -> str:
+    """`text` as the 11 digits of an IPI name number (CISAC; modulus 101, weights 10 to 2); leading zeros may lack.
+
+    Raises:
+        ValueError: it is not an IPI name number, or its two check digits are wrong.
+    """
+    bare = _bare(text, "IPI")
+    if not re.fullmatch(r"[0-9]{9,11}", bare):
+        raise ValueError(f"'{text}' is not an IPI name number")
+    bare = bare.zfill(11)
+    rest = sum(weight * digit for weight, digit in zip(range(10, 1, -1), _digits(bare[:9]), strict=True)) % 101
+    if (101 - rest) % 101 % 100 != int(bare[9:]):
+        raise ValueError(f"'{text}' is an IPI name number with wrong check digits")
+    return bare
+
+
+def normalise_isni(text: str) -> str:
+    """`text` as the 16 characters of an ISNI (ISO 27729; check character by ISO 7064 MOD 11-2).
+
+    Raises:
+        ValueError: it is not an ISNI, or its check character is wrong.
+    """
+    bare = re.sub(r"^HTTPS?://(WWW\.)?ISNI\.ORG/(ISNI/)?", "", text.strip().upper())
+    bare = _bare(bare, "ISNI")
+    if not re.fullmatch(r"[0-9]{15}[0-9X]", bare):
+        raise ValueError(f"'{text}' is not an ISNI")
+    rest = 0
+    for digit in _digits(bare[:15]):
+        rest = (rest + digit) * 2 % 11
+    if "0123456789X"[(12 - rest) % 11] != bare[15]:
+        raise ValueError(f"'{text}' is an ISNI with a wrong check character")
+    return bare
+
+
+def _bare(text: str, *labels: str) -> str:
+    """`text` in capitals without spaces, hyphens, dots and one of the `labels` in front of it."""
+    bare = re.sub(r"[\s.\-\u2010-\u2015]", "", text.upper())
+    for label in labels:
+        bare = bare.removeprefix(label)
+    return bare.removeprefix(":")
+
+
+def _digits(text: str) -> list[int]:
+    return [int(digit) for digit in text]
+
+
 def tidy(text: str) -> str:
     """`text` as shown: Unicode NFC, control characters out, runs of white space as one space, trimmed."""
     text = "".join(

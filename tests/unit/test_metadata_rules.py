@@ -1,0 +1,90 @@
+"""The rules about metadata: published examples of each identifier, and a small run of the labelled corruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from benchmarks import metadata as labelled
+from lakehouse.domain.catalog import identifiers
+from lakehouse.domain.catalog.quality.codes import normalise_language, normalise_territory
+from lakehouse.domain.catalog.quality.records import Metadata, assess, read_date, read_duration
+from lakehouse.domain.catalog.quality.rules import Rule, as_markdown
+
+RECORD = Metadata(title="Song", artist="Ada", delivered_on=date(2026, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("normalise", "text", "normal"),
+    [
+        (identifiers.normalise_icpn, "4006381333931", "4006381333931"),
+        (identifiers.normalise_icpn, "UPC 0 36000 29145 2", "0036000291452"),
+        (identifiers.normalise_iswc, "T-034.524.680-1", "T0345246801"),
+        (identifiers.normalise_ipi, "297", None),
+        (identifiers.normalise_ipi, "00000000297", "00000000297"),
+        (identifiers.normalise_isni, "https://isni.org/isni/000000012281955X", "000000012281955X"),
+        (identifiers.normalise_isni, "0000 0001 2150 090x", "000000012150090X"),
+        (identifiers.normalise_isni, "0000 0001 2150 0901", None),
+        (identifiers.normalise_iswc, "T-034.524.680-2", None),
+        (identifiers.normalise_icpn, "036000291453", None),
+        (normalise_territory, "uk", "GB"),
+        (normalise_territory, "EU", None),
+        (normalise_language, "pt_br", "pt-BR"),
+        (normalise_language, "jp", None),
+        (normalise_language, "english", None),
+        (lambda text: read_date(text)[1], "31.12.2020", "2020-12-31"),
+        (lambda text: read_date(text)[1], "2020", "2020"),
+        (lambda text: read_date(text)[1], "03/04/2021", None),
+        (lambda text: read_date(text)[1], "2021-02-29", None),
+        (lambda text: str(read_duration(text)), "PT1H2M3.5S", "3723500"),
+        (lambda text: str(read_duration(text)), "PT", None),
+    ],
+)
+def test_normal_forms(normalise: Callable[[str], str], text: str, normal: str | None) -> None:
+    if normal is None:
+        with pytest.raises(ValueError, match=r"."):
+            normalise(text)
+    else:
+        assert normalise(text) == normal
+
+
+def test_featured_artists_move_and_names_stay() -> None:
+    found = assess(replace(RECORD, title="Song (feat. Bo & Cy) [Live]"))
+    assert (found.record.title, found.record.featured) == ("Song [Live]", ("Bo", "Cy"))
+    for title in ("Feat of Clay", "Leaving Ft. Worth", "The Featuring"):
+        assert assess(replace(RECORD, title=title)).findings == ()
+
+
+def test_judging_a_mended_record_again_finds_nothing() -> None:
+    spoilt = replace(
+        RECORD, title=" BjÃ¶rk &amp; Co (feat. Bo)", isrc="us-s1z-99-00001", explicit="yes", language="ENG"
+    )
+    first = assess(spoilt)
+    assert {finding.rule for finding in first.findings} == {
+        Rule.MARKUP, Rule.MOJIBAKE, Rule.UNTIDY_TEXT, Rule.FEATURED_IN_TITLE, Rule.IDENTIFIER_FORM, Rule.EXPLICIT_FORM,
+        Rule.CODE_FORM,
+    }  # fmt: skip
+    assert not first.quarantined
+    assert assess(first.record).findings == ()
+
+
+def test_labelled_corruption() -> None:
+    found = labelled.run(errors=5_000, clean_records=2_000, recordings=200, seed=7)
+    assert found["met"], [kind for kind in found["kinds"] if kind["right"] < kind["injected"]]
+    assert found["clean_but_changed"] == {}
+    for counts in found["duplicates"]["by_rule"].values():
+        assert counts["found"] == counts["expected"] > 0
+        assert counts["false"] == 0
+    unseen = {kind["code"] for kind in found["kinds"]} ^ {rule.code for rule in Rule}
+    assert unseen == {"duplicate_audio", "duplicate_recording", "isrc_reused", "recording_two_isrcs"}
+
+
+def test_the_page_of_rules_is_the_generated_one() -> None:
+    page = Path(__file__).parents[2] / "docs" / "architecture" / "metadata-rules.md"
+    assert page.read_text() == as_markdown(), (
+        "run `wavehouse ingest rules --markdown > docs/architecture/metadata-rules.md`"
+    )
