@@ -2,7 +2,7 @@
 
     topic --> decode --+-- undecodable ----------------------------------------> bronze.dead_letters
                        +-- every event as received ----------------------------> bronze.<topic>
-                       +-- valid ones, the first of each event_id, by minute --> <...>_windows_1m
+                       +-- valid ones, the first of each event_id, by minute and listener --> <...>_minutes
 
 Everything here is a pure function of the settings and contracts. Columns come from lakehouse.contracts and predicates
 from lakehouse.domain.listening; no host, column list or rule is written in this module.
@@ -23,7 +23,14 @@ from lakehouse.adapters.avro_registry import CCOMPAT_PATH
 from lakehouse.adapters.lake import CATALOG, catalog_properties
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import EVENT_TOPICS, load
-from lakehouse.domain.listening.rules import LIVE_DAYS, counts_live_sql, is_bot_sql, is_stream_sql, rejection_reason_sql
+from lakehouse.domain.listening.rules import (
+    LIVE_DAYS,
+    counts_live_sql,
+    is_bot_sql,
+    is_late_sql,
+    is_stream_sql,
+    rejection_reason_sql,
+)
 from lakehouse.errors import FatalError
 
 JOB_NAME = "plays-to-lake-and-live"
@@ -45,24 +52,24 @@ class Window:
 #: counting policy leaves them out; `bot_plays` says how many were there.
 WINDOWS = (
     Window(
-        name="play_windows_1m",
+        name="play_minutes",
         source="plays",
         event_time="played_at",
         measures={
             "plays": "COUNT(*)",
             "streams": f"COUNT(*) FILTER (WHERE {is_stream_sql()})",
             "bot_plays": f"COUNT(*) FILTER (WHERE {is_bot_sql()})",
-            "listeners": "COUNT(DISTINCT user_id)",
+            "late_plays": f"COUNT(*) FILTER (WHERE {is_late_sql('played_at')})",
             "ms_played": "SUM(ms_played)",
         },
     ),
     Window(
-        name="ad_windows_1m",
+        name="ad_minutes",
         source="ad_impressions",
         event_time="shown_at",
         measures={
             "impressions": "COUNT(*)",
-            "listeners": "COUNT(DISTINCT user_id)",
+            "late_impressions": f"COUNT(*) FILTER (WHERE {is_late_sql('shown_at')})",
             "cost_micros": "SUM(cost_micros)",
         },
     ),

@@ -19,7 +19,7 @@ from lakehouse.config.settings import Settings
 from lakehouse.errors import RejectedInputError
 
 BOTS = ("bot", "crawler", "spider", "headless", "python-requests", "curl/")
-Key = tuple[datetime, int, str]
+Key = tuple[datetime, int, str, int]
 
 
 def records(settings: Settings, topic: str) -> Iterator[Message]:
@@ -66,10 +66,9 @@ def decoded(settings: Settings, topic: str) -> Decoded:
 
 
 def play_windows(events: list[dict[str, Any]]) -> dict[Key, dict[str, int]]:
-    """Totals by minute, track and country of the distinct valid plays."""
-    listeners: dict[Key, set[int]] = defaultdict(set)
+    """Totals by minute, track, country and listener of the distinct valid plays."""
     totals: dict[Key, dict[str, int]] = defaultdict(
-        lambda: dict.fromkeys(("plays", "streams", "bot_plays", "ms_played"), 0)
+        lambda: dict.fromkeys(("plays", "streams", "bot_plays", "late_plays", "ms_played"), 0)
     )
     seen = set()
     for e in events:
@@ -81,35 +80,36 @@ def play_windows(events: list[dict[str, Any]]) -> dict[Key, dict[str, int]]:
         if invalid or e["event_id"] in seen:
             continue
         seen.add(e["event_id"])
-        key = (e["played_at"].replace(second=0, microsecond=0), e["track_id"], e["country"])
+        key = (e["played_at"].replace(second=0, microsecond=0), e["track_id"], e["country"], e["user_id"])
         bot = any(part in e["user_agent"].lower() for part in BOTS)
-        listeners[key].add(e["user_id"])
         total = totals[key]
         total["plays"] += 1
+        total["late_plays"] += e["received_at"] - e["played_at"] >= timedelta(hours=1)
         total["bot_plays"] += bot
         total["streams"] += not bot and e["ms_played"] >= 30_000
         total["ms_played"] += e["ms_played"]
-    return {key: total | {"listeners": len(listeners[key])} for key, total in totals.items()}
+    return dict(totals)
 
 
 def ad_windows(events: list[dict[str, Any]]) -> dict[Key, dict[str, int]]:
-    """Totals by minute, campaign and country of the distinct valid impressions."""
-    listeners: dict[Key, set[int]] = defaultdict(set)
-    totals: dict[Key, dict[str, int]] = defaultdict(lambda: {"impressions": 0, "cost_micros": 0})
+    """Totals by minute, campaign, country and listener of the distinct valid impressions."""
+    totals: dict[Key, dict[str, int]] = defaultdict(
+        lambda: dict.fromkeys(("impressions", "late_impressions", "cost_micros"), 0)
+    )
     seen = set()
     for e in events:
         invalid = e["cost_micros"] < 0 or e["shown_at"] - e["received_at"] > timedelta(minutes=5)
         if invalid or e["event_id"] in seen:
             continue
         seen.add(e["event_id"])
-        key = (e["shown_at"].replace(second=0, microsecond=0), e["campaign_id"], e["country"])
-        listeners[key].add(e["user_id"])
+        key = (e["shown_at"].replace(second=0, microsecond=0), e["campaign_id"], e["country"], e["user_id"])
         totals[key]["impressions"] += 1
+        totals[key]["late_impressions"] += e["received_at"] - e["shown_at"] >= timedelta(hours=1)
         totals[key]["cost_micros"] += e["cost_micros"]
-    return {key: total | {"listeners": len(listeners[key])} for key, total in totals.items()}
+    return dict(totals)
 
 
-def published_windows(settings: Settings, topic: str, key: tuple[str, str, str]) -> dict[Key, dict[str, int]]:
+def published_windows(settings: Settings, topic: str, key: tuple[str, ...]) -> dict[Key, dict[str, int]]:
     """The last record of each key in a window topic; `key` names its key columns."""
     last: dict[Key, dict[str, int]] = {}
     with SchemaRegistry(settings.registry.http) as registry:

@@ -1,5 +1,9 @@
 """ClickHouse, database `live`: the newest totals of every minute, written by the window loader, read by everyone.
 
+A row holds what one listener did with one track (or saw of one campaign) in one minute. Every longer window is made of
+such rows at the time of the query, so that its distinct listeners are exact whatever its width, its step and what it
+is about (docs/adr/0006-windows-are-queries.md).
+
 A row is replaced by the row of the same key with a higher `version` (the Kafka offset). Every read says FINAL, so that
 it counts each window once, merged or not.
 """
@@ -7,10 +11,10 @@ it counts each window once, merged or not.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pyarrow as pa
@@ -27,6 +31,8 @@ User = Literal["loader", "reader"]
 HINT = "`wavehouse status` shows whether it runs; `wavehouse logs clickhouse` says why not."
 #: Server errors that pass: too many queries, timeout, memory, network, too many parts, cancelled at a stop.
 PASSING_CODES = frozenset({159, 202, 209, 210, 241, 252, 394})
+#: Half an hour without a new play ends a session, the convention of web analytics (Google Analytics' default).
+SESSION_GAP = timedelta(minutes=30)
 T = TypeVar("T")
 
 
@@ -60,6 +66,40 @@ class TrackCounts:
     track_id: int
     plays: int
     streams: int
+
+
+@dataclass(frozen=True)
+class WindowCounts:
+    """Totals of the plays in one window of event time. `window_start` is UTC, `late_plays` are among the `plays`."""
+
+    window_start: datetime
+    plays: int
+    streams: int
+    bot_plays: int
+    late_plays: int
+    listeners: int
+    ms_played: int
+
+
+@dataclass(frozen=True)
+class AdWindowCounts:
+    """Totals of the impressions in one window of event time. `window_start` is UTC, cost 1e-6 of a currency."""
+
+    window_start: datetime
+    impressions: int
+    late_impressions: int
+    listeners: int
+    cost_micros: int
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sessions in a range of event time: plays of a listener of which none starts long after the one before."""
+
+    sessions: int
+    listeners: int
+    plays: int
+    ms_played: int
 
 
 @dataclass(frozen=True)
@@ -115,6 +155,37 @@ def translated_errors(address: str) -> Iterator[None]:
 def contracts() -> list[Contract]:
     """Contracts of the tables of `live`."""
     return [load(contract_id) for contract_id in all_ids() if contract_id.startswith(f"{DATABASE}.")]
+
+
+@dataclass(frozen=True)
+class _Slide:
+    """Where the windows of a query lie."""
+
+    start: datetime
+    end: datetime
+    width: timedelta
+    step: timedelta
+    country: str | None
+
+    def parameters(self) -> dict[str, Any]:
+        """Query parameters.
+
+        Raises:
+            FatalError: width or step can't be answered from minutes.
+        """
+        minute = timedelta(minutes=1)
+        if self.width % minute or self.step % minute or not minute <= self.step <= self.width:
+            raise FatalError(
+                f"Windows of {self.width} every {self.step} can't be made of minutes.",
+                hint="Width and step are whole minutes, and the step is at least one and no longer than the window.",
+            )
+        return {
+            "start": _utc(self.start),
+            "end": _utc(self.end),
+            "width_s": int(self.width.total_seconds()),
+            "step_s": int(self.step.total_seconds()),
+            "country": self.country or "",
+        }
 
 
 class LiveTables:
@@ -191,14 +262,14 @@ class LiveCounts:
         self._lock = threading.Lock()
 
     def minutes(self, track_id: int, start: datetime, end: datetime) -> list[MinuteCounts]:
-        """Minutes of a track with at least one play, in order. `listeners` adds the markets' distinct listeners."""
+        """Minutes of a track with at least one play, in order."""
         return self._rows(
             """
-            SELECT window_start, sum(plays), sum(streams), sum(bot_plays), sum(listeners), sum(ms_played)
-            FROM live.play_windows_1m FINAL
-            WHERE track_id = {track_id:Int64}
+            SELECT window_start, sum(plays), sum(streams), sum(bot_plays), uniqExact(user_id), sum(ms_played)
+            FROM live.play_minutes FINAL
+            WHERE track_id = {track_id:Int64} AND plays > 0
               AND window_start >= {start:DateTime64(6, 'UTC')} AND window_start < {end:DateTime64(6, 'UTC')}
-            GROUP BY window_start HAVING sum(plays) > 0 ORDER BY window_start
+            GROUP BY window_start ORDER BY window_start
             """,
             {"track_id": track_id, "start": _utc(start), "end": _utc(end)},
             lambda moment, *counts: MinuteCounts(_aware(moment), *counts),
@@ -209,7 +280,7 @@ class LiveCounts:
         return self._rows(
             """
             SELECT track_id, sum(plays), sum(streams) AS total_streams
-            FROM live.play_windows_1m FINAL
+            FROM live.play_minutes FINAL
             WHERE window_start >= {start:DateTime64(6, 'UTC')} AND window_start < {end:DateTime64(6, 'UTC')}
               AND ({country:String} = '' OR country = {country:String})
             GROUP BY track_id HAVING sum(plays) > 0 ORDER BY total_streams DESC, track_id LIMIT {limit:UInt32}
@@ -223,7 +294,7 @@ class LiveCounts:
         return self._rows(
             """
             SELECT toDate(window_start, 'UTC') AS played_on, sum(plays), sum(streams), sum(bot_plays), sum(ms_played)
-            FROM live.play_windows_1m FINAL
+            FROM live.play_minutes FINAL
             WHERE window_start >= {first:Date} AND window_start < addDays({last:Date}, 1)
               AND ({every_track:Bool} OR track_id = {track_id:Int64})
             GROUP BY played_on HAVING sum(plays) > 0 ORDER BY played_on
@@ -232,8 +303,108 @@ class LiveCounts:
             DayCounts,
         )
 
-    def state(self, table: str = "play_windows_1m") -> WindowState:
-        """How far a table (`play_windows_1m` or `ad_windows_1m`) has come.
+    def windows(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        width: timedelta,
+        step: timedelta | None = None,
+        track_ids: Sequence[int] | None = None,
+        country: str | None = None,
+    ) -> list[WindowCounts]:
+        """Windows of `width` that begin every `step` (default: where the last one ends) and lie within the range, with
+        at least one play, in order: of some tracks (an artist's, say) or all, in one country or all.
+
+        Windows begin at multiples of `step` since 1970 in UTC. Both are whole minutes; a step is no longer than its
+        window.
+
+        Raises:
+            FatalError: width or step are not such.
+        """
+        return self._windows(
+            "play_minutes",
+            "sum(plays), sum(streams), sum(bot_plays), sum(late_plays), uniqExact(user_id), sum(ms_played)",
+            "plays > 0 AND ({every_track:Bool} OR track_id IN {track_ids:Array(Int64)})",
+            {"every_track": track_ids is None, "track_ids": list(track_ids or ())},
+            _Slide(start, end, width, step or width, country),
+            WindowCounts,
+        )
+
+    def ad_windows(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        width: timedelta,
+        step: timedelta | None = None,
+        campaign_id: int | None = None,
+        country: str | None = None,
+    ) -> list[AdWindowCounts]:
+        """As `windows`, of the impressions of a campaign or of all."""
+        return self._windows(
+            "ad_minutes",
+            "sum(impressions), sum(late_impressions), uniqExact(user_id), sum(cost_micros)",
+            "impressions > 0 AND ({every_campaign:Bool} OR campaign_id = {campaign_id:Int64})",
+            {"every_campaign": campaign_id is None, "campaign_id": campaign_id or 0},
+            _Slide(start, end, width, step or width, country),
+            AdWindowCounts,
+        )
+
+    def sessions(self, start: datetime, end: datetime, *, gap: timedelta = SESSION_GAP) -> Sessions:
+        """Sessions made of the plays in a range. A session ends where no play starts for longer than `gap`; minutes are
+        compared, and what lies outside the range is not looked at.
+        """
+        [found] = self._rows(
+            """
+            SELECT sum(1 + arrayCount(pause -> pause > {gap_s:Int64}, arrayDifference(arraySort(minutes)))),
+              count(), sum(user_plays), sum(user_ms_played)
+            FROM (
+              SELECT user_id, groupUniqArray(toInt64(toUnixTimestamp(window_start))) AS minutes,
+                sum(plays) AS user_plays, sum(ms_played) AS user_ms_played
+              FROM live.play_minutes FINAL
+              WHERE plays > 0
+                AND window_start >= {start:DateTime64(6, 'UTC')} AND window_start < {end:DateTime64(6, 'UTC')}
+              GROUP BY user_id
+            )
+            """,
+            {"start": _utc(start), "end": _utc(end), "gap_s": int(gap.total_seconds())},
+            Sessions,
+        )
+        return found
+
+    def late(self) -> dict[str, int]:
+        """Events counted so far that came an hour or more after their own time, by live table."""
+        return {
+            table: self._rows(f"SELECT sum({measure}) FROM live.{table} FINAL", {}, int)[0]  # noqa: S608 - names of ours
+            for table, measure in (("play_minutes", "late_plays"), ("ad_minutes", "late_impressions"))
+        }
+
+    def _windows(
+        self, table: str, measures: str, where: str, parameters: dict[str, Any], slide: _Slide, make: Callable[..., T]
+    ) -> list[T]:
+        """A row belongs to every window that begins in the `width` up to its minute."""
+        return self._rows(
+            f"""
+            SELECT toDateTime64(window, 6, 'UTC') AS began, {measures}
+            FROM (
+              SELECT *, toInt64(toUnixTimestamp(window_start)) AS minute,
+                (intDiv(minute - {{width_s:Int64}}, {{step_s:Int64}}) + 1) * {{step_s:Int64}} AS first,
+                arrayJoin(range(first, minute + 1, {{step_s:Int64}})) AS window
+              FROM live.{table} FINAL
+              WHERE {where} AND ({{country:String}} = '' OR country = {{country:String}})
+                AND window_start >= {{start:DateTime64(6, 'UTC')}} AND window_start < {{end:DateTime64(6, 'UTC')}}
+            )
+            WHERE toDateTime64(window, 6, 'UTC') >= {{start:DateTime64(6, 'UTC')}}
+              AND toDateTime64(window + {{width_s:Int64}}, 6, 'UTC') <= {{end:DateTime64(6, 'UTC')}}
+            GROUP BY began ORDER BY began
+            """,  # noqa: S608 - tables and measures of ours; values are parameters
+            parameters | slide.parameters(),
+            lambda moment, *counts: make(_aware(moment), *counts),
+        )
+
+    def state(self, table: str = "play_minutes") -> WindowState:
+        """How far a table (`play_minutes` or `ad_minutes`) has come.
 
         Raises:
             FatalError: there is no such contract.
@@ -253,9 +424,7 @@ class LiveCounts:
 
     def newest(self) -> datetime | None:
         """Newest minute with a window; None before the first. Cheap: it needs no FINAL and reads the end of the key."""
-        found = self._rows(
-            "SELECT window_start FROM live.play_windows_1m ORDER BY window_start DESC LIMIT 1", {}, _aware
-        )
+        found = self._rows("SELECT window_start FROM live.play_minutes ORDER BY window_start DESC LIMIT 1", {}, _aware)
         return found[0] if found else None
 
     def ping(self) -> None:

@@ -179,10 +179,10 @@ def _live(settings: Settings) -> Iterable[Check]:
     try:
         plays = client.query(
             "select sum(plays), sum(streams), sum(bot_plays), sum(ms_played), count() "
-            "from live.play_windows_1m final where plays > 0"
+            "from live.play_minutes final where plays > 0"
         ).result_rows[0]
         ads = client.query(
-            "select sum(impressions), sum(cost_micros), count() from live.ad_windows_1m final where impressions > 0"
+            "select sum(impressions), sum(cost_micros), count() from live.ad_minutes final where impressions > 0"
         ).result_rows[0]
     finally:
         client.close()
@@ -191,7 +191,7 @@ def _live(settings: Settings) -> Iterable[Check]:
         "select sum(plays), sum(streams), sum(bot_plays), sum(ms_played), count(*) from (select count(*) as plays, "
         "count_if(is_stream) as streams, count_if(is_bot) as bot_plays, sum(ms_played) as ms_played "
         f"from lake.silver.plays where {counts_live_sql('played_at')} "
-        "group by date_trunc('minute', played_at), track_id, country)",
+        "group by date_trunc('minute', played_at), track_id, country, user_id)",
     ).rows[0]
     for name, left, right in zip(("plays", "streams", "bot plays", "ms played", "windows"), silver, plays, strict=True):
         yield Check(f"live: {name}", "silver", int(left or 0), "ClickHouse", int(right or 0))
@@ -200,7 +200,7 @@ def _live(settings: Settings) -> Iterable[Check]:
         "select sum(impressions), sum(cost), count(*) "
         "from (select count(*) as impressions, sum(cost_micros) as cost "
         f"from lake.silver.ad_impressions where {counts_live_sql('shown_at')} "
-        "group by date_trunc('minute', shown_at), campaign_id, country)",
+        "group by date_trunc('minute', shown_at), campaign_id, country, user_id)",
     ).rows[0]
     for name, left, right in zip(("impressions", "ad cost (micros)", "ad windows"), silver, ads, strict=True):
         yield Check(f"live: {name}", "silver", int(left or 0), "ClickHouse", int(right or 0))

@@ -10,11 +10,13 @@ So a batch is one part, and a loader whose tables were made anew under it starts
 from __future__ import annotations
 
 import fcntl
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
 #: Window topics and the table of `live` that each goes to.
-TOPICS = {"play_windows_1m": "play_windows_1m", "ad_windows_1m": "ad_windows_1m"}
+TOPICS = {"play_minutes": "play_minutes", "ad_minutes": "ad_minutes"}
 #: A batch ends at this many rows or after this many seconds, whichever is first.
 BATCH_ROWS = 50_000
 BATCH_SECONDS = 1.0
@@ -226,12 +228,33 @@ def window_row(contract: Contract, registry: SchemaRegistry, key: bytes | None, 
     if value is not None:
         record, needed = registry.decode(value).record, tuple(columns)
     elif key is not None:
-        record, needed = registry.decode(key).record, contract.key
+        record, needed = key_record(contract, key), contract.key
     else:
         raise RejectedInputError("It has neither key nor value.", reason="malformed")
     if missing := [name for name in needed if record.get(name) is None]:
         raise RejectedInputError(f"It has no {', '.join(missing)}.", reason="incompatible_schema", value=record)
     return {name: record[name] if name in needed else 0 for name in columns}
+
+
+def key_record(contract: Contract, key: bytes) -> dict[str, Any]:
+    """The key columns of a window from a record's key, which the stream job writes as JSON.
+
+    Raises:
+        RejectedInputError: reason `malformed`.
+    """
+    try:
+        record = json.loads(key)
+        if not isinstance(record, dict):
+            raise ValueError("not an object")
+        return {
+            name: datetime.fromisoformat(value) if contract.column(name).type == "timestamp" else value
+            for name, value in record.items()
+            if name in contract.key
+        }
+    except (ValueError, TypeError) as error:
+        raise RejectedInputError(
+            f"Its key is not the JSON of a window's: {error}.", reason="malformed", value=key
+        ) from error
 
 
 def start_places(consumer: Consumer, topic: str, loaded: dict[int, int]) -> dict[int, int]:

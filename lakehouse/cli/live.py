@@ -12,6 +12,8 @@ from lakehouse.config.settings import load_settings
 from lakehouse.errors import FatalError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lakehouse.adapters.clickhouse import LiveCounts
 
 app = typer.Typer(help="The live counts: plays by minute, fresh within seconds.", no_args_is_help=True)
@@ -72,8 +74,57 @@ def track(track_id: int, start: Start = None, end: End = None, as_json: AsJson =
 
 
 @app.command()
+def windows(
+    start: Start = None,
+    end: End = None,
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="Length of a window.")] = 5,
+    every: Annotated[int | None, typer.Option(min=1, help="Minutes between starts; default: the length.")] = None,
+    track_id: Annotated[int | None, typer.Option("--track", help="Only this track.")] = None,
+    campaign_id: Annotated[int | None, typer.Option("--campaign", help="Impressions of this campaign instead.")] = None,
+    country: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-2 code; default: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tumbling or sliding windows with exact distinct listeners; late events are in the window they belong to.
+
+    Example: wavehouse live windows --minutes 60 --every 5 --country SE --from 2026-10-31T18:00 --to 2026-10-31T22:00
+    """
+    from lakehouse.adapters.clickhouse import AdWindowCounts, LiveCounts, WindowCounts
+
+    out, counts = Output(as_json=as_json), LiveCounts(load_settings())
+    if track_id is not None and campaign_id is not None:
+        raise FatalError("A window is of a track or of a campaign.", hint="Give --track or --campaign.")
+    start, end = _range(counts, start, end)
+    width, step = timedelta(minutes=minutes), timedelta(minutes=every or minutes)
+    rows: Sequence[WindowCounts | AdWindowCounts]
+    if campaign_id is None:
+        tracks = None if track_id is None else [track_id]
+        rows = counts.windows(start, end, width=width, step=step, track_ids=tracks, country=country)
+    else:
+        rows = counts.ad_windows(start, end, width=width, step=step, campaign_id=campaign_id, country=country)
+    found = [vars(row) | {"window_start": row.window_start.isoformat()} for row in rows]
+    titles = list(found[0]) if found else ["window_start"]
+    out.table(f"Windows of {minutes} minutes", titles, [list(row.values()) for row in found])
+    out.result(found)
+
+
+@app.command()
+def sessions(start: Start = None, end: End = None, as_json: AsJson = False) -> None:
+    """Listening sessions: plays without a pause of more than half an hour.
+
+    Example: wavehouse live sessions --from 2026-10-31 --to 2026-11-01
+    """
+    from lakehouse.adapters.clickhouse import LiveCounts
+
+    out, counts = Output(as_json=as_json), LiveCounts(load_settings())
+    start, end = _range(counts, start, end)
+    found = vars(counts.sessions(start, end))
+    out.table(f"Sessions, {start:%F %R} to {end:%F %R} UTC", list(found), [list(found.values())])
+    out.result(found)
+
+
+@app.command()
 def freshness(as_json: AsJson = False) -> None:
-    """How far the live counts have come, and what is still to be loaded.
+    """How far the live counts have come, what is still to be loaded, and how many events came late.
 
     Example: wavehouse live freshness
     """
@@ -82,6 +133,7 @@ def freshness(as_json: AsJson = False) -> None:
 
     out, settings = Output(as_json=as_json), load_settings()
     counts, rows = LiveCounts(settings), []
+    late = counts.late()
     for table, lag in pending(settings).items():
         state = counts.state(table)
         rows.append(
@@ -91,9 +143,17 @@ def freshness(as_json: AsJson = False) -> None:
                 "windows": state.windows,
                 "pending_records": lag.records,
                 "uncommitted_offsets": lag.uncommitted,
+                "late_events": late[table],
             }
         )
-    titles = ["table", "newest window (UTC)", "windows", "records to load", "offsets in open transactions"]
+    titles = [
+        "table",
+        "newest window (UTC)",
+        "windows",
+        "records to load",
+        "offsets in open transactions",
+        "late events",
+    ]
     out.table("Live counts", titles, [list(row.values()) for row in rows])
     out.result(rows)
 

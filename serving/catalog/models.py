@@ -98,6 +98,39 @@ class Minute(Model):
     ms_played: int = Field(description=f"{meaning('ms_played')}, summed over plays, bots included")
 
 
+class Window(Model):
+    """Counts of one window of event time."""
+
+    window_start: datetime = Field(description="Start of the window, inclusive; UTC")
+    plays: int = Field(description=meaning("plays"))
+    streams: int = Field(description=meaning("streams"))
+    bot_plays: int = Field(description=meaning("bot_plays"))
+    late_plays: int = Field(description=meaning("late_plays"))
+    listeners: int = Field(description=f"{meaning('listeners')}; exact, each counted once a window")
+    ms_played: int = Field(description=f"{meaning('ms_played')}, summed over plays, bots included")
+
+
+class LiveWindows(Model):
+    """Windows of event time in order; those without a play are left out."""
+
+    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
+    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
+    width_minutes: int = Field(description="Length of a window", examples=[5])
+    step_minutes: int = Field(description="From the start of a window to that of the next", examples=[1])
+    windows: list[Window]
+
+
+class LiveSessions(Model):
+    """Sessions in a range of event time: plays of a listener without a pause of more than half an hour."""
+
+    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
+    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
+    sessions: int = Field(description="Sessions that the plays of the range make")
+    listeners: int = Field(description=meaning("listeners"))
+    plays: int = Field(description=meaning("plays"))
+    ms_played: int = Field(description=f"{meaning('ms_played')}, summed over plays, bots included")
+
+
 class TrackLive(Model):
     """Plays of one track by the minute; minutes without a play are left out."""
 
@@ -138,5 +171,5 @@ class Freshness(Model):
     )
     windows: int = Field(description="Minutes x tracks x countries held")
     kafka_offsets: dict[str, int] = Field(
-        description="Newest offset loaded of each partition of topic play_windows_1m", examples=[{"0": 4711}]
+        description="Newest offset loaded of each partition of topic play_minutes", examples=[{"0": 4711}]
     )

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import AwareDatetime, BeforeValidator
 
-from serving.catalog.models import MAX_ID, Artist, Freshness, TopTracks, TrackDetail, TrackLive, TrackPage
+from serving.catalog.models import (
+    MAX_ID,
+    Artist,
+    Freshness,
+    LiveSessions,
+    LiveWindows,
+    TopTracks,
+    TrackDetail,
+    TrackLive,
+    TrackPage,
+)
 from serving.catalog.service import CatalogService
 from serving.kit.problems import responses
 
@@ -32,6 +43,7 @@ TrackId = Annotated[int, Path(ge=1, le=MAX_ID, description="63-bit id of a track
 ArtistId = Annotated[int, Path(ge=1, le=MAX_ID, description="63-bit id of an artist", examples=[120586240000000])]
 #: PostgreSQL holds no NUL in text.
 Text = Annotated[str | None, Query(min_length=1, max_length=100, pattern=r"^[^\x00]+$", examples=["kn"])]
+WIDTHS = {"1m": timedelta(minutes=1), "5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
 From = Annotated[
     Moment | None,
     Query(
@@ -95,6 +107,39 @@ def list_top_tracks(
 ) -> TopTracks:
     """The most streamed tracks of a range of at most 100 days; ties go to the lower id."""
     return service.top(start, end, country=country, limit=limit)
+
+
+@live.get("/live/windows", summary="Windows by track, artist and country", responses=responses(404, 503))
+def list_windows(
+    service: Service,
+    start: From = None,
+    end: To = None,
+    width: Annotated[Literal["1m", "5m", "1h"], Query(description="Length of a window")] = "1m",
+    sliding: Annotated[bool, Query(description="A window every minute, instead of one after the other")] = False,
+    track_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this track")] = None,
+    artist_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this artist's tracks")] = None,
+    country: Annotated[
+        str | None, Query(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code of a market", examples=["SE"])
+    ] = None,
+) -> LiveWindows:
+    """Plays, exact distinct listeners and time heard in windows that lie within the range, at most 24 hours at a time.
+    Late plays correct the windows they belong to and are counted as `late_plays` too.
+    """
+    return service.windows(
+        start,
+        end,
+        width=WIDTHS[width],
+        sliding=sliding,
+        track_id=track_id,
+        artist_id=artist_id,
+        country=country,
+    )
+
+
+@live.get("/live/sessions", summary="Listening sessions", responses=responses(503))
+def get_sessions(service: Service, start: From = None, end: To = None) -> LiveSessions:
+    """Sessions in a range of at most 100 days; a pause of more than half an hour between two plays ends one."""
+    return service.sessions(start, end)
 
 
 @live.get("/live/freshness", summary="How far the live counts are", responses=responses(503))

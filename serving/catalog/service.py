@@ -14,12 +14,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow
-from lakehouse.adapters.clickhouse import MinuteCounts, TrackCounts, WindowState
+from lakehouse.adapters.clickhouse import MinuteCounts, Sessions, TrackCounts, WindowCounts, WindowState
 from lakehouse.errors import RejectedInputError, RetryableError
 from serving.catalog.models import (
     Artist,
     Features,
     Freshness,
+    LiveSessions,
+    LiveWindows,
     Minute,
     TopTrack,
     TopTracks,
@@ -27,10 +29,13 @@ from serving.catalog.models import (
     TrackDetail,
     TrackLive,
     TrackPage,
+    Window,
 )
 from serving.kit.problems import NotFoundError
 
 MINUTE = timedelta(minutes=1)
+#: Tracks of an artist read at a time.
+PAGE = 1000
 #: Longest range of a per-minute answer (1,440 rows) and of a ranking.
 MAX_MINUTES = timedelta(days=1)
 MAX_RANKING = timedelta(days=100)
@@ -76,6 +81,21 @@ class Live(Protocol):
 
     def top(self, start: datetime, end: datetime, *, country: str | None, limit: int) -> list[TrackCounts]:
         """Tracks by streams, then id."""
+
+    def windows(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        width: timedelta,
+        step: timedelta | None,
+        track_ids: Sequence[int] | None,
+        country: str | None,
+    ) -> list[WindowCounts]:
+        """Windows within the range, in order."""
+
+    def sessions(self, start: datetime, end: datetime) -> Sessions:
+        """Sessions of the range."""
 
     def newest(self) -> datetime | None:
         """The newest minute."""
@@ -144,6 +164,51 @@ class CatalogService:
                 for row in rows
             ],
         )
+
+    def windows(
+        self,
+        start: datetime | None,
+        end: datetime | None,
+        *,
+        width: timedelta,
+        sliding: bool,
+        track_id: int | None,
+        artist_id: int | None,
+        country: str | None,
+    ) -> LiveWindows:
+        """Windows in [start, end): of a track, an artist's tracks, both (a track by another artist has none), or of
+        everything. Sliding ones begin every minute.
+        """
+        step = MINUTE if sliding else width
+        span = self._range(start, end, longest=MAX_MINUTES)
+        tracks = None if artist_id is None else self._tracks_of(artist_id)
+        if track_id is not None:
+            self._known(track_id)
+            tracks = [track_id] if tracks is None or track_id in tracks else []
+        rows = self._live.windows(*span, width=width, step=step, track_ids=tracks, country=country) if span else []
+        return LiveWindows(
+            start=span[0] if span else None,
+            end=span[1] if span else None,
+            width_minutes=width // MINUTE,
+            step_minutes=step // MINUTE,
+            windows=[Window(**vars(row)) for row in rows],
+        )
+
+    def sessions(self, start: datetime | None, end: datetime | None) -> LiveSessions:
+        """Sessions in [start, end)."""
+        span = self._range(start, end, longest=MAX_RANKING)
+        found = self._live.sessions(*span) if span else Sessions(0, 0, 0, 0)
+        return LiveSessions(start=span[0] if span else None, end=span[1] if span else None, **vars(found))
+
+    def _tracks_of(self, artist_id: int) -> list[int]:
+        """All tracks of an artist."""
+        self.artist(artist_id)
+        tracks: list[int] = []
+        after: tuple[str, int] | None = None
+        while page := self._catalog.tracks(prefix=None, artist_id=artist_id, after=after, limit=PAGE):
+            tracks += [row.content_id for row in page]
+            after = (page[-1].sort_title, page[-1].content_id)
+        return tracks
 
     def top(self, start: datetime | None, end: datetime | None, *, country: str | None, limit: int) -> TopTracks:
         """Tracks by streams in [start, end). Without the catalogue they have no names, and the answer says so."""

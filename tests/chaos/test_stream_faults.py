@@ -30,8 +30,8 @@ PACE = 400
 AFTERWARDS = 3_000
 COUNTRIES = ("DE", "US", "SE")
 WINDOWS = {
-    "plays": ("play_windows_1m", ("window_start", "track_id", "country"), stream_oracle.play_windows),
-    "ad_impressions": ("ad_windows_1m", ("window_start", "campaign_id", "country"), stream_oracle.ad_windows),
+    "plays": ("play_minutes", ("window_start", "track_id", "country", "user_id"), stream_oracle.play_windows),
+    "ad_impressions": ("ad_minutes", ("window_start", "campaign_id", "country", "user_id"), stream_oracle.ad_windows),
 }
 #: Malformed (three), of a schema nobody registered, and of the schema of another topic (ids are given out from 1).
 BAD_MESSAGES = (b"", b"\0\0", b"not avro at all", b"\0\0\0\xff\xf0rest", b"\0\0\0\0\1rest", b"\0\0\0\0\2rest")

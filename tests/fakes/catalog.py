@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow
-from lakehouse.adapters.clickhouse import MinuteCounts, TrackCounts, WindowState
+from lakehouse.adapters.clickhouse import MinuteCounts, Sessions, TrackCounts, WindowCounts, WindowState
 from lakehouse.errors import RetryableError
 
 T0 = datetime(2026, 10, 31, 12, 0, tzinfo=UTC)
@@ -106,6 +106,39 @@ class FakeLive(Switch):
                 total[1] += c.streams
         ranked = [TrackCounts(track_id=t, plays=p, streams=s) for t, (p, s) in totals.items()]
         return sorted(ranked, key=lambda r: (-r.streams, r.track_id))[:limit]
+
+    def windows(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        width: timedelta,
+        step: timedelta | None,
+        track_ids: Sequence[int] | None,
+        country: str | None,
+    ) -> list[WindowCounts]:
+        """As if every play had a listener of its own."""
+        self.ping()
+        found, at = [], start
+        while at + width <= end:
+            inside = [
+                c
+                for track, where, c in self.counts
+                if at <= c.window_start < at + width
+                and (track_ids is None or track in track_ids)
+                and country in (None, where)
+            ]
+            if inside:
+                plays = sum(c.plays for c in inside)
+                streams, heard = sum(c.streams for c in inside), sum(c.ms_played for c in inside)
+                found.append(WindowCounts(at, plays, streams, 0, 0, plays, heard))
+            at += step or width
+        return found
+
+    def sessions(self, start: datetime, end: datetime) -> Sessions:
+        self.ping()
+        plays = sum(c.plays for *_, c in self.counts if start <= c.window_start < end)
+        return Sessions(plays, plays, plays, plays * 1000)
 
     def newest(self) -> datetime | None:
         self.ping()

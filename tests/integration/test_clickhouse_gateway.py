@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from infra.local.clickhouse.protocol import NativeBlocks, pack_native
-from lakehouse.adapters.clickhouse import LiveCounts, LiveTables
+from lakehouse.adapters.clickhouse import LiveCounts, LiveTables, Sessions, WindowCounts
 from lakehouse.contracts import load
 from lakehouse.errors import FatalError, RetryableError
 from tests.integration.gateway import Gateway
@@ -121,9 +121,9 @@ def test_fifty_thousand_rows_are_one_part(gateway: Gateway) -> None:
     tables = LiveTables(gateway.settings())
     tables.drop()
     tables.create()
-    schema = load("live.play_windows_1m").arrow_schema()
-    tables.insert("play_windows_1m", windows([window(i, i) for i in range(50_000)]).cast(schema))
-    parts = "SELECT count(), sum(rows) FROM system.parts WHERE active AND table = 'play_windows_1m'"
+    schema = load("live.play_minutes").arrow_schema()
+    tables.insert("play_minutes", windows([window(i, i) for i in range(50_000)]).cast(schema))
+    parts = "SELECT count(), sum(rows) FROM system.parts WHERE active AND table = 'play_minutes'"
     assert gateway.post(parts).text == "1\t50000\n"
 
 
@@ -301,20 +301,21 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
 
 MINUTE = datetime(2026, 10, 30, 12, tzinfo=UTC)
-MEASURES = ("plays", "streams", "bot_plays", "listeners", "ms_played")
+MEASURES = ("plays", "streams", "bot_plays", "ms_played")
 
 
 def window(
-    number: int, version: int, *, track_id: int | None = None, country: str = "SE", plays: int = 1
+    number: int, version: int, *, track_id: int | None = None, country: str = "SE", plays: int = 1, user_id: int = 1
 ) -> dict[str, object]:
     return {
         "window_start": MINUTE + timedelta(minutes=number),
         "track_id": number if track_id is None else track_id,
         "country": country,
+        "user_id": user_id,
         "plays": plays,
         "streams": plays - plays // 3,
         "bot_plays": plays // 5,
-        "listeners": plays,
+        "late_plays": plays // 2,
         "ms_played": plays * 100_000,
         "kafka_partition": 0,
         "version": version,
@@ -322,7 +323,7 @@ def window(
 
 
 def windows(rows: list[dict[str, object]]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=load("live.play_windows_1m").arrow_schema())
+    return pa.Table.from_pylist(rows, schema=load("live.play_minutes").arrow_schema())
 
 
 @pytest.fixture
@@ -335,28 +336,28 @@ def live(gateway: Gateway) -> LiveTables:
 
 def test_the_highest_version_counts_in_whatever_order_it_comes(gateway: Gateway, live: LiveTables) -> None:
     for version, plays in ((5, 50), (9, 90), (7, 70)):
-        live.insert("play_windows_1m", windows([window(0, version, plays=plays)]))
-    live.insert("play_windows_1m", windows([window(0, 9, plays=90)]))  # a batch repeated after a lost answer
+        live.insert("play_minutes", windows([window(0, version, plays=plays)]))
+    live.insert("play_minutes", windows([window(0, 9, plays=90)]))  # a batch repeated after a lost answer
     counts = LiveCounts(gateway.settings())
     assert [m.plays for m in counts.minutes(0, MINUTE, MINUTE + timedelta(minutes=1))] == [90]
     assert counts.state().windows == 1
     assert counts.newest() == counts.state().newest_window_start == MINUTE
-    assert live.offsets("play_windows_1m") == counts.state().offsets == {0: 9}
+    assert live.offsets("play_minutes") == counts.state().offsets == {0: 9}
 
 
 def test_counts_are_those_of_a_fold_over_the_updates(gateway: Gateway, live: LiveTables) -> None:
     chance = random.Random(7)
     updates = [
         window(chance.randrange(3000), version, track_id=chance.randrange(12),
-               country=chance.choice(["SE", "US", "JP"]), plays=chance.randrange(9))
+               country=chance.choice(["SE", "US", "JP"]), plays=chance.randrange(9), user_id=chance.randrange(4))
         for version in range(6000)
     ]  # fmt: skip
     chance.shuffle(updates)
     for start in range(0, len(updates), 1500):
-        live.insert("play_windows_1m", windows(updates[start : start + 1500]))
+        live.insert("play_minutes", windows(updates[start : start + 1500]))
     newest: dict[tuple[object, ...], dict[str, object]] = {}
     for row in sorted(updates, key=lambda row: int(str(row["version"]))):
-        newest[row["window_start"], row["track_id"], row["country"]] = row
+        newest[row["window_start"], row["track_id"], row["country"], row["user_id"]] = row
     oracle = [row for row in newest.values() if row["plays"]]
     counts = LiveCounts(gateway.settings())
     start, end = MINUTE + timedelta(minutes=10), MINUTE + timedelta(minutes=2500)
@@ -375,6 +376,7 @@ def test_counts_are_those_of_a_fold_over_the_updates(gateway: Gateway, live: Liv
     for minute in counts.minutes(3, start, end):
         rows = [r for r in in_range if r["track_id"] == 3 and r["window_start"] == minute.window_start]
         assert [getattr(minute, m) for m in MEASURES] == [total(rows, m) for m in MEASURES]
+        assert minute.listeners == len({r["user_id"] for r in rows})
     assert sum(m.plays for m in counts.minutes(3, start, end)) == total(
         [r for r in in_range if r["track_id"] == 3], "plays"
     )
@@ -387,8 +389,60 @@ def test_counts_are_those_of_a_fold_over_the_updates(gateway: Gateway, live: Liv
     )
 
 
+@pytest.mark.parametrize(("width", "step"), [(1, 1), (5, 1), (60, 5), (30, 30), (7, 3)])
+def test_sliding_windows_are_those_of_a_plain_count(gateway: Gateway, live: LiveTables, width: int, step: int) -> None:
+    """Every window, its distinct listeners too, against a count of the rows by hand."""
+    chance = random.Random(width * 100 + step)
+    rows = [
+        window(chance.randrange(150), version, track_id=version % 5, country=chance.choice(["SE", "US"]),
+               plays=chance.randrange(1, 4), user_id=chance.randrange(6))
+        for version in range(400)
+    ]  # fmt: skip
+    live.insert("play_minutes", windows(rows))
+    newest = {(r["window_start"], r["track_id"], r["country"], r["user_id"]): r for r in rows}
+    start, end = MINUTE + timedelta(minutes=2), MINUTE + timedelta(minutes=140)
+    found = LiveCounts(gateway.settings()).windows(
+        start, end, width=timedelta(minutes=width), step=timedelta(minutes=step), track_ids=[1, 3], country="SE"
+    )
+    expected = []
+    for minute in range(-150, 150):
+        begin = MINUTE + timedelta(minutes=minute)
+        inside = [
+            row
+            for row in newest.values()
+            if begin <= row["window_start"] < begin + timedelta(minutes=width)  # type: ignore[operator]
+            and row["track_id"] in (1, 3)
+            and row["country"] == "SE"
+        ]
+        if int(begin.timestamp()) // 60 % step or begin < start or begin + timedelta(minutes=width) > end or not inside:
+            continue
+        totals = [sum(int(str(r[m])) for r in inside) for m in (*MEASURES[:3], "late_plays")]
+        listeners, heard = len({r["user_id"] for r in inside}), sum(int(str(r["ms_played"])) for r in inside)
+        expected.append(WindowCounts(begin, *totals, listeners, heard))
+    assert len(expected) > 1
+    assert found == expected
+
+
+def test_windows_that_minutes_cannot_make_are_refused(gateway: Gateway, live: LiveTables) -> None:
+    counts = LiveCounts(gateway.settings())
+    for width, step in ((90, 60), (60, 120), (0, 0)):
+        with pytest.raises(FatalError, match="can't be made of minutes"):
+            counts.windows(
+                MINUTE, MINUTE + timedelta(hours=1), width=timedelta(seconds=width), step=timedelta(seconds=step)
+            )
+
+
+def test_sessions_end_after_half_an_hour_without_a_play(gateway: Gateway, live: LiveTables) -> None:
+    minutes = {1: [0, 30, 60, 91], 2: [5], 3: [200]}  # listener 1: two sessions; listener 3 is outside the range
+    pairs = [(user, minute) for user, found in minutes.items() for minute in found]
+    live.insert("play_minutes", windows([window(m, n, user_id=u) for n, (u, m) in enumerate(pairs)]))
+    counts = LiveCounts(gateway.settings())
+    assert counts.sessions(MINUTE, MINUTE + timedelta(minutes=120)) == Sessions(3, 2, 5, 500_000)
+    assert counts.sessions(MINUTE - timedelta(days=2), MINUTE - timedelta(days=1)).sessions == 0
+
+
 def test_ranges_keep_their_microseconds(gateway: Gateway, live: LiveTables) -> None:
-    live.insert("play_windows_1m", windows([window(0, 1)]))
+    live.insert("play_minutes", windows([window(0, 1)]))
     counts, moment = LiveCounts(gateway.settings()), timedelta(microseconds=1)
     assert len(counts.minutes(0, MINUTE, MINUTE + moment)) == 1
     assert counts.minutes(0, MINUTE + moment, MINUTE + timedelta(hours=1)) == []

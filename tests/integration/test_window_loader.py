@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import random
 import threading
@@ -25,9 +26,9 @@ from tests.integration.gateway import Gateway
 
 pytestmark = pytest.mark.stack
 
-CONTRACT = load("topics.play_windows_1m")
+CONTRACT = load("topics.play_minutes")
 MINUTE = datetime(2026, 10, 30, 12, tzinfo=UTC)
-Key = tuple[datetime, int, str]
+Key = tuple[datetime, int, str, int]
 
 
 @pytest.fixture
@@ -56,15 +57,12 @@ class Topic:
         self.admin.create_topics([new])[self.name].result(30)
         self.registry = SchemaRegistry(stack.registry.http)
         self.encode = self.registry.encoder(f"{self.name}-value", CONTRACT.avro_schema())
-        key_schema = CONTRACT.avro_schema()
-        key_schema["fields"] = [f for f in key_schema["fields"] if f["name"] in CONTRACT.key]
-        self.encode_key = self.registry.encoder(f"{self.name}-key", key_schema)
         self.producer = self._producer()
         self.chance = random.Random(11)
 
     @property
     def mapping(self) -> dict[str, str]:
-        return {self.name: "play_windows_1m"}
+        return {self.name: "play_minutes"}
 
     def write(self, updates: int, *, commit: bool = True) -> None:
         """One transaction of `updates` random updates, in which keys repeat; committed or aborted."""
@@ -74,9 +72,10 @@ class Topic:
                 MINUTE + timedelta(minutes=self.chance.randrange(400)),
                 self.chance.randrange(9),
                 self.chance.choice(["SE", "US"]),
+                self.chance.randrange(3),
             )
             plays = self.chance.randrange(1, 50)
-            counts = {"plays": plays, "streams": plays // 2, "bot_plays": plays // 5, "listeners": plays}
+            counts = {"plays": plays, "streams": plays // 2, "bot_plays": plays // 5, "late_plays": plays // 7}
             row = dict(zip(CONTRACT.key, key, strict=True)) | counts | {"ms_played": plays * 1000}
             self._send(key, row)
             if commit:
@@ -98,8 +97,8 @@ class Topic:
         """A transaction that stays open."""
         self.producer.begin_transaction()
         for number in range(updates):
-            key = (MINUTE, number, "XX")
-            counts = dict.fromkeys(("plays", "streams", "bot_plays", "listeners", "ms_played"), 1)
+            key = (MINUTE, number, "XX", 1)
+            counts = dict.fromkeys(("plays", "streams", "bot_plays", "late_plays", "ms_played"), 1)
             self._send(key, dict(zip(CONTRACT.key, key, strict=True)) | counts)
         self.producer.flush(60)
 
@@ -119,7 +118,8 @@ class Topic:
         return producer
 
     def _send(self, key: Key, row: dict[str, Any] | None) -> None:
-        encoded = self.encode_key(dict(zip(CONTRACT.key, key, strict=True)))
+        moment = key[0].strftime("%Y-%m-%dT%H:%M:%SZ")  # as Flink's JSON format writes it
+        encoded = json.dumps(dict(zip(CONTRACT.key, (moment, *key[1:]), strict=True))).encode()
         self.producer.produce(self.name, None if row is None else self.encode(row), encoded)
         self.producer.poll(0)
 
@@ -135,13 +135,13 @@ def table(gateway: Gateway) -> dict[Key, dict[str, Any]]:
     """What a reader sees; windows without plays are those of tombstones."""
     columns = [c.name for c in CONTRACT.columns]
     rows = gateway.client("reader").query(
-        f"SELECT {', '.join(columns)} FROM live.play_windows_1m FINAL WHERE plays > 0"  # noqa: S608
+        f"SELECT {', '.join(columns)} FROM live.play_minutes FINAL WHERE plays > 0"  # noqa: S608
     )
     found = [dict(zip(columns, row, strict=True)) for row in rows.result_rows]
     for row in found:
         row["window_start"] = row["window_start"].replace(tzinfo=UTC)
     assert len(found) == len({tuple(row[k] for k in CONTRACT.key) for row in found})
-    return {(row["window_start"], row["track_id"], row["country"]): row for row in found}
+    return {(row["window_start"], row["track_id"], row["country"], row["user_id"]): row for row in found}
 
 
 def load_all(settings: Settings, topics: dict[str, str]) -> list[str]:
@@ -218,7 +218,7 @@ def test_exact_although_loader_and_clickhouse_are_killed_again_and_again(topic: 
 
 
 def loaded_rows(gateway: Gateway) -> int:
-    response = gateway.post("SELECT sum(version + 1) FROM (SELECT max(version) AS version FROM live.play_windows_1m"
+    response = gateway.post("SELECT sum(version + 1) FROM (SELECT max(version) AS version FROM live.play_minutes"
                             " GROUP BY kafka_partition)")  # fmt: skip
     return int(response.text) if response.status_code == 200 else 0
 

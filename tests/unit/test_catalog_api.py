@@ -192,6 +192,33 @@ class TestLive:
         assert answer.status_code == 422
         assert answer.json()["type"] == f"urn:wavehouse:problem:{kind}"
 
+    def test_windows_of_a_track_an_artist_and_a_country(self, world: World) -> None:
+        whole = {"from": "2026-10-31T10:00:00Z", "to": "2026-10-31T13:00:00Z"}
+        hours = world.client.get("/v1/live/windows", params=whole | {"width": "1h", "track_id": A}).json()
+        assert (hours["width_minutes"], hours["step_minutes"]) == (60, 60)
+        assert [(w["window_start"], w["plays"]) for w in hours["windows"]] == [
+            ("2026-10-31T10:00:00Z", 3),
+            ("2026-10-31T12:00:00Z", 5),
+        ]
+        sliding = world.client.get(
+            "/v1/live/windows", params=whole | {"width": "5m", "sliding": True, "track_id": A}
+        ).json()
+        assert [w["window_start"][11:16] for w in sliding["windows"]][:5] == [
+            "10:26", "10:27", "10:28", "10:29", "10:30",
+        ]  # fmt: skip
+        everyone = {"width": "1h", "country": "SE"}
+        assert world.client.get("/v1/live/windows", params=whole | everyone).json()["windows"]
+        nobody = {"artist_id": 8, "track_id": A}
+        assert world.client.get("/v1/live/windows", params=whole | nobody).json()["windows"] == []
+        assert world.client.get("/v1/live/windows", params={"artist_id": 9}).status_code == 404
+        assert world.client.get("/v1/live/windows", params={"width": "2h"}).status_code == 422
+
+    def test_sessions(self, world: World) -> None:
+        body = world.client.get("/v1/live/sessions").json()
+        assert body["sessions"] == body["plays"] > 0
+        world.live.counts = []
+        assert world.client.get("/v1/live/sessions").json()["sessions"] == 0
+
     def test_top(self, world: World) -> None:
         body = world.client.get("/v1/live/top", params={"limit": 2}).json()
         assert [(i["position"], i["title"], i["streams"]) for i in body["items"]] == [

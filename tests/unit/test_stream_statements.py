@@ -54,7 +54,7 @@ def test_a_measure_that_the_contract_lacks_is_refused(local: Settings, monkeypat
     [plays, _] = statements.WINDOWS
     wrong = statements.Window(plays.name, plays.source, plays.event_time, {**plays.measures, "skips": "COUNT(*)"})
     monkeypatch.setattr(statements, "WINDOWS", (wrong,))
-    with pytest.raises(FatalError, match="play_windows_1m"):
+    with pytest.raises(FatalError, match="play_minutes"):
         statements.render(local)
 
 

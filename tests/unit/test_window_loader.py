@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,9 +17,10 @@ from lakehouse.config.settings import load_settings
 from lakehouse.contracts import load
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
-CONTRACT = load("live.play_windows_1m")
-KEY = {"window_start": datetime(2026, 10, 31, tzinfo=UTC), "track_id": 7, "country": "SE"}
-COUNTS = {"plays": 5, "streams": 4, "bot_plays": 1, "listeners": 3, "ms_played": 999}
+CONTRACT = load("live.play_minutes")
+KEY = {"window_start": datetime(2026, 10, 31, tzinfo=UTC), "track_id": 7, "country": "SE", "user_id": 5}
+JSON_KEY = {**KEY, "window_start": "2026-10-31T00:00:00Z"}
+COUNTS = {"plays": 5, "streams": 4, "bot_plays": 1, "late_plays": 3, "ms_played": 999}
 
 
 class Records(SchemaRegistry):
@@ -36,7 +38,7 @@ def test_a_value_is_the_row_and_columns_to_come_are_left_out() -> None:
 
 
 def test_a_tombstone_is_its_key_with_zero_counts() -> None:
-    assert window_row(CONTRACT, Records({b"k": KEY}), b"k", None) == KEY | dict.fromkeys(COUNTS, 0)
+    assert window_row(CONTRACT, Records({}), json.dumps(JSON_KEY).encode(), None) == KEY | dict.fromkeys(COUNTS, 0)
 
 
 @pytest.mark.parametrize("absent", [*KEY, *COUNTS])
@@ -51,7 +53,15 @@ def test_a_value_without_a_column_is_no_window(absent: str) -> None:
 @pytest.mark.parametrize("absent", KEY)
 def test_a_tombstone_without_a_key_column_is_no_window(absent: str) -> None:
     with pytest.raises(RejectedInputError, match=f"It has no {absent}."):
-        window_row(CONTRACT, Records({b"k": {k: v for k, v in KEY.items() if k != absent}}), b"k", None)
+        key = {k: v for k, v in JSON_KEY.items() if k != absent}
+        window_row(CONTRACT, Records({}), json.dumps(key).encode(), None)
+
+
+@pytest.mark.parametrize("key", [b"", b"\0\0\0\0\1x", b"7", b'{"window_start": "yesterday"}', b'{"window_start": 7}'])
+def test_a_tombstone_with_another_key_is_malformed(key: bytes) -> None:
+    with pytest.raises(RejectedInputError) as caught:
+        window_row(CONTRACT, Records({}), key, None)
+    assert caught.value.reason == "malformed"
 
 
 def test_a_record_without_key_and_value_is_malformed() -> None:

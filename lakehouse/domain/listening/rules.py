@@ -15,6 +15,8 @@ import yaml
 #: Days between an event and its arrival within which it still corrects its live minute; a day less than the stream
 #: job keeps its state (flink_jobs/statements.py).
 LIVE_DAYS = 44
+#: The longest live window: what comes later than this corrects windows that people have already read.
+LATE_HOURS = 1
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,14 @@ def counts_live_sql(event_time: str) -> str:
     Later events are in the lake like all others; a minute that was forgotten must not start anew with one play.
     """
     return f"(received_at < {event_time} + INTERVAL '{LIVE_DAYS}' DAY)"
+
+
+def is_late_sql(event_time: str) -> str:
+    """SQL predicate over an event: it came after the longest of the live windows it belongs to had passed.
+
+    Late events count like all others; how many came late says how far yesterday's figures may still move.
+    """
+    return f"(received_at >= {event_time} + INTERVAL '{LATE_HOURS}' HOUR)"
 
 
 def is_bot_sql() -> str:
