@@ -10,7 +10,9 @@ from typing import Any
 from lakehouse.config.settings import Settings
 
 #: Roles, each owning the database of its name.
-DATABASES = ("catalog", "iceberg", "airflow", "registry")
+DATABASES = ("catalog", "iceberg", "airflow", "registry", "royalties")
+#: Roles that may connect to another's database; its migrations say what they may do there.
+CLERKS = {"royalties_clerk": "royalties"}
 BUCKETS = ("landing", "audio", "lake", "audit")
 
 
@@ -31,11 +33,15 @@ def postgres_databases(settings: Settings) -> None:
     ) as connection:
         roles = {row[0] for row in connection.execute("select rolname from pg_roles")}
         databases = {row[0] for row in connection.execute("select datname from pg_database")}
-        for name in DATABASES:
+        for name in (*DATABASES, *CLERKS):
             role = sql.Identifier(name)
             password = sql.Literal(getattr(settings.postgres, f"{name}_password").get_secret_value())
             verb = sql.SQL("alter" if name in roles else "create")
             connection.execute(sql.SQL("{} role {} login password {}").format(verb, role, password))
+            if name in CLERKS:
+                database = sql.Identifier(CLERKS[name])
+                connection.execute(sql.SQL("grant connect on database {} to {}").format(database, role))
+                continue
             if name not in databases:
                 connection.execute(sql.SQL("create database {} owner {}").format(role, role))
             connection.execute(sql.SQL("revoke connect, temporary on database {} from public").format(role))

@@ -23,6 +23,7 @@ GROUPS = {
     "events": "events",
     "simulate": "simulate",
     "revenue": "revenue",
+    "royalties": "royalties",
     "stream": "stream",
     "live": "live",
     "lake": "lake",

@@ -49,11 +49,14 @@ class Postgres(Endpoint):
     iceberg_password: SecretStr = SecretStr("")
     airflow_password: SecretStr = SecretStr("")
     registry_password: SecretStr = SecretStr("")
+    royalties_password: SecretStr = SecretStr("")
+    royalties_clerk_password: SecretStr = SecretStr("")
 
-    def url(self, database: str, *, driver: str = "postgresql+psycopg") -> str:
-        """SQLAlchemy URL of `database`, whose role carries the same name."""
-        password: SecretStr = getattr(self, f"{database}_password")
-        return f"{driver}://{database}:{password.get_secret_value()}@{self.address}/{database}"
+    def url(self, database: str, *, role: str | None = None, driver: str = "postgresql+psycopg") -> str:
+        """SQLAlchemy URL of `database` for `role`; without one for its owner, who carries the same name."""
+        role = role or database
+        password: SecretStr = getattr(self, f"{role}_password")
+        return f"{driver}://{role}:{password.get_secret_value()}@{self.address}/{database}"
 
 
 class S3(Endpoint):

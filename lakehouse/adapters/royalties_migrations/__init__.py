@@ -1,0 +1,1 @@
+"""Migrations of the schema `ledger`, applied in order by `wavehouse royalties migrate`."""

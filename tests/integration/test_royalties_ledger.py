@@ -1,0 +1,150 @@
+"""The payout ledger on the real PostgreSQL: what it refuses, it refuses to everybody, and nothing is left behind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from lakehouse.adapters import royalties_ledger
+from lakehouse.adapters.royalties_ledger import Correction, Ledger, Posting
+from lakehouse.config.settings import Settings
+from lakehouse.errors import RejectedInputError
+
+pytestmark = pytest.mark.stack
+
+#: Long before any month of the demo, so that its books stay out of the way.
+FIRST, SECOND = "2001-01", "2001-02"
+
+
+def posting(account: str, amount_minor: int, currency: str = "EUR") -> Posting:
+    return Posting(account, "P1", "A1", "A1/c1@1", "royalty", currency, amount_minor)
+
+
+BALANCED = [posting("royalty_expense", 100), posting("payee", -100)]
+
+
+def document(text: str) -> tuple[bytes, str]:
+    data = text.encode()
+    return data, hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def ledger(stack: Settings) -> Iterator[Ledger]:
+    """A ledger of nobody's periods: the schema is made anew."""
+    owner = sa.create_engine(stack.postgres.url("royalties"))
+    with owner.begin() as connection:
+        connection.execute(sa.text("drop schema if exists ledger cascade"))
+    owner.dispose()
+    assert royalties_ledger.migrate(stack) == ["0001"]
+    assert royalties_ledger.migrate(stack) == []
+    with Ledger(stack) as opened:
+        yield opened
+
+
+def closed(ledger: Ledger, period: str, text: str = "{}") -> str:
+    data, digest = document(text)
+    ledger.calculate(period, data, digest, {}, by="run")
+    ledger.approve(period, digest, by="Ada")
+    ledger.close(period, BALANCED, by="Ada")
+    return digest
+
+
+def test_a_period_goes_its_way_once(ledger: Ledger) -> None:
+    data, digest = document('{"a": 1}')
+    assert ledger.state(FIRST).state == "open"
+    assert ledger.calculate(FIRST, data, digest, {"snapshots": {"plays": 1}}, by="run")
+    assert not ledger.calculate(FIRST, data, digest, {}, by="run"), "the same again is no new step"
+    other, other_digest = document('{"a": 2}')
+    with pytest.raises(RejectedInputError, match="was calculated as"):
+        ledger.approve(FIRST, other_digest, by="Ada")
+    with pytest.raises(RejectedInputError, match="only an approved one"):
+        ledger.close(FIRST, BALANCED, by="Ada")
+    assert ledger.calculate(FIRST, other, other_digest, {}, by="run"), "until it is approved it may be calculated again"
+    assert ledger.approve(FIRST, other_digest, by="Ada")
+    assert not ledger.approve(FIRST, other_digest, by="Ada")
+    with pytest.raises(RejectedInputError, match="can't become calculated"):
+        ledger.calculate(FIRST, data, digest, {}, by="run")
+    ledger.close(FIRST, BALANCED, by="Ada")
+    with pytest.raises(RejectedInputError, match="is closed"):
+        ledger.close(FIRST, BALANCED, by="Ada")
+    with pytest.raises(RejectedInputError, match="can't become"):
+        ledger.calculate(FIRST, data, digest, {}, by="run")
+    assert ledger.settlement(other_digest) == (other, {})
+    assert ledger.balances() == [("payee", "EUR", -100), ("royalty_expense", "EUR", 100)]
+
+
+@pytest.mark.parametrize(
+    "postings",
+    [
+        [posting("royalty_expense", 100), posting("payee", -99)],
+        [posting("royalty_expense", 100), posting("payee", -100, "USD")],
+        [posting("payee", -100)],
+    ],
+)
+def test_what_does_not_balance_in_each_currency_is_not_booked(ledger: Ledger, postings: list[Posting]) -> None:
+    data, digest = document("{}")
+    ledger.calculate(FIRST, data, digest, {}, by="run")
+    ledger.approve(FIRST, digest, by="Ada")
+    with pytest.raises(RejectedInputError, match="debits and credits differ"):
+        ledger.close(FIRST, postings, by="Ada")
+    assert ledger.state(FIRST).state == "approved"
+    assert ledger.balances() == []
+
+
+@pytest.mark.parametrize("table", ["settlement", "step", "transaction", "entry", "adjustment"])
+@pytest.mark.parametrize(
+    "change", ["delete from ledger.{}", "truncate ledger.{} cascade", "update ledger.{} set {} = {}"]
+)
+def test_nobody_changes_the_past(stack: Settings, ledger: Ledger, table: str, change: str) -> None:
+    closed(ledger, FIRST)
+    column = {"settlement": "digest", "step": "state", "transaction": "digest"}.get(table, "payee_id")
+    statement = sa.text(change.format(table, column, column))
+    with pytest.raises(sa.exc.ProgrammingError, match="permission denied"), ledger.begin() as connection:
+        connection.execute(statement)
+    owner = sa.create_engine(stack.postgres.url("royalties"))
+    with pytest.raises(sa.exc.DBAPIError, match="append-only"), owner.begin() as connection:
+        connection.execute(statement)
+    owner.dispose()
+
+
+def test_a_booking_that_is_complete_takes_no_more_entries(ledger: Ledger) -> None:
+    closed(ledger, FIRST)
+    both = sa.text(
+        """insert into ledger.entry (transaction_id, entry_no, account, payee_id, agreement_id, clause, kind, currency,
+        amount_minor) select transaction_id, entry_no + 2, account, payee_id, agreement_id, clause, kind, currency,
+        amount_minor from ledger.entry"""
+    )
+    with pytest.raises(RejectedInputError, match="takes no more entries"), ledger.begin() as connection:
+        connection.execute(both)
+    assert ledger.balances() == [("payee", "EUR", -100), ("royalty_expense", "EUR", 100)]
+
+
+def test_a_settlement_is_kept_under_its_own_digest(ledger: Ledger) -> None:
+    data, _ = document("{}")
+    with pytest.raises(sa.exc.IntegrityError, match="settlement"):
+        ledger.calculate(FIRST, data, document("[]")[1], {}, by="run")
+    assert ledger.periods() == []
+
+
+def test_a_closed_period_is_corrected_in_an_open_one(ledger: Ledger) -> None:
+    before = closed(ledger, FIRST)
+    data, after = document('{"restated": true}')
+    change = Correction(SECOND, FIRST, before, after, "line-1", "P1", "A1", "EUR", -7, "late plays")
+
+    def enter(*changes: Correction) -> int:
+        return ledger.correct(changes, period=FIRST, document=data, digest=after, inputs={})
+
+    assert enter(change) == 1
+    assert enter(change) == 0, "the same correction is entered once"
+    assert ledger.corrections(into=SECOND) == [change]
+    assert ledger.corrections(of=SECOND) == []
+    not_closed = Correction("2001-03", SECOND, before, after, "line-2", "P1", "A1", "EUR", 1, "late plays")
+    with pytest.raises(RejectedInputError, match="is not closed"):
+        enter(not_closed)
+    closed(ledger, SECOND, '{"second": 1}')
+    too_late = Correction(SECOND, FIRST, before, after, "line-3", "P1", "A1", "EUR", 1, "late plays")
+    with pytest.raises(RejectedInputError, match="takes no adjustments"):
+        enter(too_late)
