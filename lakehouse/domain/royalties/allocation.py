@@ -8,10 +8,14 @@ exact share. The SQL twin is dbt/models/marts/royalties/royalties.sql.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, TypeVar
+
+Key = TypeVar("Key", bound=Any)  # what can be sorted: an int, a str, a tuple of them
 
 
-def allocate(pool_minor: int, weights: Mapping[int, int]) -> dict[int, int]:
-    """Share `pool_minor` (minor units of one currency) by `weights`; exact, integers only.
+def allocate(pool_minor: int, weights: Mapping[Key, int | Fraction]) -> dict[Key, int]:
+    """Share `pool_minor` (minor units of one currency) by `weights`; exact, integers and fractions only.
 
     Equal fractions are served in the order of the key, so that the result never depends on the order of the input.
     Without any weight nothing is allocated.
@@ -24,9 +28,11 @@ def allocate(pool_minor: int, weights: Mapping[int, int]) -> dict[int, int]:
     total = sum(weights.values())
     if total == 0:
         return dict.fromkeys(weights, 0)
-    parts = {key: pool_minor * weight // total for key, weight in weights.items()}
+    parts: dict[Key, int] = {}
+    fractions: dict[Key, int | Fraction] = {}
+    for key, weight in weights.items():
+        parts[key], fractions[key] = divmod(pool_minor * weight, total)
     left = pool_minor - sum(parts.values())
-    by_fraction = sorted(weights, key=lambda key: (-(pool_minor * weights[key] % total), key))
-    for key in by_fraction[:left]:
+    for key in sorted(weights, key=lambda key: (-fractions[key], key))[:left]:
         parts[key] += 1
     return parts

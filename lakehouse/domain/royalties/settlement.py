@@ -1,0 +1,558 @@
+"""From pools, plays and contracts to what everybody is paid: the waterfall of a period.
+
+1. Claims. In each pool an agreement claims the greatest of: its share of net revenue (or its rate a stream), its
+   minimum a stream, its minimum a subscriber. A claim is split by what each track weighs (or by streams, where
+   streams are counted), by the holders of the right, and down the chains of payees. All exact.
+2. One allocation a pool: the whole minor units of the sum of all claims are shared out to the lines by largest
+   remainder; what is left of net revenue the platform retains (below zero when minimums cost more than came in).
+3. Accounts, one a payee and agreement, in the agreement's currency: royalties, true-up of a guarantee, adjustments;
+   less the reserve held, plus reserves released; less recoupment of advances; less withholding tax; payable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from typing import Any
+
+from lakehouse.domain.royalties.allocation import allocate
+from lakehouse.domain.royalties.contracts import ACTIVE, DISPUTED, Accounting, Agreement, Book, Holder, Terms
+from lakehouse.domain.royalties.models import Use
+from lakehouse.domain.royalties.pools import (
+    ExchangeRate,
+    PoolKey,
+    Revenue,
+    add_months,
+    check_revenue,
+    convert,
+    minor_units,
+    months_between,
+    rate,
+)
+from lakehouse.errors import RejectedInputError
+
+PAYABLE, DISPUTE, NO_CLAIM = "payable", "dispute", "unclaimed"
+
+
+@dataclass(frozen=True, order=True)
+class Line:
+    """What a payee gets for a track of a pool under an agreement; the plays behind it are those of `key` and track.
+
+    `streams` are the track's, all of them; `exact_minor` is the amount before rounding, `amount_minor` after it, in the
+    pool's currency. `account` says whether it is payable or in suspense, `rule` which part of the clause decided.
+    """
+
+    key: PoolKey
+    agreement_id: str
+    share_type: str
+    track_id: str
+    chain: tuple[str, ...]
+    account: str
+    clause: str
+    model: str
+    rule: str
+    streams: int
+    weight: Fraction
+    exact_minor: Fraction
+    amount_minor: int
+
+    @property
+    def payee_id(self) -> str:
+        """Who gets it: the end of the chain; nobody yet, if empty."""
+        return self.chain[-1]
+
+    @property
+    def line_id(self) -> str:
+        """The same for the same thing in every calculation of the period, whatever clause version decided."""
+        chain = ">".join(self.chain)
+        return "/".join((str(self.key), self.agreement_id, self.share_type, self.track_id, chain, self.account))
+
+
+@dataclass(frozen=True, order=True)
+class Adjustment:
+    """A correction, booked in `period`, of line `corrects` of the closed pool `key`; in that pool's currency."""
+
+    period: str
+    corrects: str
+    key: PoolKey
+    agreement_id: str
+    payee_id: str
+    account: str
+    amount_minor: int
+    reason: str
+
+
+@dataclass(frozen=True, order=True)
+class PoolResult:
+    """A pool and what became of it: `net_minor` = `claimed_minor` (the sum of its lines) + `retained_minor`."""
+
+    key: PoolKey
+    net_minor: int
+    claimed_minor: int
+    retained_minor: int
+    streams: int
+    unlicensed_streams: int
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """A booking on the account of a payee and agreement, signed, in minor units of `currency`.
+
+    Kinds: brought_forward, royalty, true_up, adjustment, reserve_held, reserve_released, recoupment, withholding_tax,
+    carried_forward; they sum to `payable`. `suspense` stands outside: earned, but held until the claim is clear.
+    """
+
+    period: str
+    agreement_id: str
+    payee_id: str
+    kind: str
+    refers_to: str
+    clause: str
+    currency: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, order=True)
+class Reserve:
+    """`amount_minor` held back in `held_in`, due in `release_in` (months YYYY-MM)."""
+
+    held_in: str
+    release_in: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, order=True)
+class Balance:
+    """What an account carries out of `period`; the licensor's also what the whole agreement earned and was streamed.
+
+    `deficit_minor` is what adjustments took beyond the earnings of the period; the next one begins with it.
+    """
+
+    period: str
+    agreement_id: str
+    payee_id: str
+    currency: str
+    unrecouped_minor: int = 0
+    deficit_minor: int = 0
+    earned_minor: int = 0
+    streams: int = 0
+    reserves: tuple[Reserve, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """The result of a period; all parts in order, so that equal results are equal bytes."""
+
+    period: str
+    pools: tuple[PoolResult, ...]
+    lines: tuple[Line, ...]
+    entries: tuple[Entry, ...]
+    balances: tuple[Balance, ...]
+
+    def to_json(self) -> bytes:
+        """The result as canonical JSON (UTF-8, sorted keys; fractions as text): equal results are equal bytes."""
+        return json.dumps(_plain(self), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+    def digest(self) -> str:
+        """SHA-256 of `to_json`, in hex: what is approved and closed."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return value
+
+
+def settle(
+    period: str,
+    revenue: Iterable[Revenue],
+    uses: Iterable[Use],
+    book: Book,
+    rates: Iterable[ExchangeRate] = (),
+    opening: Iterable[Balance] = (),
+    adjustments: Iterable[Adjustment] = (),
+) -> Settlement:
+    """Settle the month `period`: `opening` are the balances of the month before, `adjustments` those booked now.
+
+    The order of every input is indifferent. Tracks without any right in force share in nothing and are counted as
+    unlicensed; `book` must have been checked.
+
+    Raises:
+        RejectedInputError: reasons of pools.check_revenue and pools.rate; missing_revenue, duplicate_use,
+            negative_plays, missing_model, missing_territory, unknown_agreement, unknown_payee, wrong_period.
+    """
+    pools = check_revenue(revenue, period)
+    dated = tuple(rates)
+    accounts = _opening(period, opening)
+    played = _played(pools, uses)
+    by_agreement = _holdings(period, played, book)
+    volume = _volumes(by_agreement)
+    claims: dict[PoolKey, list[Line]] = defaultdict(list)
+    for agreement_id in sorted(by_agreement):
+        agreement = book.agreements[agreement_id]
+        before = accounts.get((agreement_id, agreement.licensor))
+        for key, held in sorted(by_agreement[agreement_id].items()):
+            claims[key] += _claim(
+                agreement, pools[key], held, book, dated, before.streams if before else 0, volume[agreement_id]
+            )
+    results: list[PoolResult] = []
+    lines: list[Line] = []
+    for key, row in pools.items():
+        rounded = _round(claims[key])
+        lines += rounded
+        claimed = sum(line.amount_minor for line in rounded)
+        known = _once(played.get(key, {}), book, period)
+        unlicensed = sum(use.streams for use, is_licensed in known if not is_licensed)
+        streams = sum(use.streams for use, _ in known)
+        results.append(PoolResult(key, row.net_minor, claimed, row.net_minor - claimed, streams, unlicensed))
+    lines.sort()
+    corrections = sorted(adjustments)
+    for correction in corrections:
+        if correction.period != period or correction.key.period >= period:
+            raise _refused("wrong_period", correction.corrects, f"an adjustment of {period} corrects an earlier period")
+        if correction.agreement_id not in book.agreements:
+            raise _refused("unknown_agreement", correction.corrects, f"no agreement {correction.agreement_id}")
+        if correction.payee_id not in book.payees and correction.account != NO_CLAIM:
+            raise _refused("unknown_payee", correction.corrects, f"no payee {correction.payee_id}")
+    entries, balances = _accounts(period, lines, corrections, book, dated, accounts, volume)
+    return Settlement(period, tuple(results), tuple(lines), tuple(sorted(entries)), tuple(sorted(balances)))
+
+
+Played = Mapping[PoolKey, Mapping[str, Mapping[str, Use]]]  # pool, track, model
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A track and its holder; `part` is the track's weight among all licensed ones, times the holder's share."""
+
+    use: Use
+    holder: Holder
+    part: Fraction
+
+
+def _opening(period: str, opening: Iterable[Balance]) -> dict[tuple[str, str], Balance]:
+    accounts: dict[tuple[str, str], Balance] = {}
+    for balance in opening:
+        key = balance.agreement_id, balance.payee_id
+        if balance.period != add_months(period, -1) or key in accounts:
+            raise _refused(
+                "wrong_period", "/".join(key), f"the opening balances of {period} are those of the month before"
+            )
+        accounts[key] = balance
+    return accounts
+
+
+def _played(pools: Mapping[PoolKey, Revenue], uses: Iterable[Use]) -> dict[PoolKey, dict[str, dict[str, Use]]]:
+    played: dict[PoolKey, dict[str, dict[str, Use]]] = defaultdict(lambda: defaultdict(dict))
+    for use in uses:
+        name = f"{use.key}, track {use.track_id}"
+        if use.key not in pools:
+            raise _refused("missing_revenue", name, "was played, but the pool has no revenue row")
+        if use.streams < 0 or use.weight < 0:
+            raise _refused("negative_plays", name, "streams and weights can't be negative")
+        if use.model in played[use.key][use.track_id]:
+            raise _refused("duplicate_use", name, f"is there twice for {use.model}")
+        played[use.key][use.track_id][use.model] = use
+    return played
+
+
+def _once(tracks: Mapping[str, Mapping[str, Use]], book: Book, period: str) -> list[tuple[Use, bool]]:
+    """One use a track (streams are the same in every model), and whether somebody holds a right in it."""
+    return [(next(iter(models.values())), bool(book.rights_of(track, period))) for track, models in tracks.items()]
+
+
+def _holdings(period: str, played: Played, book: Book) -> dict[str, dict[PoolKey, list[_Held]]]:
+    """What each agreement holds in each pool."""
+    found: dict[str, dict[PoolKey, list[_Held]]] = defaultdict(lambda: defaultdict(list))
+    for key, tracks in played.items():
+        totals: dict[str, Fraction] = defaultdict(Fraction)
+        licensed = {track: book.rights_of(track, period) for track in tracks}
+        for track, models in tracks.items():
+            if licensed[track]:
+                for use in models.values():
+                    totals[use.model] += Fraction(use.weight)
+        for track, models in sorted(tracks.items()):
+            for right in licensed[track]:
+                for holder in right.holders:
+                    model = book.agreements[holder.agreement_id].model
+                    if model not in models:
+                        raise _refused("missing_model", f"{key}, track {track}", f"has no weight under {model}")
+                    use = models[model]
+                    part = Fraction(use.weight) / totals[model] * holder.share if totals[model] else Fraction(0)
+                    found[holder.agreement_id][key].append(_Held(use, holder, part))
+    return found
+
+
+def _volumes(by_agreement: Mapping[str, Mapping[PoolKey, list[_Held]]]) -> dict[str, int]:
+    """The streams of all tracks of each agreement: the volume that escalations count."""
+    return {
+        agreement_id: sum({(held.use.key, held.use.track_id): held.use.streams for held in rows}.values())
+        for agreement_id, pools in by_agreement.items()
+        for rows in [[held for pool in pools.values() for held in pool]]
+    }
+
+
+def _claim(
+    agreement: Agreement,
+    revenue: Revenue,
+    held: list[_Held],
+    book: Book,
+    rates: tuple[ExchangeRate, ...],
+    before: int,
+    volume: int,
+) -> list[Line]:
+    """The exact lines of an agreement in a pool."""
+    key = revenue.key
+    terms = agreement.terms_for(key)
+    if terms is None or not (
+        agreement.valid_from <= key.period and (agreement.valid_to is None or key.period <= agreement.valid_to)
+    ):
+        raise _refused(
+            "missing_territory",
+            f"agreement {agreement.agreement_id}, track {held[0].use.track_id}",
+            f"was played in {key}, where no clause is in force",
+        )
+    claims = _rules(agreement, terms, revenue, held, rates, before, volume)
+    rule = max(claims, key=lambda name: claims[name])  # the first of equals: the order of `_rules`
+    counts_streams = rule in {"rate", "per_stream_minimum"}
+    parts = [held_by.use.streams * held_by.holder.share if counts_streams else held_by.part for held_by in held]
+    total = sum(parts, Fraction(0))
+    lines: list[Line] = []
+    for row, part in zip(held, parts, strict=True):
+        amount = claims[rule] * part / total if total else Fraction(0)
+        for chain, end in _chains(row.holder, book, key.period):
+            lines.append(
+                Line(
+                    key,
+                    agreement.agreement_id,
+                    agreement.share_type,
+                    row.use.track_id,
+                    chain,
+                    {ACTIVE: PAYABLE, DISPUTED: DISPUTE}.get(row.holder.status, NO_CLAIM),
+                    f"{agreement.agreement_id}/{terms.clause_id}@{terms.version}",
+                    agreement.model,
+                    rule,
+                    row.use.streams,
+                    row.part * end,
+                    amount * end,
+                    0,
+                )
+            )
+    return lines
+
+
+def _chains(holder: Holder, book: Book, period: str) -> list[tuple[tuple[str, ...], Fraction]]:
+    """Down the chain only when it is paid: what is in suspense stays with the claimant."""
+    return book.chains(holder.payee_id, period) if holder.status == ACTIVE else [((holder.payee_id,), Fraction(1))]
+
+
+def _rules(
+    agreement: Agreement,
+    terms: Terms,
+    revenue: Revenue,
+    held: list[_Held],
+    rates: tuple[ExchangeRate, ...],
+    before: int,
+    volume: int,
+) -> dict[str, Fraction]:
+    """What each rule of the clause would give, in minor units of the pool, exact."""
+    value = terms.value_at(before if terms.escalation_over == "agreement" else 0, volume)
+    part = sum((row.part for row in held), Fraction(0))
+    streams = sum((row.use.streams * row.holder.share for row in held), Fraction(0))
+
+    def minor(amount: Fraction) -> Fraction:
+        """Whole units of the agreement's currency in minor units of the pool's; no rate is asked for nothing."""
+        if not amount:
+            return Fraction(0)
+        unit_rate = rate(rates, revenue.key.period, agreement.currency, revenue.key.currency)
+        return (
+            convert(1, agreement.currency, revenue.key.currency, unit_rate) * amount * minor_units(agreement.currency)
+        )
+
+    return {
+        **(
+            {"share": revenue.net_minor * value * part} if terms.share is not None else {"rate": minor(value * streams)}
+        ),
+        "per_stream_minimum": minor(terms.per_stream_minimum * streams),
+        "per_subscriber_minimum": minor(terms.per_subscriber_minimum * revenue.subscribers * part),
+    }
+
+
+def _round(exact: list[Line]) -> list[Line]:
+    """The one allocation of a pool."""
+    by_id = {line.line_id: line for line in exact}
+    if len(by_id) < len(exact):
+        raise _refused("duplicate_use", str(exact[0].key), "two lines for one thing")
+    total = sum((line.exact_minor for line in exact), Fraction(0))
+    amounts = allocate(int(total), {line_id: line.exact_minor for line_id, line in by_id.items()})
+    return [replace(line, amount_minor=amounts[line_id]) for line_id, line in by_id.items()]
+
+
+def _accounts(
+    period: str,
+    lines: list[Line],
+    corrections: list[Adjustment],
+    book: Book,
+    rates: tuple[ExchangeRate, ...],
+    opening: Mapping[tuple[str, str], Balance],
+    volume: Mapping[str, int],
+) -> tuple[list[Entry], list[Balance]]:
+    """Bookings and closing balances of every account that moves or carries something."""
+    earned, suspended = _earnings(period, lines, corrections, book, rates)
+    entries: list[Entry] = []
+    names = {*opening, *earned}
+    for agreement in book.agreements.values():
+        rules = agreement.accounting_for(period)
+        names |= {(agreement.agreement_id, row.payee_id) for row in agreement.advances if row.period == period}
+        if (rules and rules.guarantee_minor) or agreement.agreement_id in volume:
+            names.add((agreement.agreement_id, agreement.licensor))
+    of_agreement: dict[str, int] = defaultdict(int)
+    for (agreement_id, _), rows in [*earned.items(), *suspended.items()]:
+        of_agreement[agreement_id] += sum(amount for _, _, amount in rows)
+    for (agreement_id, payee_id), rows in suspended.items():
+        currency = book.agreements[agreement_id].currency
+        entries += [Entry(period, agreement_id, payee_id, "suspense", what, "", currency, n) for _, what, n in rows]
+    balances: list[Balance] = []
+    for agreement_id, payee_id in sorted(names):
+        if agreement_id not in book.agreements:
+            raise _refused("unknown_agreement", agreement_id, "has a balance, but no contract")
+        account = _Account(period, book.agreements[agreement_id], payee_id, opening.get((agreement_id, payee_id)))
+        balances.append(
+            account.run(
+                earned.get((agreement_id, payee_id), []), of_agreement[agreement_id], volume.get(agreement_id, 0)
+            )
+        )
+        entries += account.entries
+    return entries, [row for row in balances if _carries(row)]
+
+
+Rows = dict[tuple[str, str], list[tuple[str, str, int]]]  # (agreement, payee): kind, what it refers to, minor units
+
+
+def _earnings(
+    period: str, lines: list[Line], corrections: list[Adjustment], book: Book, rates: tuple[ExchangeRate, ...]
+) -> tuple[Rows, Rows]:
+    """Royalties and adjustments in the agreements' currencies; each sum rounds once."""
+    sums: dict[tuple[str, str, bool, str, str, str, str], int] = defaultdict(int)
+    for line in lines:
+        is_payable = line.account == PAYABLE
+        sums[line.agreement_id, line.payee_id, is_payable, "royalty", "", period, line.key.currency] += (
+            line.amount_minor
+        )
+    for row in corrections:
+        is_payable = row.account == PAYABLE
+        at = row.key
+        sums[row.agreement_id, row.payee_id, is_payable, "adjustment", row.corrects, at.period, at.currency] += (
+            row.amount_minor
+        )
+    earned: Rows = defaultdict(list)
+    suspended: Rows = defaultdict(list)
+    for (agreement_id, payee_id, is_payable, kind, corrects, of_period, base), amount in sorted(sums.items()):
+        quote = book.agreements[agreement_id].currency
+        unit_rate = rate(rates, of_period, base, quote)
+        converted = round(convert(amount, base, quote, unit_rate))  # half to even
+        (earned if is_payable else suspended)[agreement_id, payee_id].append(
+            (kind, corrects or f"{of_period}/{base}", converted)
+        )
+    return earned, suspended
+
+
+def _carries(row: Balance) -> bool:
+    return bool(row.unrecouped_minor or row.deficit_minor or row.earned_minor or row.streams or row.reserves)
+
+
+class _Account:
+    """The waterfall of one payee and agreement in one period."""
+
+    def __init__(self, period: str, agreement: Agreement, payee_id: str, before: Balance | None) -> None:
+        self.period = period
+        self.agreement = agreement
+        self.payee_id = payee_id
+        self.before = before or Balance("", agreement.agreement_id, payee_id, agreement.currency)
+        self.rules = agreement.accounting_for(period) or Accounting("none", 0, period)
+        self.entries: list[Entry] = []
+
+    def book(self, kind: str, amount_minor: int, refers_to: str = "", *, by_rules: bool = False) -> int:
+        """Write an entry, unless it is of nothing; returns its amount."""
+        if amount_minor:
+            agreement_id = self.agreement.agreement_id
+            clause = f"{agreement_id}/{self.rules.clause_id}@{self.rules.version}" if by_rules else ""
+            self.entries.append(
+                Entry(
+                    self.period,
+                    agreement_id,
+                    self.payee_id,
+                    kind,
+                    refers_to,
+                    clause,
+                    self.agreement.currency,
+                    amount_minor,
+                )
+            )
+        return amount_minor
+
+    def run(self, earned: list[tuple[str, str, int]], of_agreement: int, volume: int) -> Balance:
+        """Book the period; `of_agreement` is what the whole agreement earned in it, `volume` its streams."""
+        before, rules = self.before, self.rules
+        total = self.book("brought_forward", -before.deficit_minor, before.period)
+        income = sum(self.book(kind, amount, what) for kind, what, amount in earned)
+        carried, streams = 0, 0
+        if self.payee_id == self.agreement.licensor:
+            streams = before.streams + volume
+            carried = before.earned_minor + of_agreement if rules.guarantee_minor else 0
+            if (
+                rules.guarantee_minor
+                and not (months_between(rules.valid_from, self.period) + 1) % rules.guarantee_months
+            ):
+                total += self.book("true_up", max(0, rules.guarantee_minor - carried), self.period, by_rules=True)
+                carried = 0
+        total += income
+        held = int(rules.reserve * max(0, income))
+        total += self.book("reserve_held", -held, self.period, by_rules=True)
+        for reserve in before.reserves:
+            if reserve.release_in <= self.period:
+                total += self.book("reserve_released", reserve.amount_minor, reserve.held_in)
+        kept = [reserve for reserve in before.reserves if reserve.release_in > self.period]
+        if held:
+            kept.append(Reserve(self.period, add_months(self.period, rules.release_after_months), held))
+        paid_ahead = sum(
+            row.amount_minor
+            for row in self.agreement.advances
+            if row.period == self.period and row.payee_id == self.payee_id
+        )
+        unrecouped = before.unrecouped_minor + paid_ahead
+        recouped = min(unrecouped, max(0, total))
+        total += self.book("recoupment", -recouped)
+        total += self.book("withholding_tax", -int(rules.withholding * max(0, total)), by_rules=True)
+        deficit = max(0, -total)
+        total += self.book("carried_forward", deficit, self.period)
+        self.book("payable", total)
+        return Balance(
+            self.period,
+            self.agreement.agreement_id,
+            self.payee_id,
+            self.agreement.currency,
+            unrecouped - recouped,
+            deficit,
+            carried,
+            streams,
+            tuple(kept),
+        )
+
+
+def _refused(reason: str, name: str, rule: str) -> RejectedInputError:
+    return RejectedInputError(
+        f"Settlement, {name}: {rule} ({reason}).",
+        reason=reason,
+        value=name,
+        hint="Correct the input and run the period again; it stays as it was.",
+    )
