@@ -36,6 +36,7 @@ GROUPS = {
     "contracts": "contracts",
     "report": "",
     "bench": "bench",
+    "plan": "plan",
 }
 
 app = typer.Typer(

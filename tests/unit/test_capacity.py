@@ -1,0 +1,114 @@
+"""The plan for ingest: arithmetic by hand, and the simulation against queueing theory."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lakehouse.cli.plan import app
+from lakehouse.domain.capacity import ingest, queue
+from lakehouse.errors import RejectedInputError
+
+RATES = ingest.Rates(200.0, 100.0, 0.0, 10**9)
+
+
+def test_ten_terabytes_at_320_kbit_are_2894_times_real_time() -> None:
+    """10^13 bytes x 8 bits / 320,000 bits a second / 86,400 s a day; each second costs 1/200 + 1/100 CPU seconds."""
+    plan = ingest.plan(10, 320, RATES)
+    assert plan.times_real_time == pytest.approx(2893.5, abs=0.1)
+    assert plan.busy_cores == pytest.approx(2893.5 * 0.015, rel=1e-4)
+    assert plan.memory_bytes == 44 * 10**9
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {**vars(RATES), "probe_audio_s_per_core_s": "fast"},
+        {**vars(RATES), "more": 1},
+        {**vars(RATES), "overhead": -1},
+    ],
+)
+def test_wrong_rates_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(RejectedInputError):
+        ingest.rates(values)
+
+
+def test_the_measured_rates_are_rates() -> None:
+    assert ingest.measured().core_s_per_audio_s > 0
+
+
+def waits_s(batches: list[queue.Batch], servers: int) -> list[float]:
+    """Waits in the queue G/G/c, each served in order by the server free first (Kiefer and Wolfowitz 1955)."""
+    free, waits = [0.0] * servers, []
+    for batch in batches:
+        start = max(heapq.heappop(free), batch.arrived_s)
+        waits.append(start - batch.arrived_s)
+        heapq.heappush(free, start + batch.core_s)
+    return waits
+
+
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.6), (4, 3.2), (12, 13.0)])
+def test_a_fixed_fleet_waits_as_queueing_theory_says(servers: int, load: float) -> None:
+    rng = random.Random(servers)
+    moment, batches = 0.0, []
+    for _ in range(10_000):
+        moment += rng.expovariate(load / 10)
+        batches.append(queue.Batch(moment, rng.expovariate(1 / 10)))
+    outcome = queue.replay(batches, queue.Fleet(least=servers, most=servers, start_s=0))
+    assert outcome.delays_s == pytest.approx(sorted(waits_s(batches, servers)), abs=1e-6)
+
+
+DAY = queue.Day(core_s=40 * 86_400, batch_core_s=600)
+
+
+def test_a_day_brings_its_volume_in_order_and_the_same_again() -> None:
+    batches = list(queue.deliveries(DAY, seed=1))
+    assert batches == list(queue.deliveries(DAY, seed=1)) != list(queue.deliveries(DAY, seed=2))
+    moments = [batch.arrived_s for batch in batches]
+    assert moments == sorted(moments) and moments[0] >= 0 and moments[-1] < 86_400
+    assert sum(batch.core_s for batch in batches) == pytest.approx(DAY.core_s, rel=0.1)
+
+
+def test_nothing_is_lost_when_workers_die_and_the_fleet_keeps_to_its_limits() -> None:
+    batches = list(queue.deliveries(DAY, seed=3))
+    outcome = queue.replay(batches, queue.Fleet(least=5, most=120, failure_s=3600), seed=3)
+    assert outcome.done == outcome.arrived == len(batches)
+    assert outcome.tried_again > 100
+    assert 5 <= outcome.most_workers <= 120
+    assert outcome.worker_s >= sum(batch.core_s for batch in batches)
+
+
+def test_the_smallest_fleet_keeps_the_goal_and_a_smaller_one_does_not() -> None:
+    batches = list(queue.deliveries(DAY, seed=4))
+    limits = queue.Fleet(least=10, most=320, failure_s=86_400)
+    found = queue.smallest_fleet(batches, limits, 900, seed=4)
+    assert queue.replay(batches, found, 4).delay_s(99) < 900
+    smaller = queue.Fleet(**{**vars(found), "most": int(found.most * 0.9)})
+    assert queue.replay(batches, smaller, 4).delay_s(99) >= 900
+
+
+def test_no_deliveries_take_no_time() -> None:
+    outcome = queue.replay([], queue.Fleet(least=0, most=1))
+    assert (outcome.arrived, outcome.done, outcome.delay_s(99)) == (0, 0, 0.0)
+
+
+def test_a_fleet_without_workers_is_refused() -> None:
+    with pytest.raises(RejectedInputError):
+        queue.Fleet(least=0, most=0)
+
+
+def test_the_command_plans_with_rates_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "rates.json"
+    path.write_text(json.dumps(vars(RATES)))
+    done = CliRunner().invoke(app, ["ingest", "--tb-per-day", "0.5", "--rates", str(path), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    assert told["done"] == told["batches"] > 0
+    assert told["delay_p99_s"] < told["goal_s"]
+    assert told["most_cores"] >= told["busy_cores"]
