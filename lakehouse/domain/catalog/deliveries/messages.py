@@ -1,0 +1,114 @@
+"""What a release delivery says, whatever the version of the message that said it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from lakehouse.domain.catalog.quality.codes import WORLDWIDE
+
+Action = Literal["publish", "takedown"]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a delivery: its path below the message, and its declared hash (lower-case hex)."""
+
+    path: str
+    algorithm: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Track:
+    """A sound recording as declared; `reference` is its name inside the message."""
+
+    reference: str
+    title: str
+    artist: str
+    featured: tuple[str, ...]
+    isrc: str | None
+    duration: str | None
+    language: str | None
+    explicit: str | None
+    file: File | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Artwork; `reference` is its name inside the message."""
+
+    reference: str
+    file: File | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """One permission: where (`Worldwide` or a territory), for which commercial model and use, from when until when.
+
+    Moments are UTC; `ends_at` is the first moment after it, None for open.
+    """
+
+    territory: str
+    excluded: tuple[str, ...]
+    commercial_model: str
+    use_type: str
+    starts_at: datetime
+    ends_at: datetime | None = None
+
+    def covers(self, territory: str, at: datetime) -> bool:
+        """Whether it permits in `territory` at the moment `at`."""
+        where = territory == self.territory or (self.territory == WORLDWIDE and territory not in self.excluded)
+        return where and self.starts_at <= at and (self.ends_at is None or at < self.ends_at)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release with its tracks in their order. `key` is its GRid or its UPC/EAN in 13 digits."""
+
+    key: str
+    icpn: str | None
+    title: str
+    artist: str
+    label: str | None
+    kind: str | None
+    released_on: str | None
+    originally_released_on: str | None
+    tracks: tuple[Track, ...]
+    pictures: tuple[Picture, ...]
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message about one release. `created_at`, UTC, orders the messages of a sender."""
+
+    standard: str
+    message_id: str
+    sender: str
+    created_at: datetime
+    action: Action
+    release_key: str
+    is_update: bool = False
+    release: Release | None = None
+
+
+def moment(text: str, *, end_of_day: bool = False) -> datetime:
+    """`text` as a moment, UTC: a date is its first moment, or the first after it; a time without a zone is UTC.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    from datetime import date, timedelta
+
+    if len(text) == len("2020-01-01"):
+        day = date.fromisoformat(text) + timedelta(days=1 if end_of_day else 0)
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
+    read = datetime.fromisoformat(text)
+    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+
+
+def available(windows: tuple[Window, ...], territory: str, at: datetime, *, model: str | None = None) -> bool:
+    """Whether a release may be played in `territory` at `at`, under a commercial model or any."""
+    return any(window.covers(territory, at) and model in (None, window.commercial_model) for window in windows)
