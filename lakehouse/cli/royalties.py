@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from lakehouse.cli import royalties_dsr
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import load_settings
 
 app = typer.Typer(help="Royalties: settle a month, approve it, close it, trace it.", no_args_is_help=True)
+app.add_typer(royalties_dsr.app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

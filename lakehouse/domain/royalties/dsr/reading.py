@@ -1,0 +1,387 @@
+"""Reads and checks a report of anybody, in one pass and in memory that doesn't grow with the file.
+
+What is kept is a line, a block, and a number or two for each summary record and file. So two things are not checked, as
+they would need every identifier of the report at once: that no BlockId comes back after other blocks, and that no
+SalesTransactionId comes twice.
+
+A line that can't be taken apart is named once; what would follow from it (counts of streams) is then not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from lakehouse.domain.royalties.dsr import names
+from lakehouse.domain.royalties.dsr.cells import CONTROL, EscapeError, split
+from lakehouse.domain.royalties.dsr.records import CellFault, faults, profile
+from lakehouse.errors import RejectedInputError
+
+#: Longest line that is read, in bytes.
+MAX_LINE = 1 << 20
+_RESOURCES = ("AS01.01", "AS02.02")
+_RELEASES = ("RE01", "RE02")
+#: Cell with the number of uses of a detail record, and of a summary record that counts the uses of the report.
+_DETAIL_USES = {"SU01": "Usages", "SU02": "NumberOfStreams"}
+_SUMMARY_USES = {"SY01.01": "Usages", "SY02.02": "Usages"}
+#: Order of the records within a block.
+_STAGE = {"RE01": 0, "AS01.01": 1, "MW01.01": 1, "AS02.02": 1, "RE02": 2, "SU01": 3, "SU02": 3}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken rule: the file, the line (from 1; 0: the file itself), record type, cell (number and name), code."""
+
+    file: str
+    line: int
+    record: str
+    cell: str
+    rule: str
+    message: str
+    value: str = ""
+
+
+@dataclass
+class _Block:
+    block_id: str
+    first_line: int
+    stage: int = -1
+    last: str = ""
+    resources: set[str] = field(default_factory=set)
+    releases: set[str] = field(default_factory=set)
+    is_readable: bool = True
+
+
+@dataclass
+class _Summary:
+    file: str
+    line: int
+    kind: str
+    cells: dict[str, str]
+    uses: int = 0
+
+
+@dataclass
+class _File:
+    header: dict[str, str] = field(default_factory=dict)
+    footer: dict[str, str] = field(default_factory=dict)
+    summaries: set[str] = field(default_factory=set)
+    blocks: int = 0
+    block: _Block | None = None
+    is_known: bool = True
+    has_started: bool = False
+    #: A line that can't be read may belong to the next block.
+    is_next_block_readable: bool = True
+
+
+@dataclass
+class Reading:
+    """A report in the course of being read: `read` each of its files, in the order of their numbers, then `finish`.
+
+    The public attributes are what was counted so far.
+    """
+
+    lines: int = 0
+    blocks: int = 0
+    uses: int = 0
+    header: dict[str, str] = field(default_factory=dict)
+    numbers: list[int] = field(default_factory=list)
+    _summaries: dict[str, _Summary] = field(default_factory=dict)
+    _is_comparable: bool = True
+    _file: str = ""
+    _line: int = 0
+    _record: str = ""
+
+    @property
+    def summaries(self) -> int:
+        """Number of summary records."""
+        return len(self._summaries)
+
+    def read(self, name: str, lines: Iterable[bytes], *, check_name: bool = True) -> Iterator[Violation]:
+        """What is wrong with the file `name` whose lines, with their ends, are `lines`."""
+        self._file, self._line = name, 0
+        file = _File()
+        for raw in lines:
+            self._line += 1
+            yield from self._one(file, raw)
+        self._record = ""
+        if self._line == 0:
+            yield self._violation("", "empty_file", "has no line")
+        elif not file.footer:
+            yield self._violation("", "missing_footer", "has no FOOT record; cut off?")
+        self.lines += self._line
+        self.blocks += file.blocks
+        if check_name:
+            yield from self._name(file.header)
+        yield from self._foot(file)
+
+    def finish(self) -> Iterator[Violation]:
+        """What is wrong with the report as a whole, once all its files were read."""
+        self._record = ""
+        total = int(self.header.get("NumberOfFiles", "0") or 0)
+        missing = sorted(set(range(1, min(total, 10_000) + 1)) - set(self.numbers))
+        if missing:
+            yield Violation(self._file, 0, "", "", "missing_file", f"file {missing[0]} of {total} was not given")
+            return
+        if not self.header:
+            return
+        if not self._summaries and self._is_comparable:
+            yield Violation(self._file, 0, "", "", "missing_summary", "a report needs a summary record")
+        if not self._is_comparable:
+            return
+        for summary in self._summaries.values():
+            cell = _SUMMARY_USES.get(summary.kind)
+            if cell and summary.cells[cell] != str(summary.uses):
+                number = next(i for i, c in enumerate(profile().records[summary.kind], start=2) if c.name == cell)
+                yield Violation(
+                    summary.file,
+                    summary.line,
+                    summary.kind,
+                    f"{number} {cell}",
+                    "summary_differs_from_detail",
+                    f"the blocks have {summary.uses}",
+                    summary.cells[cell],
+                )
+
+    def _one(self, file: _File, raw: bytes) -> Iterator[Violation]:
+        """What is wrong with one line."""
+        self._record = ""
+        cells, violations = self._take_apart(raw)
+        yield from violations
+        if cells is None:
+            if violations:
+                self._unreadable(file)
+            return
+        kind = self._record = cells[0][0] if cells[0] else ""
+        is_first, file.has_started = not file.has_started, True
+        if is_first and kind != "HEAD":
+            yield self._violation("", "missing_header", "the first record must be HEAD")
+        if file.footer:
+            yield self._violation("", "record_after_footer", "comes after the footer")
+        elif not is_first and kind == "HEAD":
+            yield self._violation("", "second_header", "a file has one header, in its first line")
+        elif kind in profile().records and (file.is_known or kind == "FOOT"):
+            yield from self._record_of(file, kind, cells[1:])
+        elif file.is_known:
+            known = f"{profile().name} {profile().version}"
+            yield self._violation("1 RecordType", "unknown_record", f"is no record of {known}", kind)
+            self._unreadable(file)
+
+    def _record_of(self, file: _File, kind: str, cells: list[list[str]]) -> Iterator[Violation]:
+        """What is wrong with a record of the profile."""
+        found = list(faults(kind, cells))
+        yield from (self._violation(fault.cell, fault.rule, fault.message, fault.value) for fault in found)
+        if any(fault.rule == "wrong_cell_count" for fault in found):
+            # Of a header of unknown shape it can't be told which profile it names.
+            file.is_known = file.is_known and kind != "HEAD"
+            file.footer = file.footer or ({"": ""} if kind == "FOOT" else {})
+            self._unreadable(file)
+            return
+        values = {cell.name: "|".join(value) for cell, value in zip(profile().records[kind], cells, strict=True)}
+        good = {name: value for name, value in values.items() if not _is_faulty(name, found)}
+        if kind == "HEAD":
+            file.header = values
+            file.is_known = (values["Profile"], values["ProfileVersion"]) == (profile().name, profile().version)
+            self._is_comparable = self._is_comparable and file.is_known
+            yield from self._head(good)
+        elif kind == "FOOT":
+            file.footer = good or {"": ""}
+            yield from self._end(file.block)
+        elif kind.startswith("SY"):
+            if file.block:
+                yield self._violation("", "record_out_of_place", "summaries come before the blocks")
+            yield from self._summary(kind, values, file.summaries)
+        else:
+            if file.block is None or values["BlockId"] != file.block.block_id:
+                yield from self._end(file.block)
+                file.block = _Block(values["BlockId"], self._line, is_readable=file.is_next_block_readable)
+                file.is_next_block_readable = True
+                file.blocks += 1
+            yield from self._in_block(file.block, kind, values, good)
+
+    def _unreadable(self, file: _File) -> None:
+        self._is_comparable = False
+        file.is_next_block_readable = False
+        if file.block:
+            file.block.is_readable = False
+
+    def _take_apart(self, raw: bytes) -> tuple[list[list[str]] | None, list[Violation]]:
+        """Cells of a line; none for a line that is empty, a comment, or wrong as a whole."""
+        if len(raw) > MAX_LINE:
+            return None, [self._violation("", "line_too_long", f"has more than {MAX_LINE} bytes")]
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError as error:
+            return None, [self._violation("", "bad_encoding", f"is not UTF-8 at byte {error.start + 1}")]
+        text = text.removesuffix("\n").removesuffix("\r")
+        violations = []
+        if self._line == 1 and text.startswith("\ufeff"):
+            text = text[1:]
+            violations.append(self._violation("", "byte_order_mark", "starts with a byte order mark"))
+        if text.startswith("#") or not text.strip("\t"):
+            if CONTROL.search(text):
+                violations.append(self._violation("", "control_character", "holds a control character"))
+            return None, violations
+        try:
+            return split(text), violations
+        except EscapeError as error:
+            self._record = text.split("\t", 1)[0]
+            return None, [*violations, self._violation(str(error.place), "bad_escape", str(error))]
+
+    def _head(self, good: dict[str, str]) -> Iterator[Violation]:
+        name, version = profile().name, profile().version
+        if (good.get("Profile", name), good.get("ProfileVersion", version)) != (name, version):
+            yield self._violation(
+                "3 Profile",
+                "unsupported_profile",
+                f"only {name} {version} is checked; of this file only the number of lines was",
+                f"{good.get('Profile', '')} {good.get('ProfileVersion', '')}",
+            )
+        number, total = good.get("FileNumber"), good.get("NumberOfFiles")
+        if number and total:
+            if not 1 <= int(number) <= int(total):
+                yield self._violation("7 FileNumber", "file_number", f"must be 1 to {total}", number)
+            elif int(number) in self.numbers:
+                yield self._violation("7 FileNumber", "file_number", "came before", number)
+            self.numbers.append(int(number))
+        start, end = good.get("UsageStartDate", ""), good.get("UsageEndDate", "")
+        if start and end and end < start and not start.startswith(end):
+            yield self._violation("10 UsageEndDate", "period_reversed", f"is before {start}", end)
+        recipient = good.get("RecipientPartyId"), good.get("RecipientName")
+        if None not in recipient and bool(recipient[0]) != bool(recipient[1]):
+            yield self._violation("14 RecipientPartyId", "recipient_incomplete", "goes with RecipientName")
+        yield from self._service("13 ServiceDescription", good.get("ServiceDescription", ""))
+        if not self.header:
+            self.header = good
+            return
+        for cell, value in good.items():
+            if cell not in ("FileNumber", "MessageCreatedDateTime") and value != self.header.get(cell, value):
+                yield self._violation(cell, "header_differs", "is another in an earlier file of the report", value)
+
+    def _service(self, cell: str, value: str) -> Iterator[Violation]:
+        if " " in value or "_" in value:
+            yield self._violation(cell, "bad_service", "must have no space and no underscore", value)
+
+    def _summary(self, kind: str, values: dict[str, str], seen: set[str]) -> Iterator[Violation]:
+        summary_id = values["SummaryRecordId"]
+        if summary_id in seen:
+            yield self._violation("2 SummaryRecordId", "duplicate_summary", "came before", summary_id)
+        seen.add(summary_id)
+        yield from self._service("8 ServiceDescription", values["ServiceDescription"])
+        earlier = self._summaries.setdefault(summary_id, _Summary(self._file, self._line, kind, values))
+        if earlier.file != self._file and (earlier.kind, earlier.cells) != (kind, values):
+            yield self._violation("2 SummaryRecordId", "summary_differs", f"is another in {earlier.file}", summary_id)
+
+    def _in_block(self, block: _Block, kind: str, values: dict[str, str], good: dict[str, str]) -> Iterator[Violation]:
+        stage = _STAGE[kind]
+        is_first_release = kind == "RE01" and block.stage >= 0
+        is_lone_work = kind == "MW01.01" and block.last not in ("AS01.01", "MW01.01")
+        if block.is_readable and (stage < block.stage or is_first_release or is_lone_work):
+            yield self._violation("", "record_out_of_place", f"can't follow {block.last or 'the start of its block'}")
+        elif block.is_readable and stage > 1 and not block.resources:
+            yield self._violation("", "record_out_of_place", "comes before any resource of its block")
+        block.stage, block.last = max(stage, block.stage), kind
+        for kinds, cell, known in (
+            (_RESOURCES, "ResourceReference", block.resources),
+            (_RELEASES, "ReleaseReference", block.releases),
+        ):
+            if kind in kinds:
+                if values[cell] in known:
+                    yield self._violation(f"3 {cell}", "duplicate_reference", "came before", values[cell])
+                known.add(values[cell])
+        if kind == "RE02" and block.is_readable:
+            for reference in values["UsedResources"].split("|"):
+                if reference not in block.resources:
+                    yield self._violation(
+                        "6 UsedResources", "unknown_reference", "is no resource of the block", reference
+                    )
+        if kind in _DETAIL_USES:
+            yield from self._detail(block, kind, values, good)
+
+    def _detail(self, block: _Block, kind: str, values: dict[str, str], good: dict[str, str]) -> Iterator[Violation]:
+        release, resource = values["TransactedRelease"], values["TransactedResource"]
+        if bool(release) == bool(resource):
+            yield self._violation(
+                "5 TransactedRelease", "transacted", "either this or TransactedResource needs a value"
+            )
+        elif block.is_readable:
+            if release and release not in block.releases:
+                yield self._violation("5 TransactedRelease", "unknown_reference", "is no release of the block", release)
+            if resource and resource not in block.resources:
+                yield self._violation(
+                    "6 TransactedResource", "unknown_reference", "is no resource of the block", resource
+                )
+        summary = self._summaries.get(values["SummaryRecordId"])
+        if summary is None:
+            if good.get("SummaryRecordId"):
+                yield self._violation(
+                    "3 SummaryRecordId", "unknown_summary", "is no summary", values["SummaryRecordId"]
+                )
+            self._is_comparable = False
+        if not good.get(_DETAIL_USES[kind]):
+            self._is_comparable = False
+            return
+        uses = int(values[_DETAIL_USES[kind]])
+        self.uses += uses
+        if summary:
+            summary.uses += uses
+
+    def _end(self, block: _Block | None) -> Iterator[Violation]:
+        if block and block.is_readable and block.stage < _STAGE["SU01"]:
+            yield Violation(
+                self._file, block.first_line, "", "2 BlockId", "block_without_sales", "has no SU record", block.block_id
+            )
+
+    def _foot(self, file: _File) -> Iterator[Violation]:
+        is_last = file.header.get("FileNumber") == file.header.get("NumberOfFiles")
+        counts = [
+            ("2 NumberOfLinesInFile", "line_count", self._line),
+            ("5 NumberOfBlocksInFile", "block_count", file.blocks),
+            ("3 NumberOfLinesInReport", "line_count", self.lines),
+            ("6 NumberOfBlocksInReport", "block_count", self.blocks),
+        ]
+        for cell, rule, counted in counts:
+            given = file.footer.get(cell.split()[1])
+            if given is None or (cell.endswith("InReport") and not is_last):
+                continue
+            if rule == "block_count" and not (self._is_comparable and file.is_known):
+                continue
+            if not given:
+                yield self._foot_violation(cell, "missing_value", "needs a value in the last file")
+            elif int(given) != counted:
+                yield self._foot_violation(cell, f"{rule}_mismatch", f"there are {counted}", given)
+        given = file.footer.get("NumberOfSummaryRecords")
+        # Of a report in several files each may have all summaries or its own.
+        counted = len(file.summaries)
+        if given and self._is_comparable and file.is_known and int(given) not in (counted, self.summaries):
+            yield self._foot_violation(
+                "4 NumberOfSummaryRecords", "summary_count_mismatch", f"there are {counted}", given
+            )
+
+    def _foot_violation(self, cell: str, rule: str, message: str, value: str = "") -> Violation:
+        return Violation(self._file, self._line, "FOOT", cell, rule, message, value)
+
+    def _name(self, header: dict[str, str]) -> Iterator[Violation]:
+        try:
+            name = names.parse(self._file)
+        except RejectedInputError as error:
+            yield Violation(self._file, 0, "", "", "bad_file_name", error.message.split(": ", 1)[1])
+            return
+        channels = {summary.cells.get("DistributionChannelDPID", "") for summary in self._summaries.values()}
+        for element, given, allowed in (
+            ("MessageRecipient", name.recipient, {header.get(c) for c in ("RecipientPartyId", "RecipientName")}),
+            ("MessageSender", name.sender, {header.get(c) for c in ("SenderPartyId", "SenderName")} | channels),
+            ("ServiceDescription", name.service, {header.get("ServiceDescription") or name.service}),
+            ("xofy", f"{name.number}of{name.total}", {f"{header.get('FileNumber')}of{header.get('NumberOfFiles')}"}),
+        ):
+            # Names of parties may be shortened in a file's name; identifiers may not.
+            is_exact = element in ("ServiceDescription", "xofy") or given.startswith("PADPIDA")
+            if header and given and is_exact and given not in allowed:
+                yield Violation(self._file, 0, "", element, "file_name_differs", "is another in the header", given)
+
+    def _violation(self, cell: str, rule: str, message: str, value: str = "") -> Violation:
+        return Violation(self._file, self._line, self._record, cell, rule, message, value[:200])
+
+
+def _is_faulty(name: str, found: Iterable[CellFault]) -> bool:
+    return any(fault.cell.split(" ", 1)[-1] == name for fault in found)
