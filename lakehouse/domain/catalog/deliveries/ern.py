@@ -115,7 +115,7 @@ def _release(root: Element, main: Element) -> Release:
         Picture(_need(image, "ResourceReference"), _file(image)) for image in children(root, "ResourceList/Image")
     ]
     order = {reference: place for place, reference in enumerate(wanted)}
-    if missing := order.keys() - {found.reference for found in (*tracks, *pictures)}:
+    if missing := order.keys() - {t.reference for t in tracks} - {picture.reference for picture in pictures}:
         raise ValueError(
             f"the release lists resources that the message does not describe: {', '.join(sorted(missing))}"
         )
