@@ -1,4 +1,4 @@
-{# Generated from lakehouse/domain/listening/rules.yaml and lakehouse/domain/royalties/terms.yaml by
+{# Generated from the rules of lakehouse/domain/listening and of lakehouse/domain/royalties/terms.yaml by
    `wavehouse contracts generate`. #}
 {% macro plays_rejection_reason() -%}
 CASE WHEN ms_played < 0 THEN 'negative_ms_played' WHEN played_at > received_at + INTERVAL '5' MINUTE THEN 'played_at_in_future' WHEN ms_played > 86400000 THEN 'play_longer_than_a_day' ELSE CAST(NULL AS VARCHAR) END
@@ -18,6 +18,10 @@ CASE WHEN cost_micros < 0 THEN 'negative_cost' WHEN shown_at > received_at + INT
 
 {% macro counting_policy() -%}
 streamed-30s@1
+{%- endmacro %}
+
+{% macro artificial_rule(name, key) -%}
+{{ {'bot-user-agent': {'version': 1}, 'overlapping-plays': {'version': 1, 'least_plays': 20, 'tolerance_ms': 5000}, 'track-loop': {'version': 1, 'least_plays': 100}, 'shared-device': {'version': 1, 'least_accounts': 10}}[name][key] }}
 {%- endmacro %}
 
 {% macro royalty_share_bps(period) -%}

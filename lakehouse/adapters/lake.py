@@ -60,16 +60,32 @@ def catalog(settings: Settings) -> Catalog:
 
 
 def init(settings: Settings) -> list[str]:
-    """Create the namespaces, and every table that a contract defines; returns the ids that were new."""
+    """Create the namespaces, and every table that a contract defines; returns the ids that were new.
+
+    A table that is there gets the optional columns that its contract has won since.
+    """
     lake = catalog(settings)
     for namespace in NAMESPACES:
         lake.create_namespace_if_not_exists(namespace)
     created = []
     for contract in map(load, all_ids()):
-        if contract.namespace in CREATED_FROM_CONTRACT and not lake.table_exists(contract.id):
+        if contract.namespace not in CREATED_FROM_CONTRACT:
+            continue
+        if not lake.table_exists(contract.id):
             create(lake, contract)
             created.append(contract.id)
+        else:
+            _add_columns(lake.load_table(contract.id), contract)
     return created
+
+
+def _add_columns(table: Table, contract: Contract) -> None:
+    """Put the optional columns of the contract that the table lacks at its end; nothing else is changed."""
+    present = set(table.schema().column_names)
+    missing = [f for f in contract.arrow_schema() if f.nullable and f.name not in present]
+    if missing:
+        with table.update_schema() as update:
+            update.union_by_name(pa.schema(missing))
 
 
 def create(lake: Catalog, contract: Contract) -> Table:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.adapters import kafka, lake, trino, truth_ledger
+from lakehouse.adapters import kafka, lake, publish, trino, truth_ledger
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import EVENT_TOPICS
 from lakehouse.domain.listening.rules import counts_live_sql
@@ -76,6 +76,7 @@ def reconcile(settings: Settings) -> list[Check]:
     return [
         *_intake(settings, truths),
         *_silver(settings, truths),
+        *_flags(settings, truths["plays"].valid),
         *_live(settings),
         *_marts(settings, truths["plays"]),
         *_royalties(settings, truths["plays"]),
@@ -165,6 +166,26 @@ def _silver(settings: Settings, truths: dict[str, Truth]) -> Iterable[Check]:
             else f"select count(*) - count(distinct event_id) from lake.bronze.{topic}",
         )
         yield Check(f"{topic}: in = out + refused + duplicates", "bronze", bronze, "silver", silver + rejected + copies)
+
+
+def _flags(settings: Settings, valid: pa.Table) -> Iterable[Check]:
+    """Artificial plays by the simulator's own account against those that the rules flag."""
+    flags = lake.read(settings, "silver_audit.play_flags", columns=("event_id", "rule"), tag=publish.PUBLISHED)
+    flagged: dict[str, set[str]] = defaultdict(set)
+    for row in flags.to_pylist():
+        flagged[row["rule"]].add(row["event_id"])
+    bots = set(valid.filter(valid["is_bot"])["event_id"].to_pylist())
+    yield Check(
+        "artificial plays: bot-user-agent", "ledger", len(bots), "flags", len(flagged.pop("bot-user-agent", ()))
+    )
+    made: dict[str, set[str]] = defaultdict(set)
+    for row in valid.filter(pc.is_valid(valid["artificial"])).select(["event_id", "artificial"]).to_pylist():
+        made[row["artificial"]].add(row["event_id"])
+    # Automata that say what they are behave so too; only the others show what the rule is worth.
+    for rule in sorted(made.keys() | flagged.keys()):
+        found = flagged[rule] - bots
+        yield Check(f"artificial plays: {rule}", "ledger", len(made[rule]), "flags", len(found))
+        yield Check(f"ordinary plays flagged: {rule}", "flags", len(found - made[rule]), "expected", 0)
 
 
 def _true(table: pa.Table, column: str) -> int:

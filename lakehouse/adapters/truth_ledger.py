@@ -39,6 +39,7 @@ LABELS = pa.schema(
         pa.field("is_duplicate", pa.bool_(), nullable=False),
         pa.field("is_late", pa.bool_(), nullable=False),
         pa.field("is_bot", pa.bool_(), nullable=False),
+        pa.field("artificial", pa.string()),
         pa.field("defect", pa.string()),
     ]
 )
@@ -151,6 +152,7 @@ def counts(table: pa.Table) -> dict[str, Any]:
         "duplicates": _true(good, "is_duplicate"),
         "late": _true(good, "is_late"),
         "bots": _true(good, "is_bot"),
+        "artificial": good.num_rows - good["artificial"].null_count,
         "defects": {entry["values"]: entry["counts"] for entry in sorted(bad, key=lambda e: str(e["values"]))},
     }
 

@@ -21,6 +21,7 @@ GROUPS = {
     "catalog": "catalog",
     "features": "features",
     "events": "events",
+    "policies": "policies",
     "simulate": "simulate",
     "revenue": "revenue",
     "royalties": "royalties",

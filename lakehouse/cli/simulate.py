@@ -136,7 +136,7 @@ def _write(settings: Settings, scenario: Scenario, topic_ids: dict[str, str], ou
 
 
 def _show(out: Output, run: Run, sent: int) -> None:
-    columns = ["records", "events", "duplicates", "late", "bots"]
+    columns = ["records", "events", "duplicates", "late", "bots", "artificial"]
     counts: dict[str, dict[str, Any]] = run.manifest["counts"]
     out.table(
         f"Truth ledger of {run.manifest['run_id']}",

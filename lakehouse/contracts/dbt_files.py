@@ -45,16 +45,18 @@ def sources() -> str:
 def macros() -> str:
     """`macros/generated_rules.sql`: the listening rules and royalty terms as macros."""
     policy = rules.policy()
+    thresholds = {rule.name: {"version": rule.version} | rule.thresholds for rule in rules.artificial_rules()}
     shares = " ".join(f"when {{{{ period }}}} >= '{s.from_period}' then {s.share_bps}" for s in terms.shares())
     parts = {f"{topic}_rejection_reason()": rules.rejection_reason_sql(topic) for topic in ("plays", "ad_impressions")}
     parts |= {
         "is_bot()": rules.is_bot_sql(),
         "is_stream()": rules.is_stream_sql(),
-        "counting_policy()": f"{policy.name}@{policy.version}",
+        "counting_policy()": policy.label,
+        "artificial_rule(name, key)": f"{{{{ {thresholds}[name][key] }}}}",
         "royalty_share_bps(period)": f"cast(case {shares} end as bigint)",
     }
     head = (
-        "{# Generated from lakehouse/domain/listening/rules.yaml and lakehouse/domain/royalties/terms.yaml by\n"
+        "{# Generated from the rules of lakehouse/domain/listening and of lakehouse/domain/royalties/terms.yaml by\n"
         "   `wavehouse contracts generate`. #}\n"
     )
     return head + "\n".join(f"{{% macro {name} -%}}\n{sql}\n{{%- endmacro %}}\n" for name, sql in parts.items())

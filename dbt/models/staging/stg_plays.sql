@@ -30,6 +30,9 @@ select
     country,
     time_zone,
     is_offline,
+    is_preload,
+    client_ip_hash,
+    device_hash,
     -- where it came from
     kafka_partition,
     kafka_offset,

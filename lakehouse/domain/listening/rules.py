@@ -1,4 +1,4 @@
-"""The rules of `rules.yaml` as SQL expressions and, for single records, as Python.
+"""The rules of `rules.yaml` and `artificial.yaml` as SQL expressions and, for single records, as Python.
 
 The SQL is portable between Flink and Trino, so that the stream job and dbt judge an event by the same words.
 """
@@ -19,21 +19,78 @@ LIVE_DAYS = 44
 LATE_HOURS = 1
 
 
+BOT_USER_AGENT = "bot-user-agent"
+REPEATED = "repeated_within_24_h"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A predicate that a play must meet, and the reason code under which it does not count otherwise."""
+
+    reason: str
+    when: str
+
+
 @dataclass(frozen=True)
 class Policy:
-    """A named, versioned counting policy: `when` a play counts, and whether automatic plays are left out."""
+    """A named, versioned counting policy; the comment in rules.yaml says what its parts mean."""
 
     name: str
     version: int
-    when: str
-    exclude_bots: bool
+    conditions: tuple[Condition, ...]
+    exclude: tuple[str, ...]
     source: str
+    once_per: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """`<name>@<version>`, as tables name it."""
+        return f"{self.name}@{self.version}"
+
+    def row_reason_sql(self, flags: str) -> str:
+        """SQL of the first reason against a play by its row and `flags`, the array of its rules; else NULL."""
+        cases = [(f"NOT COALESCE({c.when}, FALSE)", c.reason) for c in self.conditions]
+        cases += [(f"CONTAINS({flags}, '{rule}')", rule) for rule in self.exclude]
+        return "CASE " + " ".join(f"WHEN {when} THEN '{reason}'" for when, reason in cases) + " ELSE NULL END"
+
+    def reason_sql(self, row_reason: str) -> str:
+        """SQL of the whole judgement, where the column `row_reason` holds `row_reason_sql`."""
+        if not self.once_per:
+            return row_reason
+        key = ", ".join((*self.once_per, "played_on", f"{row_reason} IS NULL"))
+        nth = f"ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY played_at, event_id)"
+        return f"COALESCE({row_reason}, IF({nth} > 1, '{REPEATED}'))"
+
+
+@dataclass(frozen=True)
+class ArtificialRule:
+    """A rule that flags plays as artificial: its thresholds by name."""
+
+    name: str
+    version: int
+    meaning: str
+    thresholds: dict[str, int]
 
 
 @cache
 def _raw() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("rules.yaml").read_text())
     return loaded
+
+
+@cache
+def _artificial() -> dict[str, dict[str, Any]]:
+    loaded = yaml.safe_load(Path(__file__).with_name("artificial.yaml").read_text())
+    return {rule["name"]: rule for rule in loaded["rules"]}
+
+
+def artificial_rules() -> tuple[ArtificialRule, ...]:
+    """The rules of `artificial.yaml`."""
+    known = ("name", "version", "meaning", "parts")
+    return tuple(
+        ArtificialRule(r["name"], r["version"], r["meaning"], {k: v for k, v in r.items() if k not in known})
+        for r in _artificial().values()
+    )
 
 
 def rejection_codes(topic: str) -> tuple[str, ...]:
@@ -65,29 +122,52 @@ def is_late_sql(event_time: str) -> str:
 
 def is_bot_sql() -> str:
     """SQL predicate over `user_agent`: the player names itself as an automaton."""
-    parts = _raw()["bot_user_agents"]["parts"]
+    parts = _artificial()[BOT_USER_AGENT]["parts"]
     return "(" + " OR ".join(f"LOWER(user_agent) LIKE '%{part}%'" for part in parts) + ")"
 
 
 def is_bot(user_agent: str) -> bool:
     """Whether `user_agent` names an automaton; the Python twin of `is_bot_sql` for single records."""
-    return any(part in user_agent.lower() for part in _raw()["bot_user_agents"]["parts"])
+    return any(part in user_agent.lower() for part in _artificial()[BOT_USER_AGENT]["parts"])
+
+
+def policies() -> tuple[Policy, ...]:
+    """Every version of every counting policy, in the order of the file."""
+    return tuple(
+        Policy(
+            name=spec["name"],
+            version=spec["version"],
+            conditions=tuple(Condition(**c) for c in spec["conditions"]),
+            exclude=tuple(spec["exclude"]),
+            source=spec["source"],
+            once_per=tuple(spec.get("once_per", ())),
+        )
+        for spec in _raw()["policies"]
+    )
 
 
 def policy(name: str | None = None) -> Policy:
-    """The counting policy `name`, or the default one (royalty-bearing).
+    """The counting policy `name` (`<name>@<version>`, or a name for its newest version), or the default one.
 
     Raises:
         KeyError: there is no such policy.
     """
     wanted = name or _raw()["default_policy"]
-    for spec in _raw()["policies"]:
-        if spec["name"] == wanted:
-            return Policy(**spec)
-    raise KeyError(f"no counting policy '{wanted}'")
+    found = [p for p in policies() if wanted in (p.name, p.label)]
+    if not found:
+        raise KeyError(f"no counting policy '{wanted}'")
+    return max(found, key=lambda p: p.version)
 
 
 def is_stream_sql(name: str | None = None) -> str:
-    """SQL predicate over a valid play: it counts under the policy `name`."""
+    """SQL predicate over a valid play: it counts under the policy `name`, which must judge single plays.
+
+    Raises:
+        ValueError: the policy asks for more than the play itself.
+    """
     chosen = policy(name)
-    return f"({chosen.when} AND NOT {is_bot_sql()})" if chosen.exclude_bots else f"({chosen.when})"
+    if chosen.once_per or set(chosen.exclude) - {BOT_USER_AGENT}:
+        raise ValueError(f"{chosen.label} cannot be judged by a play alone")
+    parts = [f"({c.when})" if " OR " in c.when else c.when for c in chosen.conditions]
+    parts += [f"NOT {is_bot_sql()}" for _ in chosen.exclude]
+    return f"({' AND '.join(parts)})"

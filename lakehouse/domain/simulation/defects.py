@@ -42,7 +42,8 @@ KINDS = {
 def bad_records(scenario: Scenario, topic: str, good: pa.Table, known_tracks: Int64s) -> pa.Table:
     """Bad records of every kind for `topic`, as rows like `good` with `defect` set."""
     rng = scenario.rng(f"{topic} defects")
-    people = np.flatnonzero(~good["is_bot"].to_numpy(zero_copy_only=False))
+    ordinary = good["artificial"].is_null().to_numpy(zero_copy_only=False)
+    people = np.flatnonzero(ordinary & ~good["is_bot"].to_numpy(zero_copy_only=False))
     each = min(len(people), max(LEAST_BAD, good.num_rows // GOOD_PER_BAD))
     tables = [good.slice(0, 0)]
     for kind in KINDS[topic]:

@@ -17,12 +17,16 @@ from lakehouse.domain.simulation import defects
 from lakehouse.domain.simulation.audience import ZONES, Audience, audience, taste
 from lakehouse.domain.simulation.listening import (
     ALL_PLAYERS,
+    ARTIFICIAL,
     REASONS_END,
     REASONS_START,
+    SHARING,
     TRACKDONE,
     Bools,
     Plays,
     bots,
+    farm_accounts,
+    farms,
     people,
 )
 from lakehouse.domain.simulation.scenario import DAY_MS, Scenario, Tracks
@@ -38,6 +42,11 @@ DUPLICATE_SHARE = 0.01
 SOON_SHARE = 0.85
 MEAN_SOON_US = 20_000_000
 
+#: Plays that the player fetched ahead, and sessions away from the address at home.
+PRELOAD_SHARE = 0.002
+AWAY_SHARE = 0.3
+HASHES = 2**63 - 1
+
 MICROSECONDS = pa.timestamp("us", tz="UTC")
 
 
@@ -46,7 +55,8 @@ class Simulation:
     """All that is produced, in order of received_at, and the users behind it.
 
     Labels of every topic's table: `is_duplicate` (the event was delivered before), `is_late` (recorded without a
-    connection), `is_bot` (made by an automaton), `defect` (what is wrong with the record; null for a good one).
+    connection), `is_bot` (made by an automaton that says so), `artificial` (the rule that should catch the play of a
+    farm; null for all others), `defect` (what is wrong with the record; null for a good one).
     """
 
     plays: pa.Table
@@ -58,9 +68,10 @@ class Simulation:
 def simulate(scenario: Scenario, tracks: Tracks) -> Simulation:
     """Everything that happens in `scenario` on `tracks`."""
     crowd = audience(scenario)
-    heard = Plays.concat(
-        people(scenario, crowd, tracks, taste(scenario, len(crowd), tracks)), bots(scenario, crowd, tracks)
-    )
+    heard = people(scenario, crowd, tracks, taste(scenario, len(crowd), tracks))
+    heard = heard.take(~np.isin(heard.user, farm_accounts(scenario, crowd)[0]))
+    for others in (bots(scenario, crowd, tracks), farms(scenario, crowd, tracks)):
+        heard = Plays.concat(heard, others)
     sessions = heard.session_ids(scenario.rng("sessions"))
     made = {
         "plays": _plays(scenario, crowd, tracks, heard, sessions),
@@ -84,12 +95,15 @@ def _words(codes: Int64s, vocabulary: tuple[str, ...]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(vocabulary)).cast(pa.string())
 
 
-def _labelled(columns: dict[str, Any], *, is_late: Bools, is_bot: Bools) -> pa.Table:
+def _labelled(
+    columns: dict[str, Any], *, is_late: Bools, is_bot: Bools, artificial: pa.Array | None = None
+) -> pa.Table:
     count = len(is_bot)
     labels = {
         "is_duplicate": np.zeros(count, dtype=np.bool_),
         "is_late": is_late,
         "is_bot": is_bot,
+        "artificial": pa.nulls(count, pa.string()) if artificial is None else artificial,
         "defect": pa.nulls(count, pa.string()),
     }
     return pa.table(columns | labels)
@@ -100,6 +114,12 @@ def _country(crowd: Audience, user: Int64s) -> pa.Array:
 
 
 def _plays(scenario: Scenario, crowd: Audience, tracks: Tracks, heard: Plays, sessions: pa.Array) -> pa.Table:
+    rng = scenario.rng("addresses and devices")
+    homes = rng.integers(0, HASHES, size=len(crowd))
+    elsewhere = rng.integers(0, HASHES, size=int(heard.session.max(initial=-1)) + 1)
+    away = rng.random(len(elsewhere)) < AWAY_SHARE
+    installed = rng.integers(0, HASHES, size=(len(crowd), len(DEVICES)))
+    farm_device = rng.integers(0, HASHES)
     columns = {
         "event_id": uuid7_texts(heard.played_ms, scenario.rng("play ids")),
         "user_id": crowd.user_id[heard.user],
@@ -118,8 +138,12 @@ def _plays(scenario: Scenario, crowd: Audience, tracks: Tracks, heard: Plays, se
         "country": _country(crowd, heard.user),
         "time_zone": _words(crowd.zone[heard.user], ZONES),
         "is_offline": heard.is_offline,
+        "is_preload": (rng.random(len(heard.user)) < PRELOAD_SHARE) & (heard.artificial == 0),
+        "client_ip_hash": np.where(away[heard.session], elsewhere[heard.session], homes[heard.user]),
+        "device_hash": np.where(heard.artificial == SHARING, farm_device, installed[heard.user, heard.device]),
     }
-    return _labelled(columns, is_late=heard.is_offline, is_bot=heard.is_bot)
+    rule = pa.array(ARTIFICIAL).take(pa.array(heard.artificial))
+    return _labelled(columns, is_late=heard.is_offline, is_bot=heard.is_bot, artificial=rule)
 
 
 def _ad_impressions(scenario: Scenario, crowd: Audience, heard: Plays, sessions: pa.Array) -> pa.Table:

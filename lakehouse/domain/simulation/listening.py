@@ -60,6 +60,19 @@ BOT_LEAST_MS = 30_500
 BOT_MOST_MS = 45_000
 BOT_SHARE_WITH_AD = 0.1
 SATURDAY = 5
+#: What farms of accounts do, under the name of the rule that should catch it; 0 is everybody else. Their players lie
+#: about what they are.
+ARTIFICIAL = (None, "overlapping-plays", "track-loop", "shared-device")
+OVERLAPPING, LOOPING, SHARING = 1, 2, 3
+#: Smaller audiences have no farms, which would be too large a part of them.
+LEAST_USERS_WITH_FARMS = 100
+USERS_PER_FARM = 1000
+ACCOUNTS_ON_A_DEVICE = 12
+FARM_DAYS = 0.15
+#: Plays of an account on a day, the time from one start to the next, and the hour at which they begin.
+FARM_PLAYS = {OVERLAPPING: 60, LOOPING: 120, SHARING: 6}
+FARM_STEP_MS = {OVERLAPPING: 4_000, LOOPING: 33_000, SHARING: 90_000}
+FARM_HOUR = {OVERLAPPING: 5, LOOPING: 2, SHARING: 9}
 
 REASONS_START = ("clickrow", "trackdone", "fwdbtn", "backbtn", "appload", "autoplay")
 REASONS_END = ("trackdone", "fwdbtn", "backbtn", "endplay", "logout", "unexpected-exit")
@@ -94,6 +107,8 @@ class Plays:
     is_bot: Bools
     ad_after_ms: Int64s
     """Length of the ad that follows the play, 0 without one."""
+    artificial: Int64s
+    """Index into ARTIFICIAL."""
 
     def take(self, which: Int64s | Bools) -> Plays:
         """The plays at these positions, or those for which a mask holds."""
@@ -181,6 +196,7 @@ def people(scenario: Scenario, crowd: Audience, tracks: Tracks, liking: Taste) -
         is_offline=is_offline,
         is_bot=np.zeros(len(session), dtype=np.bool_),
         ad_after_ms=ad,
+        artificial=np.zeros(len(session), dtype=np.int64),
     )
     return plays.take((played_ms >= scenario.start_ms) & (played_ms + wall < scenario.end_ms))
 
@@ -221,8 +237,65 @@ def bots(scenario: Scenario, crowd: Audience, tracks: Tracks) -> Plays:
         is_offline=np.zeros(len(session), dtype=np.bool_),
         is_bot=np.ones(len(session), dtype=np.bool_),
         ad_after_ms=np.where(rng.random(len(session)) < BOT_SHARE_WITH_AD, AD_LENGTHS_MS[0], 0),
+        artificial=np.zeros(len(session), dtype=np.int64),
     )
     return plays.take(played_ms + ms_played + plays.ad_after_ms < scenario.end_ms)
+
+
+def farm_accounts(scenario: Scenario, crowd: Audience) -> tuple[Int64s, Int64s]:
+    """Users (indices) that are run by a farm, and what each does (index into ARTIFICIAL)."""
+    people = np.flatnonzero(~crowd.is_bot)
+    if len(crowd) < LEAST_USERS_WITH_FARMS:
+        return people[:0], people[:0]
+    alone = max(1, len(crowd) // USERS_PER_FARM)
+    does = np.repeat([OVERLAPPING, LOOPING, SHARING], [alone, alone, ACCOUNTS_ON_A_DEVICE]).astype(np.int64)
+    return scenario.rng("farm accounts").choice(people, size=len(does), replace=False).astype(np.int64), does
+
+
+def farms(scenario: Scenario, crowd: Audience, tracks: Tracks) -> Plays:
+    """Plays of accounts that a farm runs on some days, with the players of people; see ARTIFICIAL."""
+    rng = scenario.rng("farms")
+    who, does = farm_accounts(scenario, crowd)
+    active = rng.random((len(ARTIFICIAL), scenario.days)) < FARM_DAYS
+    active[:, rng.integers(0, scenario.days)] = True
+    # Accounts on one device are used on the same days, which is what gives them away.
+    account, day = np.nonzero(active[does])
+    plays_in = np.array([0, *FARM_PLAYS.values()])[does[account]]
+    session = np.repeat(np.arange(len(account)), plays_in)
+    nth = np.arange(len(session)) - (np.cumsum(plays_in) - plays_in)[session]
+    kind = does[account][session]
+    user = who[account][session]
+    start_ms = scenario.start_ms + day * DAY_MS + np.array([0, *FARM_HOUR.values()])[does[account]] * 3_600_000
+    step = np.array([0, *FARM_STEP_MS.values()])[kind]
+    played_ms = start_ms[session] + nth * step + rng.integers(0, 900, size=len(session))
+    paying = np.flatnonzero(tracks.duration_ms >= BOT_LEAST_MS)
+    paying = paying if len(paying) else np.arange(len(tracks))
+    targets = rng.choice(paying, size=len(ARTIFICIAL))
+    track = np.where(kind == LOOPING, targets[kind], rng.choice(paying, size=len(session))).astype(np.int64)
+    duration = tracks.duration_ms[track]
+    ms_played = np.minimum(rng.integers(BOT_LEAST_MS, BOT_LEAST_MS + 1_000, size=len(session)), duration)
+    latency_us = (rng.lognormal(np.log(LATENCY_MEDIAN_MS), 0.3, size=len(session)) * 1000).astype(np.int64)
+    same = np.full(len(session), 1)
+    phone = DEVICES.index("phone")
+    return Plays(
+        user=user,
+        track=track,
+        session=session,
+        session_start_ms=start_ms[session],
+        played_ms=played_ms,
+        received_us=(played_ms + ms_played) * 1000 + latency_us,
+        ms_played=ms_played,
+        reason_start=same * CLICKROW,
+        reason_end=np.where(ms_played == duration, TRACKDONE, FWD),
+        context=same * CONTEXTS.index("playlist"),
+        device=same * phone,
+        player=phone * 3 + crowd.player[user],
+        is_premium=day[session] >= crowd.premium_from_day[user],
+        is_offline=np.zeros(len(session), dtype=np.bool_),
+        is_bot=np.zeros(len(session), dtype=np.bool_),
+        ad_after_ms=same * 0,
+        artificial=kind,
+    )
 
 
 def _sessions(scenario: Scenario, crowd: Audience, rng: np.random.Generator) -> tuple[Int64s, Int64s, Int64s]:

@@ -1,0 +1,123 @@
+"""`wavehouse policies`: what counts as a stream, under which rule, and what artificial plays amount to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from lakehouse.cli.output import Output
+from lakehouse.config.settings import load_settings
+
+app = typer.Typer(help="Counting policies and artificial plays.", no_args_is_help=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Period = Annotated[str, typer.Option(help="Month of the plays (UTC), YYYY-MM.")]
+
+
+@app.command("list")
+def list_(as_json: JsonFlag = False) -> None:
+    """List the counting policies and the rules that recognise artificial plays.
+
+    Example: wavehouse policies list
+    """
+    from lakehouse.domain.listening import rules
+
+    out = Output(as_json=as_json)
+    default = rules.policy().label
+    out.table(
+        "Counting policies",
+        ["policy", "counts when", "leaves out", "once a day per", "source"],
+        [
+            (
+                p.label + (" (royalties)" if p.label == default else ""),
+                " and ".join(c.when for c in p.conditions),
+                ", ".join(p.exclude),
+                ", ".join(p.once_per),
+                p.source,
+            )
+            for p in rules.policies()
+        ],
+    )
+    out.table(
+        "Rules for artificial plays",
+        ["rule", "version", "meaning", "thresholds"],
+        [
+            (r.name, r.version, r.meaning, ", ".join(f"{k} {v}" for k, v in r.thresholds.items()))
+            for r in rules.artificial_rules()
+        ],
+    )
+    out.result(
+        {
+            "default": default,
+            "policies": [asdict(p) | {"label": p.label} for p in rules.policies()],
+            "rules": [asdict(r) for r in rules.artificial_rules()],
+        }
+    )
+
+
+@app.command()
+def compare(
+    period: Period,
+    by_country: Annotated[bool, typer.Option("--by-country", help="One line a country and policy.")] = False,
+    plays: Annotated[int, typer.Option(min=0, help="Show so many plays that the policies disagree on.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show for the same plays what each policy counts, and by which reason rows differ.
+
+    Example: wavehouse policies compare --period 2026-10 --by-country
+    """
+    from lakehouse.adapters import policies
+
+    out = Output(as_json=as_json)
+    settings = load_settings()
+    verdicts = policies.compare(settings, period, by_country=by_country)
+    totals = policies.totals(verdicts)
+    out.table(
+        f"Plays of {period} under each policy",
+        ["country", "policy", "plays", "counts", "not counted, by the first reason"],
+        [
+            (
+                t["country"],
+                t["policy"],
+                f"{t['plays']:,}",
+                f"{t['counts']:,}",
+                ", ".join(f"{why} {n:,}" for why, n in t["not_counted"].items()),
+            )
+            for t in totals
+        ],
+    )
+    differing = [v for v in verdicts if not v.agreed]
+    if differing:
+        labels = list(differing[0].verdicts)
+        out.table(
+            "Where they differ",
+            ["country", "plays", *labels],
+            [(v.country, f"{v.plays:,}", *v.verdicts.values()) for v in differing],
+        )
+    shown = policies.plays(settings, period, plays) if plays else []
+    if shown:
+        out.table(
+            "Plays they disagree on",
+            ["play", "track", "ms played", *shown[0]["verdicts"]],
+            [(p["event_id"], p["track_id"], p["ms_played"], *p["verdicts"].values()) for p in shown],
+        )
+    out.result({"period": period, "policies": totals, "verdicts": [asdict(v) for v in verdicts], "plays": shown})
+
+
+@app.command()
+def impact(period: Period, as_json: JsonFlag = False) -> None:
+    """What artificial plays amount to by track and by rights holder; a play under two rules stands under both.
+
+    Example: wavehouse policies impact --period 2026-10
+    """
+    from lakehouse.adapters import policies
+
+    out = Output(as_json=as_json)
+    settings = load_settings()
+    found = {by: policies.impact(settings, period, by) for by in ("track_id", "payee_id")}
+    for by, rows in found.items():
+        title = f"Artificial plays of {period} by {'track' if by == 'track_id' else 'rights holder'}"
+        out.table(title, list(rows[0]) if rows else [], [tuple(row.values()) for row in rows])
+    out.result({"period": period} | {f"by_{by}": rows for by, rows in found.items()})
