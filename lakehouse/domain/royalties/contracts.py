@@ -350,10 +350,12 @@ def _check_payee(book: Book, payee: Payee) -> None:
     name = f"payee {payee.payee_id}"
     if payee.country not in COUNTRIES:
         _refuse(name, "unknown_country", f"'{payee.country}' isn't an ISO 3166-1 alpha-2 code")
-    for step in payee.passes_on:
+    for number, step in enumerate(payee.passes_on):
         _check_payee_known(book, name, step.payee_id)
         _check_dates(name, step)
         _check_not_negative(name, passes_on=step.share)
+        if any(other.payee_id == step.payee_id and _overlap(step, other) for other in payee.passes_on[:number]):
+            _refuse(name, "overlapping_terms", f"passes on to {step.payee_id} twice at one time")
     for period in sorted({step.valid_from for step in payee.passes_on}):
         total = sum((step.share for step in payee.passes_on if in_force(step, period)), Fraction(0))
         if total > 1:

@@ -1,0 +1,189 @@
+"""Thousands of generated months against the independent computation of tests/royalty_oracle.py, equal to the cent."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from lakehouse.domain.royalties import contracts
+from lakehouse.domain.royalties.models import MODELS, Plays, Policy, Track, weigh
+from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
+from lakehouse.domain.royalties.settlement import settle
+from tests import royalty_oracle as oracle
+
+MONTHS = ("2026-10", "2026-11", "2026-12")
+BLOCKS, CASES = 14, 50  # three months a case: 2,100 settlements
+POOLS = [
+    ("DE", "premium", "EUR"),
+    ("DE", "free", "EUR"),
+    ("US", "premium", "USD"),
+    ("JP", "free", "JPY"),
+    ("KW", "premium", "KWD"),
+]
+PAYEES = [f"P{number}" for number in range(6)]
+POLICY = {"cap": 12, "streams": 8, "listeners": 3}
+
+
+def parts(rng: random.Random, count: int) -> list[str]:
+    """`count` shares above zero that sum to 1."""
+    weights = [rng.randint(1, 5) for _ in range(count)]
+    return [f"{weight}/{sum(weights)}" for weight in weights]
+
+
+def some_terms(rng: random.Random, number: int, territory: list[str], tiers: list[str]) -> dict[str, Any]:
+    is_share = rng.random() < 0.7
+    clause: dict[str, Any] = {"clause_id": f"c{number}", "version": 1, "territory": territory, "valid_from": "2026-10"}
+    clause["share" if is_share else "rate"] = rng.choice(
+        ["0.7", "0.3", "1/3", "0"] if is_share else ["0.004", "0.13", "1/7"]
+    )
+    if tiers:
+        clause["tiers"] = tiers
+    if rng.random() < 0.3:
+        clause["per_stream_minimum"] = rng.choice(["0.01", "0.3"])
+    if rng.random() < 0.3:
+        clause["per_subscriber_minimum"] = rng.choice(["0.5", "2.25"])
+    if rng.random() < 0.4:
+        clause["escalation_over"] = rng.choice(["period", "agreement"])
+        clause["escalations"] = [
+            {"above_streams": above, "value": rng.choice(["0.6", "0.02", "2/9"])}
+            for above in sorted(rng.sample(range(1, 60), 2))
+        ]
+    return clause
+
+
+def some_book(rng: random.Random) -> dict[str, Any]:  # noqa: PLR0912 - as many choices as a contract has
+    payees: list[dict[str, Any]] = [{"payee_id": name, "name": name, "country": "DE"} for name in PAYEES]
+    for number, payee in enumerate(payees):  # down the list only: no circles
+        below = PAYEES[number + 1 :]
+        if below and rng.random() < 0.3:
+            chosen = rng.sample(below, min(len(below), rng.randint(1, 2)))
+            shares = parts(rng, len(chosen) + rng.randint(0, 1))
+            payee["passes_on"] = [
+                {"payee_id": name, "share": share, "valid_from": rng.choice(MONTHS)}
+                for name, share in zip(chosen, shares, strict=False)
+            ]
+    agreements = []
+    for number, share_type in enumerate(["master", "master", "performance", "mechanical"]):
+        terms = [some_terms(rng, 1, ["world"], [])]
+        if rng.random() < 0.4:
+            terms.append(some_terms(rng, 2, ["DE", "JP"], []))
+            if rng.random() < 0.5:
+                terms.append(some_terms(rng, 3, ["DE"], ["free"]))
+        if rng.random() < 0.3:
+            terms.append({**terms[0], "version": 2, "per_stream_minimum": "0.02"})
+        agreement: dict[str, Any] = {
+            "agreement_id": f"A{number}",
+            "licensor": rng.choice(PAYEES),
+            "share_type": share_type,
+            "model": rng.choice(MODELS),
+            "currency": rng.choice(list(oracle.DECIMALS)),
+            "valid_from": "2026-10",
+            "terms": terms,
+        }
+        if rng.random() < 0.6:
+            agreement["accounting"] = [
+                {
+                    "clause_id": "k",
+                    "version": 1,
+                    "valid_from": "2026-10",
+                    "reserve": rng.choice(["0", "0.1", "1/3"]),
+                    "release_after_months": rng.randint(1, 2),
+                    "withholding": rng.choice(["0", "0.15"]),
+                    "guarantee_minor": rng.choice([0, 2000]),
+                    "guarantee_months": rng.randint(1, 3),
+                }
+            ]
+        if rng.random() < 0.5:
+            agreement["advances"] = [
+                {
+                    "advance_id": f"v{n}",
+                    "payee_id": rng.choice(PAYEES),
+                    "period": rng.choice(MONTHS),
+                    "amount_minor": rng.randint(0, 900),
+                }
+                for n in range(2)
+            ]
+        agreements.append(agreement)
+    rights = []
+    for track in range(7):  # t7 has none
+        for share_type, of in (("master", ["A0", "A1"]), ("performance", ["A2"]), ("mechanical", ["A3"])):
+            if share_type != "master" and rng.random() < 0.6:
+                continue
+            holders = []
+            names = rng.sample([(agreement, payee) for agreement in of for payee in PAYEES], rng.randint(1, 3))
+            for (agreement_id, payee), share in zip(names, parts(rng, len(names)), strict=True):
+                status = rng.choice(["active"] * 6 + ["disputed"])
+                holders.append({"agreement_id": agreement_id, "payee_id": payee, "share": share, "status": status})
+            if rng.random() < 0.15:
+                holders[0] = {"agreement_id": of[0], "share": holders[0]["share"], "status": "unclaimed"}
+            rights.append(
+                {"track_id": f"t{track}", "share_type": share_type, "valid_from": "2026-10", "holders": holders}
+            )
+    return {"payees": payees, "agreements": agreements, "rights": rights}
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_equal_to_the_cent(block: int) -> None:
+    for number in range(CASES):
+        compare(block * CASES + number)
+
+
+def compare(seed: int) -> None:
+    rng = random.Random(seed)
+    raw = some_book(rng)
+    book = contracts.build(raw)
+    rates = {
+        (base, quote): Fraction(rng.randint(1, 400), 100)
+        for base in oracle.DECIMALS
+        for quote in oracle.DECIMALS
+        if base < quote
+    }
+    tracks: dict[str, Any] = {
+        f"t{n}": {"artist": f"a{n % 3}", "noise": rng.random() < 0.1, "annual": rng.choice([5, 1000, 99999])}
+        for n in range(8)
+    }
+    facts = {name: Track(name, row["artist"], row["noise"], row["annual"]) for name, row in tracks.items()}
+    policy = Policy(professional_streams=8, professional_listeners=3, listener_cap=12)
+    state: dict[str, Any] = {"earned": {}, "streams": {}, "reserves": {}, "advances": {}}
+    balances: Any = ()
+    for period in MONTHS:
+        pools = {
+            pool: (rng.choice([0, 101, rng.randint(0, 10**5)]), rng.randint(0, 9)) for pool in rng.sample(POOLS, 3)
+        }
+        plays: list[oracle.Play] = [
+            (rng.choice(list(pools)), f"u{rng.randint(0, 4)}", f"t{rng.randint(0, 7)}", rng.random() < 0.3)
+            for _ in range(rng.choice([0, 3, 14, 28]))
+        ]
+        before = dict(state["streams"])
+        lines = {
+            pool: oracle.pool_lines(period, pool, net, heads, plays, {**tracks, **POLICY}, raw, rates, before)
+            for pool, (net, heads) in pools.items()
+        }
+        payable = oracle.pay_out(period, lines, raw, rates, state, plays)
+
+        result = settle(
+            period,
+            [Revenue(PoolKey(period, *pool), net, subscribers=heads) for pool, (net, heads) in pools.items()],
+            weigh(
+                [Plays(PoolKey(period, *pool), who, what, 1, int(chosen)) for pool, who, what, chosen in plays],
+                facts,
+                policy,
+            ),
+            book,
+            [ExchangeRate(f"{period}-28", base, quote, value) for (base, quote), value in rates.items()],
+            balances,
+        )
+        balances = result.balances
+        for pool in pools:
+            key = PoolKey(period, *pool)
+            product = {
+                line.line_id.removeprefix(f"{key}/"): line.amount_minor for line in result.lines if line.key == key
+            }
+            assert product == lines[pool], (seed, pool)
+        paid = {(row.agreement_id, row.payee_id): row.amount_minor for row in result.entries if row.kind == "payable"}
+        assert paid == payable, (seed, period)
+        for balance in balances:
+            assert balance.unrecouped_minor == state["advances"].get((balance.agreement_id, balance.payee_id), 0), seed

@@ -1,0 +1,234 @@
+"""The worked examples of tests/cases/royalties, each with its arithmetic in `why`; a new one needs no Python.
+
+Shorthand: the pool is DE/premium/EUR of 2026-10 and the agreement is A (master, pro rata, 70 % in the world from
+2026-01) unless said otherwise. `plays` are "listener track streams [chosen]", `u*3` stands for three listeners. The
+`rights` of a track are "payee share [status] [@agreement]", its share type follows it. Lines read "track chain amount",
+entries "payee kind amount"; what isn't the default (pool, agreement, account, rule, currency) stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lakehouse.domain.royalties import contracts
+from lakehouse.domain.royalties.models import Plays, Policy, Track, Use, weigh
+from lakehouse.domain.royalties.periods import restate
+from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
+from lakehouse.domain.royalties.settlement import Adjustment, Entry, Line, Settlement, settle
+from lakehouse.errors import RejectedInputError
+
+FOLDER = Path(__file__).parents[1] / "cases" / "royalties"
+POOL = "DE/premium/EUR"
+CLAUSE = (
+    "share",
+    "rate",
+    "per_stream_minimum",
+    "per_subscriber_minimum",
+    "escalations",
+    "escalation_over",
+    "territory",
+)
+
+
+def cases() -> Iterator[Any]:
+    for path in sorted(FOLDER.glob("*.yaml")):
+        for case in yaml.safe_load(path.read_text()):
+            yield pytest.param(case, id=f"{path.stem}-{case['case']}")
+
+
+def test_there_are_enough_and_each_shows_its_arithmetic() -> None:
+    found = [param.values[0] for param in cases()]
+    assert len(found) >= 40
+    assert len({case["case"] for case in found}) == len(found)
+    assert all(any(sign in case["why"] for sign in "0123456789") for case in found)
+
+
+@pytest.mark.parametrize("case", list(cases()))
+def test_worked_example(case: dict[str, Any]) -> None:
+    if "refused" in case:
+        with pytest.raises(RejectedInputError) as refusal:
+            run(case)
+        assert refusal.value.reason == case["refused"]
+        for name in case["names"]:
+            assert name in refusal.value.message
+        return
+    results = run(case)
+    for period, month in months(case).items():
+        result = results[period]
+        if "lines" in month:
+            assert [show_line(line) for line in result.lines] == sorted(month["lines"], key=_by_line(result)), period
+        if "entries" in month:
+            assert sorted(show_entry(entry) for entry in result.entries) == sorted(month["entries"]), period
+        if "balances" in month:
+            assert sorted(show_balances(result)) == sorted(month["balances"]), period
+        if "retained" in month:
+            assert sum(pool.retained_minor for pool in result.pools) == month["retained"], period
+        if "unlicensed" in month:
+            assert sum(pool.unlicensed_streams for pool in result.pools) == month["unlicensed"], period
+        for pool in result.pools:
+            assert pool.claimed_minor == sum(line.amount_minor for line in result.lines if line.key == pool.key)
+
+
+def _by_line(result: Settlement) -> Any:
+    """Lines are compared in the order of the result; what isn't in it comes last and fails."""
+    shown = [show_line(line) for line in result.lines]
+    return lambda text: shown.index(text) if text in shown else len(shown)
+
+
+def months(case: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = case.get("months") or {"2026-10": case}
+    return found
+
+
+def run(case: dict[str, Any]) -> dict[str, Settlement]:
+    results: dict[str, Settlement] = {}
+    booked: list[Adjustment] = []
+    rates = [
+        ExchangeRate(day, *pair.split("/"), Fraction(value))  # "2026-10-31 EUR/USD 1.1"
+        for day, pair, value in (row.split() for row in case.get("rates", ()))
+    ]
+    balances: Any = ()
+    for period, month in months(case).items():
+        book = contracts.build(make_book({**case, **month}))
+        now: list[Adjustment] = []
+        if "restates" in month:
+            again = {**case, **months(case)[month["restates"]["period"]], **month["restates"]}
+            old = results[again["period"]]
+            recomputed = settle(
+                old.period,
+                revenue(again, old.period),
+                uses(again, old.period),
+                contracts.build(make_book(again)),
+                rates,
+            )
+            now = restate(old, booked, recomputed, period, "late plays")
+            booked += now
+        result = settle(
+            period, revenue({**case, **month}, period), uses({**case, **month}, period), book, rates, balances, now
+        )
+        results[period], balances = result, result.balances
+    return results
+
+
+def revenue(case: dict[str, Any], period: str) -> list[Revenue]:
+    rows = case["revenue"] if isinstance(case["revenue"], dict) else {POOL: case["revenue"]}
+    return [
+        Revenue(
+            PoolKey(period, *pool.split("/")),
+            *([row] if isinstance(row, int) else ()),
+            **(
+                {f"{name}{'' if name == 'subscribers' else '_minor'}": n for name, n in row.items()}
+                if not isinstance(row, int)
+                else {}
+            ),
+        )
+        for pool, row in rows.items()
+    ]
+
+
+def uses(case: dict[str, Any], period: str) -> list[Use]:
+    played = case["plays"] if isinstance(case["plays"], dict) else {POOL: case["plays"]}
+    plays: list[Plays] = []
+    for pool, text in played.items():
+        for row in filter(str.strip, text.split(";")):
+            listener, track, *counts = row.split()
+            name, _, many = listener.partition("*")
+            for number in range(int(many or 1)):
+                plays.append(
+                    Plays(
+                        PoolKey(period, *pool.split("/")), f"{name}{number if many else ''}", track, *map(int, counts)
+                    )
+                )
+    facts = case.get("tracks", {})
+    tracks = {
+        track: Track(track, **{"artist_id": f"artist of {track}", "annual_streams": 1000, **facts.get(track, {})})
+        for track in {row.track_id for row in plays}
+    }
+    policy = {
+        name: Fraction(value) if "boost" in name or "weight" in name else value
+        for name, value in case.get("policy", {}).items()
+    }
+    return weigh(plays, tracks, Policy(**policy))
+
+
+def make_book(case: dict[str, Any]) -> dict[str, Any]:
+    agreements = []
+    for agreement_id, facts in (case.get("agreements") or {"A": {}}).items():
+        given = dict(facts)
+        clause = {name: given.pop(name) for name in CLAUSE if name in given}
+        if "rate" not in clause:
+            clause.setdefault("share", "0.7")
+        dates = {"valid_from": given.get("valid_from", "2026-01"), "valid_to": given.get("valid_to")}
+        defaults = {
+            "agreement_id": agreement_id,
+            "licensor": "P1",
+            "share_type": "master",
+            "model": "pro_rata",
+            "currency": "EUR",
+            "terms": [{"clause_id": "c1", "version": 1, "territory": ["world"], **dates, **clause}],
+        }
+        if "accounting" in given and isinstance(given["accounting"], dict):
+            given["accounting"] = [{"clause_id": "k1", "version": 1, **dates, **given["accounting"]}]
+        agreements.append({**defaults, **dates, **given})
+    rights = []
+    for name, holders in case["rights"].items():
+        track, _, share_type = name.partition(" ")
+        row: dict[str, Any] = {"track_id": track, "share_type": share_type or "master", "valid_from": "2026-01"}
+        row["holders"] = []
+        for text in [holders] if isinstance(holders, str) else holders:
+            payee, *rest = text.split()
+            holder = {"agreement_id": "A", "payee_id": payee, "share": "1"}
+            for word in rest:
+                field = "agreement_id" if word[0] == "@" else "share" if word[-1].isdigit() else "status"
+                holder[field] = word.removeprefix("@")
+            row["holders"].append({k: v for k, v in holder.items() if v != "-"})
+        rights.append(row)
+    payees = {f"P{number}": {} for number in range(1, 10)} | case.get("payees", {})
+    return {
+        "payees": [
+            {"payee_id": payee, "name": payee, "country": "DE", **(facts or {})} for payee, facts in payees.items()
+        ],
+        "agreements": agreements,
+        "rights": rights,
+    }
+
+
+def show_line(line: Line) -> str:
+    pool = "/".join((line.key.country, line.key.tier, line.key.currency))
+    words = [
+        pool if pool != POOL else "",
+        line.track_id,
+        line.share_type if line.share_type != "master" else "",
+        ">".join(line.chain) or "-",
+        str(line.amount_minor),
+        f"@{line.agreement_id}" if line.agreement_id != "A" else "",
+        line.account if line.account != "payable" else "",
+        line.rule if line.rule != "share" else "",
+    ]
+    return " ".join(filter(None, words))
+
+
+def show_entry(entry: Entry) -> str:
+    words = [
+        entry.payee_id or "-",
+        entry.kind,
+        str(entry.amount_minor),
+        entry.currency if entry.currency != "EUR" else "",
+        f"@{entry.agreement_id}" if entry.agreement_id != "A" else "",
+    ]
+    return " ".join(filter(None, words))
+
+
+def show_balances(result: Settlement) -> Iterator[str]:
+    for row in result.balances:
+        values = {"unrecouped": row.unrecouped_minor, "deficit": row.deficit_minor, "earned": row.earned_minor}
+        shown = [f"{name}={value}" for name, value in values.items() if value]
+        shown += [f"reserve={reserve.amount_minor}@{reserve.release_in}" for reserve in row.reserves]
+        if shown:
+            yield " ".join([row.payee_id, *shown])
