@@ -48,11 +48,15 @@ class Correction:
     from_digest: str
     to_digest: str
     corrects: str
-    payee_id: str
-    agreement_id: str
+    country: str
+    tier: str
     currency: str
+    agreement_id: str
+    payee_id: str
+    account: str
     amount_minor: int
     reason: str
+    round: int
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,10 @@ def _connected(engine: sa.Engine, settings: Settings) -> Iterator[sa.Connection]
         ) from error
     except sa.exc.DBAPIError as error:
         state = getattr(error.orig, "sqlstate", "") or ""
+        if state == "23505":  # unique_violation: two clerks at the same step
+            raise RetryableError(
+                "Somebody else wrote the same to the payout ledger meanwhile.", hint="Look at it and try again."
+            ) from error
         if state in REASONS:
             what = str(error.orig).splitlines()[0]
             raise RejectedInputError(
@@ -202,6 +210,17 @@ class Ledger:
             _step(connection, period, number + 1, "approved", digest, by)
         return True
 
+    def reopen(self, period: str, *, by: str) -> None:
+        """The figures of `period` are not accepted: it is open again.
+
+        Raises:
+            RejectedInputError: `wrong_step` when there is nothing calculated, or the period is closed.
+        """
+        with self.begin() as connection:
+            _lock(connection, period)
+            number, _, _ = _last(connection, period)
+            _step(connection, period, number + 1, "open", None, by)
+
     def close(self, period: str, postings: Sequence[Posting], *, by: str) -> int:
         """Book the approved settlement of `period` and close it, both or neither; returns the number of the booking.
 
@@ -247,27 +266,27 @@ class Ledger:
         document: bytes,
         digest: str,
         inputs: Mapping[str, Any],
-    ) -> int:
-        """Enter what a closed `period`, computed again as `document`, differs by; returns how many are new.
+    ) -> None:
+        """Enter what a closed `period`, computed again as `document`, differs by.
 
         Raises:
-            RejectedInputError: `bad_adjustment` when the period isn't closed, or the one they go into is approved.
+            RejectedInputError: `bad_adjustment` when the period isn't closed, the one they go into is approved, or
+                somebody else restated the period meanwhile.
         """
-        new = 0
         insert = sa.text("""insert into ledger.adjustment values (:into_period, :from_period, :from_digest, :to_digest,
-            :corrects, :payee_id, :agreement_id, :currency, :amount_minor, :reason) on conflict do nothing""")
+            :corrects, :country, :tier, :currency, :agreement_id, :payee_id, :account, :amount_minor, :reason,
+            :round)""")
         with self.begin() as connection:
             _put_settlement(connection, period, document, digest, inputs)
             for correction in corrections:
-                new += connection.execute(insert, vars(correction)).rowcount
-        return new
+                connection.execute(insert, vars(correction))
 
     def corrections(self, *, into: str | None = None, of: str | None = None) -> list[Correction]:
         """Corrections that go into a period, or that are of one, in a stable order."""
         query = sa.text("""select * from ledger.adjustment
             where (into_period = :into or cast(:into as text) is null)
                 and (from_period = :of or cast(:of as text) is null)
-            order by from_period, to_digest, corrects""")
+            order by from_period, round, corrects""")
         with self.begin() as connection:
             return [Correction(*row) for row in connection.execute(query, {"into": into, "of": of})]
 
@@ -283,6 +302,13 @@ class Ledger:
         if row is None:
             raise FatalError(f"There is no settlement {digest}.", hint="`wavehouse royalties periods` lists them.")
         return bytes(row.document), dict(row.inputs)
+
+    def entries(self, period: str) -> list[dict[str, Any]]:
+        """The entries of the booking of `period`, in order."""
+        query = sa.text("""select entry.* from ledger.entry inner join ledger.transaction using (transaction_id)
+            where period = :period order by transaction_id, entry_no""")
+        with self.begin() as connection:
+            return [dict(row) for row in connection.execute(query, {"period": period}).mappings()]
 
     def balances(self) -> list[tuple[str, str, int]]:
         """Sum of each account by currency: (account, currency, minor units)."""

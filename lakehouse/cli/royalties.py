@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from lakehouse.cli import royalties_dsr
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import load_settings
+from lakehouse.errors import FatalError
 
 app = typer.Typer(help="Royalties: settle a month, approve it, close it, trace it.", no_args_is_help=True)
 app.add_typer(royalties_dsr.app)
@@ -45,3 +47,271 @@ def periods(as_json: Json = False) -> None:
         known = ledger.periods()
     out.table("Periods", ["period", "state", "settlement", "decided by"], map(astuple, known))
     out.result([asdict(entry) for entry in known])
+
+
+PeriodOption = Annotated[str, typer.Option("--period", help="Month, YYYY-MM.")]
+ByOption = Annotated[str, typer.Option("--by", help="Who answers for it.")]
+Contracts = Annotated[
+    Path | None, typer.Option("--contracts", help="Book of contracts, YAML or JSON; without one, the demo's.")
+]
+Rates = Annotated[
+    Path | None, typer.Option("--rates", help="Exchange rates, CSV: day,base,quote,rate,source; else the demo's.")
+]
+
+
+@app.command()
+def run(
+    period: PeriodOption,
+    by: ByOption = "wavehouse",
+    contracts: Contracts = None,
+    rates: Rates = None,
+    as_json: Json = False,
+) -> None:
+    """Settle a month from what is published, and keep the result for approval. Again gives the same, byte for byte.
+
+    Example: wavehouse royalties run --period 2026-10
+    """
+    from lakehouse.adapters import royalties
+    from lakehouse.adapters.royalties_files import read_book, read_rates
+
+    out = Output(as_json=as_json)
+    settled, changed = royalties.run(
+        load_settings(),
+        period,
+        by=by,
+        book=read_book(contracts) if contracts else None,
+        rates=read_rates(rates) if rates else None,
+    )
+    pools = settled.settlement.pools
+    out.table(
+        f"Pools of {period}",
+        ["country", "tier", "currency", "net", "claimed", "retained", "streams", "unlicensed"],
+        [
+            (
+                p.key.country,
+                p.key.tier,
+                p.key.currency,
+                p.net_minor,
+                p.claimed_minor,
+                p.retained_minor,
+                p.streams,
+                p.unlicensed_streams,
+            )
+            for p in pools
+        ],
+    )
+    out.info(f"{period} is calculated as {settled.state.digest}{'' if changed else ', as before'}")
+    out.info(f"Next: wavehouse royalties approve --period {period} --by NAME")
+    out.result(
+        {
+            "period": period,
+            "digest": settled.state.digest,
+            "changed": changed,
+            "lines": len(settled.settlement.lines),
+            "pools": len(pools),
+        }
+    )
+
+
+@app.command()
+def approve(
+    period: PeriodOption,
+    by: ByOption,
+    digest: Annotated[
+        str | None, typer.Option(help="The settlement that was looked at; refused if it changed.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Sign the calculated settlement of a month.
+
+    Example: wavehouse royalties approve --period 2026-10 --by "Ada Lovelace"
+    """
+    from lakehouse.adapters import royalties
+
+    out = Output(as_json=as_json)
+    changed = royalties.approve(load_settings(), period, by=by, digest=digest)
+    out.info(f"{period} is approved" if changed else f"{period} was approved before")
+    out.result({"period": period, "changed": changed})
+
+
+@app.command()
+def reject(period: PeriodOption, by: ByOption, as_json: Json = False) -> None:
+    """Don't accept the settlement of a month: it is open again.
+
+    Example: wavehouse royalties reject --period 2026-10 --by "Ada Lovelace"
+    """
+    from lakehouse.adapters import royalties
+
+    out = Output(as_json=as_json)
+    royalties.reject(load_settings(), period, by=by)
+    out.info(f"{period} is open again")
+    out.result({"period": period})
+
+
+@app.command()
+def close(period: PeriodOption, by: ByOption = "wavehouse", as_json: Json = False) -> None:
+    """Book the approved settlement of a month in the ledger and close it for good. Closing twice is refused.
+
+    Example: wavehouse royalties close --period 2026-10
+    """
+    from lakehouse.adapters import royalties
+
+    out = Output(as_json=as_json)
+    number, postings = royalties.close(load_settings(), period, by=by)
+    out.info(f"{period} is closed; booking {number} has {len(postings)} entries")
+    out.result({"period": period, "booking": number, "entries": len(postings)})
+
+
+@app.command()
+def trace(
+    period: PeriodOption,
+    payee: Annotated[str, typer.Option(help="Payee id.")],
+    line: Annotated[int | None, typer.Option(help="Number of a line; without it, the lines are listed.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many plays to show at most.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """From a payee's line to its pool, its weight, the clause that decided, and the plays behind it.
+
+    Example: wavehouse royalties trace --payee 7012 --period 2026-10 --line 1
+    """
+    from dataclasses import asdict
+
+    from lakehouse.adapters import royalties
+
+    out = Output(as_json=as_json)
+    settings = load_settings()
+    settled = royalties.kept(settings, period)
+    lines = royalties.lines_of(settled, payee)
+    if line is None:
+        columns = ["line", "country", "tier", "track", "model", "rule", "clause", "streams", "amount", "currency"]
+        rows = [
+            (
+                n,
+                w.key.country,
+                w.key.tier,
+                w.track_id,
+                w.model,
+                w.rule,
+                w.clause,
+                w.streams,
+                w.amount_minor,
+                w.key.currency,
+            )
+            for n, w in enumerate(lines, start=1)
+        ]
+        out.table(f"Lines of {payee} in {period} (amounts in minor units)", columns, rows)
+        out.result([dict(zip(columns, row, strict=True)) for row in rows])
+        return
+    if not 1 <= line <= len(lines):
+        raise FatalError(f"There are lines 1 to {len(lines)}.", hint="Without --line they are listed.")
+    found = royalties.trace(settings, settled, lines[line - 1], limit=limit)
+    of = found.line
+    out.table(
+        f"Line {line} of {payee} in {period}",
+        ["what", "is"],
+        [
+            ("line", of.line_id),
+            (
+                "amount",
+                f"{of.amount_minor} minor units of {of.key.currency}, {float(of.exact_minor):.6f} before rounding",
+            ),
+            (
+                "pool",
+                f"net {found.pool.net_minor}, claimed {found.pool.claimed_minor}, kept {found.pool.retained_minor}",
+            ),
+            ("weight", f"{float(of.weight):.9f} of the pool's licensed weight under {of.model}"),
+            ("clause", f"{of.clause}: {found.clause}"),
+            ("rule that decided", of.rule),
+            ("streams", f"{of.streams}; plays in the lake: {found.plays_in_all}"),
+        ],
+    )
+    out.table(
+        f"Plays (first {len(found.plays)} of {found.plays_in_all})",
+        ["event_id", "played_at", "user_id", "ms_played", "context"],
+        [tuple(play.values()) for play in found.plays],
+    )
+    out.result(
+        asdict(of)
+        | {
+            "line_id": of.line_id,
+            "pool": asdict(found.pool),
+            "pool_weight": str(found.pool_weight),
+            "terms": found.clause,
+            "plays": found.plays,
+            "plays_in_all": found.plays_in_all,
+        }
+    )
+
+
+@app.command()
+def compare(period: PeriodOption, as_json: Json = False) -> None:
+    """What each payee would earn were all agreements of one model, and who gains and loses beside pro rata.
+
+    Example: wavehouse royalties compare --period 2026-10
+    """
+    from lakehouse.adapters import royalties
+    from lakehouse.domain.royalties.models import MODELS, PRO_RATA
+
+    out = Output(as_json=as_json)
+    found = royalties.compare(royalties.kept(load_settings(), period))
+    rows = [
+        {"payee_id": payee, "currency": currency}
+        | sums
+        | {f"{model}_change": sums[model] - sums[PRO_RATA] for model in MODELS if model != PRO_RATA}
+        for (payee, currency), sums in sorted(found.items(), key=lambda item: (-item[1][PRO_RATA], item[0]))
+    ]
+    out.table(
+        f"Models side by side, {period} (minor units)", list(rows[0]) if rows else [], [tuple(r.values()) for r in rows]
+    )
+    out.result(rows)
+
+
+@app.command()
+def restate(
+    period: PeriodOption,
+    reason: Annotated[str, typer.Option(help="Why: late plays, a fraud decision, a corrected contract ...")],
+    contracts: Contracts = None,
+    rates: Rates = None,
+    as_json: Json = False,
+) -> None:
+    """Compute a closed month again; what differs goes into the next open month, each piece pointing to its line.
+
+    Example: wavehouse royalties restate --period 2026-09 --reason "late plays"
+    """
+    from dataclasses import asdict
+
+    from lakehouse.adapters import royalties
+    from lakehouse.adapters.royalties_files import read_book, read_rates
+
+    out = Output(as_json=as_json)
+    into, found = royalties.correct(
+        load_settings(),
+        period,
+        reason=reason,
+        book=read_book(contracts) if contracts else None,
+        rates=read_rates(rates) if rates else None,
+    )
+    out.table(
+        f"Adjustments of {period}, in {into}",
+        ["line", "payee", "minor units", "currency"],
+        [(row.corrects, row.payee_id, row.amount_minor, row.key.currency) for row in found],
+    )
+    if not found:
+        out.info(f"{period} is as it was: nothing to adjust")
+    out.result({"period": period, "into": into, "adjustments": [asdict(row) for row in found]})
+
+
+@app.command()
+def recompute(period: PeriodOption, as_json: Json = False) -> None:
+    """Compute a kept settlement again from the inputs kept beside it. Exit code 1 when a byte differs.
+
+    Example: wavehouse royalties recompute --period 2026-10
+    """
+    from lakehouse.adapters import royalties
+
+    out = Output(as_json=as_json)
+    before, again = royalties.recompute(load_settings(), period)
+    out.info(f"kept     {before}\ncomputed {again}\n{'equal' if before == again else 'DIFFERENT'}")
+    out.result({"kept": before, "computed": again, "equal": before == again})
+    if before != again:
+        raise typer.Exit(1)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from lakehouse.adapters import royalties_ledger
 from lakehouse.adapters.royalties_ledger import Correction, Ledger, Posting
 from lakehouse.config.settings import Settings
-from lakehouse.errors import RejectedInputError
+from lakehouse.errors import RejectedInputError, RetryableError
 
 pytestmark = pytest.mark.stack
 
@@ -132,19 +132,26 @@ def test_a_settlement_is_kept_under_its_own_digest(ledger: Ledger) -> None:
 def test_a_closed_period_is_corrected_in_an_open_one(ledger: Ledger) -> None:
     before = closed(ledger, FIRST)
     data, after = document('{"restated": true}')
-    change = Correction(SECOND, FIRST, before, after, "line-1", "P1", "A1", "EUR", -7, "late plays")
+    change = Correction(
+        SECOND, FIRST, before, after, "line-1", "DE", "premium", "EUR", "A1", "P1", "payable", -7, "late plays", 1
+    )
 
-    def enter(*changes: Correction) -> int:
-        return ledger.correct(changes, period=FIRST, document=data, digest=after, inputs={})
+    def enter(*changes: Correction) -> None:
+        ledger.correct(changes, period=FIRST, document=data, digest=after, inputs={})
 
-    assert enter(change) == 1
-    assert enter(change) == 0, "the same correction is entered once"
+    enter(change)
+    with pytest.raises(RetryableError, match="Somebody else"):
+        enter(change)
     assert ledger.corrections(into=SECOND) == [change]
     assert ledger.corrections(of=SECOND) == []
-    not_closed = Correction("2001-03", SECOND, before, after, "line-2", "P1", "A1", "EUR", 1, "late plays")
+    not_closed = Correction(
+        "2001-03", SECOND, before, after, "line-2", "DE", "premium", "EUR", "A1", "P1", "payable", 1, "late plays", 1
+    )
     with pytest.raises(RejectedInputError, match="is not closed"):
         enter(not_closed)
     closed(ledger, SECOND, '{"second": 1}')
-    too_late = Correction(SECOND, FIRST, before, after, "line-3", "P1", "A1", "EUR", 1, "late plays")
+    too_late = Correction(
+        SECOND, FIRST, before, after, "line-3", "DE", "premium", "EUR", "A1", "P1", "payable", 1, "late plays", 1
+    )
     with pytest.raises(RejectedInputError, match="takes no adjustments"):
         enter(too_late)

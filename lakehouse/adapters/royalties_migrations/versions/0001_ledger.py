@@ -44,7 +44,7 @@ create table ledger.entry (
     transaction_id bigint references ledger.transaction,
     entry_no integer check (entry_no > 0),
     account text not null check (account in (
-        'royalty_expense', 'payee', 'reserve', 'advance', 'withholding_tax', 'suspense_dispute', 'suspense_unclaimed'
+        'royalty_expense', 'payee', 'reserve', 'advance', 'withholding_tax', 'suspense', 'deficit', 'cash'
     )),
     payee_id text not null,
     agreement_id text not null,
@@ -63,13 +63,18 @@ create table ledger.adjustment (
     from_digest text references ledger.settlement,
     to_digest text references ledger.settlement,
     corrects text,
-    payee_id text not null,
-    agreement_id text not null,
+    -- of the pool that the line drew on; the amount is in its currency
+    country text not null,
+    tier text not null,
     currency text not null check (currency ~ '^[A-Z]{3}$'),
+    agreement_id text not null,
+    payee_id text not null,
+    account text not null check (account in ('payable', 'dispute', 'unclaimed')),
     amount_minor bigint not null check (amount_minor <> 0),
     reason text not null check (reason <> ''),
-    -- the same correction of the same closed line is entered once, however often it is found
-    primary key (from_digest, to_digest, corrects),
+    -- how often the period was restated, this time included: two at once can't both be the next
+    round integer check (round > 0),
+    primary key (from_period, round, corrects),
     check (into_period > from_period)
 );
 """
@@ -92,7 +97,7 @@ begin
     end if;
     if (coalesce(before.state, ''), new.state) not in (
         ('', 'open'), ('open', 'calculated'), ('calculated', 'calculated'), ('calculated', 'open'),
-        ('calculated', 'approved'), ('approved', 'closed')
+        ('approved', 'open'), ('calculated', 'approved'), ('approved', 'closed')
     ) then
         raise exception 'period % is %, it can''t become %', new.period, coalesce(before.state, 'unknown'), new.state
             using errcode = 'WH001';
