@@ -1,0 +1,59 @@
+"""The DAG of royalties closes nothing that a person has not approved, and what was approved is what is closed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from lakehouse.config.settings import CHECKOUT
+
+AIRFLOW = CHECKOUT / ".wavehouse" / "venvs" / "airflow" / "bin" / "python"
+SHOW = """
+import json, royalties_monthly
+dag = royalties_monthly.dag
+def task(t):
+    return {"owner": t.owner, "retries": t.retries, "down": sorted(t.downstream_task_ids), "kind": type(t).__name__,
+            "command": getattr(t, "bash_command", ""), "env": getattr(t, "env", None)}
+print(json.dumps({"doc": dag.doc_md, "tags": sorted(dag.tags), "catchup": dag.catchup,
+    "tasks": {t.task_id: task(t) for t in dag.tasks}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    env = os.environ | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")), "PYTHONPATH": str(CHECKOUT / "dags")}
+    done = subprocess.run([AIRFLOW, "-c", SHOW], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shown: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return shown
+
+
+def test_it_is_documented_owned_and_retried(dag: dict[str, Any]) -> None:
+    assert "When something fails" in dag["doc"]
+    assert dag["tags"] == ["ledger", "royalties"]
+    assert dag["catchup"] is False
+    for task in dag["tasks"].values():
+        assert task["retries"] >= 1
+        assert task["owner"] == "royalties"
+
+
+def test_a_person_stands_between_the_figures_and_the_books(dag: dict[str, Any]) -> None:
+    assert {name: task["down"] for name, task in dag["tasks"].items()} == {
+        "migrate": ["run"],
+        "run": ["ask"],
+        "ask": ["approve"],
+        "approve": ["close"],
+        "close": [],
+    }
+    assert dag["tasks"]["ask"]["kind"] == "ApprovalOperator"
+
+
+def test_what_is_signed_is_what_was_shown(dag: dict[str, Any]) -> None:
+    approve = dag["tasks"]["approve"]
+    assert approve["command"].startswith("wavehouse royalties approve --period")
+    assert "{{ ti.xcom_pull(task_ids='run')['digest'] }}" in approve["env"].values()
+    assert "{{ ti.xcom_pull(task_ids='ask')['responded_by_user']['name'] }}" in approve["env"].values()
