@@ -20,7 +20,7 @@ from fractions import Fraction
 from typing import Any
 
 from lakehouse.domain.royalties.allocation import allocate
-from lakehouse.domain.royalties.contracts import ACTIVE, DISPUTED, Accounting, Agreement, Book, Holder, Terms
+from lakehouse.domain.royalties.contracts import ACTIVE, DISPUTED, Accounting, Agreement, Book, Holder, Terms, current
 from lakehouse.domain.royalties.models import Use
 from lakehouse.domain.royalties.pools import (
     ExchangeRate,
@@ -130,6 +130,7 @@ class Balance:
     """What an account carries out of `period`; the licensor's also what the whole agreement earned and was streamed.
 
     `deficit_minor` is what adjustments took beyond the earnings of the period; the next one begins with it.
+    `advances` are the ids of those booked, so that each is booked once, in its month or when it is first seen.
     """
 
     period: str
@@ -141,6 +142,7 @@ class Balance:
     earned_minor: int = 0
     streams: int = 0
     reserves: tuple[Reserve, ...] = ()
+    advances: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -412,7 +414,7 @@ def _accounts(
     names = {*opening, *earned}
     for agreement in book.agreements.values():
         rules = agreement.accounting_for(period)
-        names |= {(agreement.agreement_id, row.payee_id) for row in agreement.advances if row.period == period}
+        names |= {(agreement.agreement_id, row.payee_id) for row in agreement.advances if row.period <= period}
         if (rules and rules.guarantee_minor) or agreement.agreement_id in volume:
             names.add((agreement.agreement_id, agreement.licensor))
     of_agreement: dict[str, int] = defaultdict(int)
@@ -467,7 +469,9 @@ def _earnings(
 
 
 def _carries(row: Balance) -> bool:
-    return bool(row.unrecouped_minor or row.deficit_minor or row.earned_minor or row.streams or row.reserves)
+    return bool(
+        row.unrecouped_minor or row.deficit_minor or row.earned_minor or row.streams or row.reserves or row.advances
+    )
 
 
 class _Account:
@@ -478,8 +482,16 @@ class _Account:
         self.agreement = agreement
         self.payee_id = payee_id
         self.before = before or Balance("", agreement.agreement_id, payee_id, agreement.currency)
-        self.rules = agreement.accounting_for(period) or Accounting("none", 0, period)
+        self.rules = agreement.accounting_for(period) or self._after_the_end()
         self.entries: list[Entry] = []
+
+    def _after_the_end(self) -> Accounting:
+        """What still reaches an account after its agreement ended is taxed as before; nothing is held or guaranteed."""
+        ended = [row for row in current(self.agreement.accounting) if row.valid_from <= self.period]
+        if not ended:
+            return Accounting("none", 0, self.period)
+        last = max(ended, key=lambda row: row.valid_from)
+        return replace(last, reserve=Fraction(0), guarantee_minor=0)
 
     def book(self, kind: str, amount_minor: int, refers_to: str = "", *, by_rules: bool = False) -> int:
         """Write an entry, unless it is of nothing; returns its amount."""
@@ -524,12 +536,12 @@ class _Account:
         kept = [reserve for reserve in before.reserves if reserve.release_in > self.period]
         if held:
             kept.append(Reserve(self.period, add_months(self.period, rules.release_after_months), held))
-        paid_ahead = sum(
-            row.amount_minor
+        paid_ahead = [
+            row
             for row in self.agreement.advances
-            if row.period == self.period and row.payee_id == self.payee_id
-        )
-        unrecouped = before.unrecouped_minor + paid_ahead
+            if row.payee_id == self.payee_id and row.period <= self.period and row.advance_id not in before.advances
+        ]
+        unrecouped = before.unrecouped_minor + sum(row.amount_minor for row in paid_ahead)
         recouped = min(unrecouped, max(0, total))
         total += self.book("recoupment", -recouped)
         total += self.book("withholding_tax", -int(rules.withholding * max(0, total)), by_rules=True)
@@ -546,6 +558,7 @@ class _Account:
             carried,
             streams,
             tuple(kept),
+            tuple(sorted({*before.advances, *(row.advance_id for row in paid_ahead)})),
         )
 
 
