@@ -36,8 +36,9 @@ unit: ## tests that need no service
 integration: ## tests on the real local stack (profile `test`: its own ports and data)
 	@$(BIN)/pytest $(STACK)
 
-chaos: ## kill every service of a stack (profile `chaos`) in mid-run and compare with ledger and oracle
-	@$(BIN)/pytest tests/chaos
+SEEDS ?= 0
+chaos: ## kill every service of a stack (profile `chaos`) in mid-run and compare with ledger and oracle; SEEDS=200 for more
+	@WAVEHOUSE_CHAOS_SEEDS=$(SEEDS) $(BIN)/pytest tests/chaos
 
 up: setup ## start the stack and wait until it answers
 	@$(BIN)/wavehouse up

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from lakehouse.adapters import kafka
 from lakehouse.adapters.avro_registry import CCOMPAT_PATH
@@ -101,7 +102,7 @@ def configuration(settings: Settings) -> dict[str, str]:
         "table.local-time-zone": "UTC",
         # Updates of a minute are gathered for a moment, so that a burst of plays is one update.
         "table.exec.mini-batch.enabled": "true",
-        "table.exec.mini-batch.allow-latency": "2 s",
+        "table.exec.mini-batch.allow-latency": "1 s",
         "table.exec.mini-batch.size": "20000",
         # Replayed history has about one event a minute, track and country: a local pre-aggregation only costs.
         "table.optimizer.agg-phase-strategy": "ONE_PHASE",
@@ -134,8 +135,24 @@ def render(settings: Settings) -> list[str]:
     return statements
 
 
-def _source(settings: Settings, topic: str) -> str:
-    """Raw bytes, because a format of Flink's own fails the job on a broken message."""
+def render_window(settings: Settings, window: Window, *, source: str, target: str) -> list[str]:
+    """The statements of one window alone, from the Kafka topic `source` as long as it is now to the topic `target`, for
+    measurements: decoding, identity and totals as in the whole job, without the lake.
+    """
+    until_now = {"scan.bounded.mode": "latest-offset"}
+    return [
+        "CREATE TEMPORARY SYSTEM FUNCTION DECODE_EVENT AS 'org.wavehouse.flink.DecodeEvent'",
+        "CREATE TEMPORARY SYSTEM FUNCTION ENCODE_EVENT AS 'org.wavehouse.flink.EncodeEvent'",
+        _source(settings, window.source, {"topic": source} | until_now),
+        _decoded(settings, window.source),
+        _window_table(settings, window, {"topic": target}),
+        _first_of_each(window),
+        _window(settings, window),
+    ]
+
+
+def _source(settings: Settings, topic: str, others: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Raw bytes, because a format of Flink's own fails the job on a broken message. `others` are further options."""
     options = {
         "connector": "kafka",
         "topic": topic,
@@ -145,7 +162,7 @@ def _source(settings: Settings, topic: str) -> str:
         # Only for a first start; afterwards the offsets of the checkpoint count.
         "scan.startup.mode": "earliest-offset",
         "format": "raw",
-    }
+    } | dict(others)
     return f"""CREATE TEMPORARY TABLE {topic}_raw (
   `value` BYTES,
   kafka_partition INT METADATA FROM 'partition' VIRTUAL,
@@ -195,7 +212,7 @@ SELECT * FROM (
 ) WHERE occurrence = 1"""
 
 
-def _window_table(settings: Settings, window: Window) -> str:
+def _window_table(settings: Settings, window: Window, others: Mapping[str, str] = MappingProxyType({})) -> str:
     """The topic as a table of its key and the encoded message (which holds the key's columns too)."""
     contract = load(f"topics.{window.name}")
     keys = ",\n  ".join(f"`{name}` {contract.column(name).physical.flink} NOT NULL" for name in contract.key)
@@ -213,7 +230,7 @@ def _window_table(settings: Settings, window: Window) -> str:
         "key.json.timestamp-format.standard": "ISO-8601",
         "value.format": "raw",
         "value.fields-include": "EXCEPT_KEY",
-    }
+    } | dict(others)
     return f"""CREATE TEMPORARY TABLE {window.name} (
   {keys},
   `value` BYTES NOT NULL,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TOPICS = {"play_minutes": "play_minutes", "ad_minutes": "ad_minutes"}
 #: A batch ends at this many rows or after this many seconds, whichever is first.
 BATCH_ROWS = 50_000
-BATCH_SECONDS = 1.0
+BATCH_SECONDS = 0.5
 #: Pauses between attempts while an engine is away, in seconds; the last one repeats.
 PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 METADATA_TIMEOUT_S = 10.0

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lakehouse.cli.output import Output
+from lakehouse.config.settings import load_settings
 
 app = typer.Typer(help="Compare costs with a baseline: CPU seconds, interleaved in one run.", no_args_is_help=True)
 
@@ -55,4 +56,52 @@ def metadata(
         ("merged wrongly, %", merged, f"<= {found['goals']['false_merges_percent']}"),
     ]  # fmt: skip
     out.table("Shares", ["share", "measured", "goal"], [(name, f"{value:.4f}", goal) for name, value, goal in shares])
+    out.result(found)
+
+
+@app.command()
+def stream(
+    events: Annotated[int, typer.Option(min=1000, help="Plays to send; each contender reads them all.")] = 400_000,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Events per task-manager CPU second of the stream job, of itself without exactly-once and of plain PyFlink.
+
+    It needs a running stack, topics of its own in it, and memory (1.5 GB) for a second task manager.
+
+    Example: WAVEHOUSE_PROFILE=test wavehouse bench stream --events 1000000
+    """
+    from benchmarks import stream as bench_stream
+
+    out, settings = Output(as_json=as_json), load_settings()
+    found = bench_stream.cost(settings, events=events, rounds=rounds, say=out.info)
+    rows = [(name, f"{value:,.0f}") for name, value in found["events_per_cpu_s"].items()]
+    out.table("Stream job", ["contender", "events per CPU second"], rows)
+    goals = found["goals"]
+    ratios = [
+        ("times plain PyFlink", f"{found['times_python']:.2f}", goals["times_python"]),
+        ("of itself without exactly-once", f"{found['of_without_exactly_once']:.2f}", goals["of_without_exactly_once"]),
+    ]
+    out.table("Ratios", ["ours", "measured", "goal"], ratios)
+    out.result(found)
+
+
+@app.command()
+def latency(
+    per_second: Annotated[int, typer.Option(min=100, help="Plays a second.")] = 2_000,
+    seconds: Annotated[int, typer.Option(min=1, help="How long to send.")] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """Time from sending a play until a query of ClickHouse shows it.
+
+    It needs a running stack that has no simulated plays.
+
+    Example: WAVEHOUSE_PROFILE=test wavehouse bench latency --seconds 30
+    """
+    from benchmarks import stream as bench_stream
+
+    out, settings = Output(as_json=as_json), load_settings()
+    bench_stream.unused(settings)
+    found = bench_stream.latency(settings, per_second=per_second, seconds=seconds, say=out.info)
+    out.table("Until visible", ["what", "value"], [(name, f"{value:,.2f}") for name, value in found.items()])
     out.result(found)

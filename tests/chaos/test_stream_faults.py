@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import threading
 import time
@@ -179,6 +180,27 @@ def row_sum(settings: Settings) -> int:
     return sum(lake.row_count(settings, f"bronze.{topic}") for topic in ("plays", "ad_impressions", "likes"))
 
 
+#: What the long run (`make chaos SEEDS=200`) picks from; `flink-job` is the supervisor of the job.
+MORTAL = (
+    "flink-taskmanager",
+    "flink-jobmanager",
+    "flink-job",
+    "kafka",
+    "registry",
+    "clickhouse",
+    "loader",
+    "minio",
+    "postgres",
+)
+
+
+def drawn(seed: int) -> Any:
+    """One to three services that the seed picks, as a case of the test below."""
+    chance = random.Random(seed)
+    services = chance.sample(MORTAL, chance.randint(1, 3))
+    return pytest.param(seed, services, id=f"seed {seed}: {', '.join(services)}")
+
+
 @pytest.mark.parametrize(
     ("seed", "services"),
     [
@@ -190,6 +212,7 @@ def row_sum(settings: Settings) -> int:
             ["flink-job", "flink-jobmanager", "flink-taskmanager", "kafka", "registry", "clickhouse", "loader"],
             id="everything",
         ),
+        *(drawn(100 + number) for number in range(int(os.environ.get("WAVEHOUSE_CHAOS_SEEDS", "0")))),
     ],
 )
 def test_killed_in_mid_run_loses_nothing_and_counts_nothing_twice(

@@ -50,6 +50,17 @@ def test_a_window_has_exactly_the_columns_of_its_contract() -> None:
         assert [*contract.key, *window.measures] == [c.name for c in contract.columns]
 
 
+def test_one_window_alone_is_that_of_the_job_between_other_topics(local: Settings) -> None:
+    whole = statements.render(local)
+    [plays, _] = statements.WINDOWS
+    alone = statements.render_window(local, plays, source="in", target="out")
+    assert alone[-1] in whole[-1]
+    assert "'topic' = 'in'" in alone[2]
+    assert "'scan.bounded.mode' = 'latest-offset'" in alone[2]
+    assert "'topic' = 'out'" in alone[4]
+    assert not any("bronze" in text for text in alone)
+
+
 def test_a_measure_that_the_contract_lacks_is_refused(local: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     [plays, _] = statements.WINDOWS
     wrong = statements.Window(plays.name, plays.source, plays.event_time, {**plays.measures, "skips": "COUNT(*)"})
