@@ -108,6 +108,36 @@ class SchemaRegistry:
                 hint="Register a schema under the subject first: `wavehouse events init`.",
             )
 
+    def compatibility(self, subject: str) -> str | None:
+        """The level that `subject` itself is held to; None when it has none of its own.
+
+        Raises:
+            RetryableError: the registry does not answer or is not ready.
+        """
+        response = self._call("GET", f"/config/{subject}")
+        return None if response.is_error else str(response.json()["compatibilityLevel"])
+
+    def faults(self, subject: str, schema: Schema) -> list[str]:
+        """Why `schema` may not follow the newest schema of `subject`; empty when it may.
+
+        Raises:
+            RetryableError: the registry does not answer or is not ready.
+            FatalError: the registry cannot judge it (no such subject, no Avro schema).
+        """
+        response = self._call(
+            "POST",
+            f"/compatibility/subjects/{subject}/versions/latest",
+            params={"verbose": "true"},
+            json={"schema": json.dumps(schema, sort_keys=True)},
+        )
+        if response.is_error:
+            raise FatalError(
+                f"The schema registry cannot judge the schema of {subject}: {_reason(response)}",
+                hint="Run `wavehouse events init`.",
+            )
+        answer = response.json()
+        return [] if answer["is_compatible"] else [str(m) for m in answer.get("messages") or ["incompatible"]]
+
     def latest(self, subject: str) -> tuple[int, Any]:
         """Id and declaration (parsed JSON) of the newest schema of `subject`.
 

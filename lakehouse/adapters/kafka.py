@@ -7,6 +7,7 @@ text, placed by the partitioner of the Java clients, so that every client finds 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from lakehouse.adapters.avro_registry import SchemaRegistry
@@ -75,7 +76,7 @@ def init_topics(settings: Settings) -> list[str]:
 
 
 def init_subjects(settings: Settings) -> dict[str, int]:
-    """Register the value schema of every topic, compatibility BACKWARD; returns the schema id of each subject.
+    """Register the value schema of every topic and hold it to its contract's compatibility; returns the schema ids.
 
     Raises:
         RetryableError: the registry does not answer.
@@ -86,8 +87,45 @@ def init_subjects(settings: Settings) -> dict[str, int]:
         for contract in topic_contracts():
             name = subject(contract.name)
             ids[name] = registry.register(name, contract.avro_schema())
-            registry.set_compatibility(name, "BACKWARD")
+            registry.set_compatibility(name, contract.properties["compatibility"])
     return ids
+
+
+@dataclass(frozen=True)
+class SubjectState:
+    """What the registry holds of a topic, beside its contract."""
+
+    topic: str
+    compatibility: str
+    """As the contract says."""
+    held_to: str | None
+    """As the registry has it."""
+    faults: list[str]
+    """Why the contract's schema may not follow the newest one."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether producers of the contract may go on."""
+        return self.compatibility == self.held_to and not self.faults
+
+
+def check_subjects(settings: Settings) -> list[SubjectState]:
+    """Compare every topic's contract with the registry, changing nothing.
+
+    Raises:
+        RetryableError: the registry does not answer.
+        FatalError: a topic has no subject.
+    """
+    with SchemaRegistry(settings.registry.http) as registry:
+        return [
+            SubjectState(
+                contract.name,
+                contract.properties["compatibility"],
+                registry.compatibility(subject(contract.name)),
+                registry.faults(subject(contract.name), contract.avro_schema()),
+            )
+            for contract in topic_contracts()
+        ]
 
 
 def topic_ids(settings: Settings, topics: Iterable[str]) -> dict[str, str]:

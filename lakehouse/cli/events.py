@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -27,8 +28,28 @@ def init(as_json: JsonFlag = False) -> None:
     created = kafka.init_topics(settings)
     subjects = kafka.init_subjects(settings)
     out.info(f"{len(created)} topics created" + (": " + ", ".join(created) if created else ""))
-    out.info(f"{len(subjects)} schemas registered, compatibility BACKWARD")
+    out.info(f"{len(subjects)} schemas registered, each held to the compatibility of its contract")
     out.result({"created": created, "subjects": subjects})
+
+
+@app.command()
+def check(as_json: JsonFlag = False) -> None:
+    """Ask the registry whether the contracts' schemas may follow the registered ones. Exit code 1 when one may not.
+
+    Example: wavehouse events check
+    """
+    from lakehouse.adapters import kafka
+
+    out = Output(as_json=as_json)
+    states = kafka.check_subjects(load_settings())
+    out.table(
+        "Schemas of topics",
+        ["topic", "compatibility", "held to", "compatible", "why not"],
+        [(s.topic, s.compatibility, s.held_to, "NO" if s.faults else "yes", "; ".join(s.faults)) for s in states],
+    )
+    out.result([asdict(s) | {"sound": s.is_sound} for s in states])
+    if not all(s.is_sound for s in states):
+        raise typer.Exit(1)
 
 
 @app.command()
