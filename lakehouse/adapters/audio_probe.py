@@ -70,10 +70,14 @@ def _decode(path: Path, facts: AudioFacts) -> AudioFacts:
         md5 = _flac_md5(path) if facts.container == "flac" else ""
         digest = hashlib.md5(usedforsecurity=False)
         dtype = "int16" if sound.subtype == "PCM_16" else "int32"
-        frames, failure = 0, ""
+        frames, failure, silent, clipped = 0, "", 0, 0
+        full = 0x7FFF if dtype == "int16" else 0x7FFFFF00
         try:
             while len(block := sound.read(BLOCK_FRAMES, dtype=dtype, always_2d=True)):
                 frames += len(block)
+                # The most negative value has no positive counterpart: above and below are compared apart.
+                silent += int(((block < full // 1000) & (block > -full // 1000)).sum())
+                clipped += int(((block >= full) | (block <= -full)).sum())
                 if md5:
                     digest.update(_little_endian(block, sound.subtype))
         except soundfile.LibsndfileError as error:
@@ -81,6 +85,7 @@ def _decode(path: Path, facts: AudioFacts) -> AudioFacts:
         if md5 and not failure and digest.hexdigest() != md5:
             failure = "the checksum of the decoded samples differs from the one that FLAC declares"
         declared = _declared(facts.container, sound.frames)
+        samples = max(1, frames * sound.channels)
         return replace(
             facts,
             audio_format=f"{sound.format}/{sound.subtype}",
@@ -91,6 +96,8 @@ def _decode(path: Path, facts: AudioFacts) -> AudioFacts:
             decode_error=failure,
             end_decodes=declared is None or frames >= declared or _reads_frame(path, declared - 1),
             tags=sound.copy_metadata(),
+            silent_ratio=silent / samples,
+            clipped_ratio=clipped / samples,
         )
 
 

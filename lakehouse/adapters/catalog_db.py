@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.reasons import DUPLICATE_AUDIO
 from lakehouse.domain.audio.validation import AudioFacts
 from lakehouse.domain.catalog.content import KINDS, ContentKind, Item
+from lakehouse.domain.catalog.deliveries.decide import Decision, Known, decide
+from lakehouse.domain.catalog.deliveries.messages import Message, Release
 from lakehouse.domain.catalog.identifiers import name_key
 from lakehouse.domain.catalog.ids import time_ordered_id
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
@@ -100,6 +102,8 @@ content = sa.Table(
     sa.Column("genre", sa.Text, sa.Computed("attributes ->> 'genre'", persisted=True)),
     sa.Column("licence", sa.Text, sa.Computed("attributes ->> 'licence'", persisted=True)),
     sa.Column("created_at", _INSTANT, nullable=False),
+    # Since when it may not be shown; the row stays for what was played before.
+    sa.Column("hidden_at", _INSTANT),
     sa.CheckConstraint("content_id > 0", name="content_id"),
     sa.CheckConstraint("isrc ~ '^[A-Z]{2}[A-Z0-9]{3}[0-9]{7}$'", name="isrc"),
     sa.CheckConstraint("jsonb_typeof(attributes) = 'object'", name="attributes"),
@@ -146,6 +150,79 @@ extraction_failure = sa.Table(
     sa.Column("extractor_version", sa.Text, primary_key=True),
     sa.Column("message", sa.Text, nullable=False),
 )
+delivered_release = sa.Table(
+    "delivered_release",
+    metadata,
+    sa.Column("release_key", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column("message_at", _INSTANT, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    _id("release_id", target="release.release_id", nullable=False),
+    sa.CheckConstraint("state in ('visible', 'taken_down')", name="state"),
+)
+release_version = sa.Table(
+    "release_version",
+    metadata,
+    sa.Column("release_key", sa.Text, sa.ForeignKey(delivered_release.c.release_key), primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True),
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column("message_at", _INSTANT, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    # The release as it was delivered; none in a purge.
+    sa.Column("document", JSONB),
+)
+release_track = sa.Table(
+    "release_track",
+    metadata,
+    sa.Column("release_key", sa.Text, sa.ForeignKey(delivered_release.c.release_key), primary_key=True),
+    sa.Column("place", sa.BigInteger, primary_key=True),
+    _id("content_id", target="content.content_id", nullable=False, index=True),
+)
+availability = sa.Table(
+    "availability",
+    metadata,
+    sa.Column("release_key", sa.Text, sa.ForeignKey(delivered_release.c.release_key), primary_key=True),
+    sa.Column("place", sa.BigInteger, primary_key=True),
+    sa.Column("territory", sa.Text, nullable=False),
+    sa.Column("excluded", JSONB, nullable=False),
+    sa.Column("commercial_model", sa.Text, nullable=False),
+    sa.Column("use_type", sa.Text, nullable=False),
+    sa.Column("starts_at", _INSTANT, nullable=False),
+    sa.Column("ends_at", _INSTANT),
+    sa.CheckConstraint("ends_at > starts_at", name="window"),
+)
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("sender", sa.Text),
+    sa.Column("message_id", sa.Text),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("value", JSONB),
+    sa.CheckConstraint("outcome in ('published', 'taken_down', 'unchanged', 'rejected')", name="outcome"),
+    sa.CheckConstraint("(outcome = 'rejected') = (reason is not null)", name="reason"),
+)
+quarantine_action = sa.Table(
+    "quarantine_action",
+    metadata,
+    sa.Column("object_key", sa.Text, primary_key=True),
+    sa.Column("etag", sa.Text, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("value", JSONB),
+    sa.Column("at", _INSTANT, nullable=False),
+    sa.CheckConstraint("action in ('fix', 'release')", name="action"),
+)
 
 
 @dataclass(frozen=True)
@@ -156,6 +233,16 @@ class Landed:
     etag: str
     size_bytes: int
     received_at: datetime
+
+
+@dataclass(frozen=True)
+class DeliveredTrack:
+    """A track of a release delivery: the item, and the facts about its audio. `facts.object_key` is its path in the
+    delivery, "" for audio that an earlier message brought.
+    """
+
+    item: Item
+    facts: AudioFacts
 
 
 @dataclass(frozen=True)
@@ -320,6 +407,174 @@ class CatalogDb:
             connection.execute(insert(quarantine).values(values).on_conflict_do_nothing())
         return recorded
 
+    def apply(self, message: Message, digest: str, tracks: Sequence[DeliveredTrack]) -> Decision:
+        """Do what a message says, whole or not at all. `digest` is the hash of its bytes; `tracks` are the release's,
+        in order. Their audio objects must be in the bucket before. The same message again changes nothing.
+
+        Raises:
+            RejectedInputError: see `decide.decide`.
+        """
+        with self.begin() as connection:
+            _lock(connection, f"release {message.release_key}")
+            known = connection.execute(
+                sa.select(delivered_release).where(delivered_release.c.release_key == message.release_key)
+            ).one_or_none()
+            before = None
+            if known:
+                before = Known(known.version, known.sender, known.message_id, known.message_at, known.digest)
+            decision = decide(message, digest, before)
+            if decision == "unchanged":
+                return decision
+            for sha256 in sorted({track.facts.sha256 for track in tracks}):
+                _lock(connection, sha256)
+            key = message.release_key
+            held = list(
+                connection.scalars(sa.select(release_track.c.content_id).where(release_track.c.release_key == key))
+            )
+            content_ids = [_put_delivered(connection, message, track) for track in tracks]
+            if decision == "publish":
+                assert message.release is not None  # noqa: S101 - only a release is published
+                release_id = _release_of(
+                    connection, message.release, message.created_at, known.release_id if known else None
+                )
+                _place_tracks(connection, tracks, content_ids, release_id)
+            else:
+                release_id = known.release_id if known else 0
+            values = {
+                "version": before.version + 1 if before else 1,
+                "sender": message.sender,
+                "message_id": message.message_id,
+                "message_at": message.created_at,
+                "digest": digest,
+                "state": "visible" if decision == "publish" else "taken_down",
+                "release_id": release_id,
+            }
+            connection.execute(
+                insert(delivered_release)
+                .values(release_key=key, **values)
+                .on_conflict_do_update(index_elements=["release_key"], set_=values)
+            )
+            version = {name: values[name] for name in ("version", "sender", "message_id", "message_at", "digest")}
+            document = json.loads(json.dumps(asdict(message.release), default=str)) if message.release else None
+            connection.execute(
+                insert(release_version).values(release_key=key, action=decision, document=document, **version)
+            )
+            if decision == "publish":
+                assert message.release is not None  # noqa: S101
+                connection.execute(sa.delete(release_track).where(release_track.c.release_key == key))
+                connection.execute(
+                    insert(release_track),
+                    [{"release_key": key, "place": n, "content_id": c} for n, c in enumerate(content_ids, 1)],
+                )
+            windows = message.release.windows if message.release and decision == "publish" else ()
+            connection.execute(sa.delete(availability).where(availability.c.release_key == key))
+            if windows:
+                rows = [{"release_key": key, "place": n, **asdict(w)} for n, w in enumerate(windows, 1)]
+                connection.execute(insert(availability), rows)
+            _show_and_hide(connection, {*held, *content_ids}, message.created_at)
+        return decision
+
+    def track_audio(self, release_key: str) -> dict[str, AudioFacts]:
+        """Audio of a delivered release's tracks by ISRC: an update need not bring it again."""
+        query = (
+            sa.select(content.c.isrc, audio_object)
+            .join(release_track, release_track.c.content_id == content.c.content_id)
+            .join(audio_object, audio_object.c.sha256 == content.c.sha256)
+            .where(release_track.c.release_key == release_key, content.c.isrc.is_not(None))
+        )
+        with self.begin() as connection:
+            rows = list(connection.execute(query))
+        return {
+            row.isrc: AudioFacts(
+                object_key="",
+                size_bytes=row.size_bytes,
+                sha256=row.sha256,
+                audio_format=row.audio_format,
+                sample_rate_hz=row.sample_rate_hz,
+                channels=row.channels,
+                decoded_frames=row.duration_ms * row.sample_rate_hz // 1000,
+            )
+            for row in rows
+        }
+
+    def record_delivery(self, digest: str, source: str, values: dict[str, Any]) -> None:
+        """Remember what became of a message; what was refused before and is taken now is no longer refused."""
+        row = {"sender": None, "message_id": None, "reason": None, "message": None, "value": None, **values}
+        statement = insert(delivery).values(digest=digest, source=source, **row)
+        with self.begin() as connection:
+            if row["outcome"] == "unchanged":
+                connection.execute(statement.on_conflict_do_nothing())
+            else:
+                connection.execute(statement.on_conflict_do_update(index_elements=["digest"], set_=row))
+
+    def deliveries(self) -> list[dict[str, Any]]:
+        """What became of every message, by source."""
+        with self.begin() as connection:
+            rows = connection.execute(sa.select(delivery).order_by(delivery.c.source, delivery.c.digest))
+            return [dict(row._mapping) for row in rows]
+
+    def history(self, release_key: str) -> list[dict[str, Any]]:
+        """All versions of a delivered release, the oldest first: who, when, what."""
+        query = sa.select(release_version).where(release_version.c.release_key == release_key)
+        with self.begin() as connection:
+            return [dict(row._mapping) for row in connection.execute(query.order_by(release_version.c.version))]
+
+    def quarantined(self, object_key: str) -> dict[str, Any]:
+        """The newest refused file of this key, with `fixes` (tags to lay over its own) and `actions`.
+
+        Raises:
+            RejectedInputError: `not_in_quarantine`.
+        """
+        query = sa.select(quarantine).where(quarantine.c.object_key == object_key)
+        with self.begin() as connection:
+            row = connection.execute(query.order_by(quarantine.c.received_at.desc()).limit(1)).one_or_none()
+            if row is None:
+                raise RejectedInputError(
+                    f"'{object_key}' is not in quarantine.",
+                    reason="not_in_quarantine",
+                    value=object_key,
+                    hint="See what is there with `wavehouse ingest quarantine`.",
+                )
+            found = dict(row._mapping)
+            actions = connection.execute(
+                sa.select(quarantine_action)
+                .where(quarantine_action.c.object_key == object_key, quarantine_action.c.etag == row.etag)
+                .order_by(quarantine_action.c.number)
+            )
+            found["actions"] = [dict(action._mapping) for action in actions]
+        found["fixes"] = {k: v for a in found["actions"] if a["action"] == "fix" for k, v in (a["value"] or {}).items()}
+        return found
+
+    def fix(self, object_key: str, tags: dict[str, str], *, actor: str, note: str, at: datetime) -> None:
+        """Lay `tags` over those of a refused file; `actor` says so, at `at`. See `quarantined` for errors."""
+        found = self.quarantined(object_key)
+        with self.begin() as connection:
+            _act(connection, found, "fix", actor, note, tags, at)
+
+    def release_from_quarantine(
+        self, object_key: str, item: Item, facts: AudioFacts, *, actor: str, note: str, at: datetime
+    ) -> Outcome:
+        """Take a refused file that passes now: its ledger row tells the new outcome, its quarantine row moves into the
+        audit entry. See `quarantined` for errors.
+        """
+        found = self.quarantined(object_key)
+        key = {"object_key": object_key, "etag": found["etag"]}
+        with self.begin() as connection:
+            _lock(connection, facts.sha256)
+            existing = connection.scalar(sa.select(content.c.content_id).where(content.c.sha256 == facts.sha256))
+            reason = DUPLICATE_AUDIO if existing is not None else None
+            content_id = existing or _put_item(connection, item, at=found["received_at"], audio=facts)
+            outcome = Outcome(object_key, "duplicate" if reason else "accepted", facts.sha256, reason, None, content_id)
+            was = {name: found[name] for name in ("reason", "message", "value", "kept_as")}
+            _act(connection, found, "release", actor, note, was, at)
+            connection.execute(sa.delete(quarantine).filter_by(**key))
+            connection.execute(
+                sa.update(ingest_ledger)
+                .filter_by(**key)
+                .values(outcome=outcome.outcome, reason=reason, content_id=content_id)
+            )
+        return outcome
+
     def counts(self) -> dict[str, Any]:
         """Ledger rows by outcome and, for refused files, by reason; rows of the tables that must agree with them."""
         by = sa.select(ingest_ledger.c.outcome, ingest_ledger.c.reason, sa.func.count()).group_by(
@@ -421,6 +676,90 @@ class CatalogDb:
 def _lock(connection: sa.Connection, sha256: str) -> None:
     """Make transactions about the same audio wait for one another, so that exactly one of them finds it new."""
     connection.execute(sa.text("select pg_advisory_xact_lock(hashtextextended(:sha256, 0))"), {"sha256": sha256})
+
+
+def _act(
+    connection: sa.Connection, row: dict[str, Any], action: str, actor: str, note: str, value: Any, at: datetime
+) -> None:
+    key = {"object_key": row["object_key"], "etag": row["etag"]}
+    _lock(connection, f"quarantine {key}")
+    number = connection.scalar(sa.select(sa.func.count()).select_from(quarantine_action).filter_by(**key)) or 0
+    values = {"number": number + 1, "action": action, "actor": actor, "note": note, "value": value, "at": at}
+    connection.execute(insert(quarantine_action).values(**key, **values))
+
+
+def _put_delivered(connection: sa.Connection, message: Message, track: DeliveredTrack) -> int:
+    """The content of one delivered track, made when its audio is new, and its row in the ledger."""
+    existing = connection.scalar(sa.select(content.c.content_id).where(content.c.sha256 == track.facts.sha256))
+    content_id = existing or _put_item(connection, track.item, at=message.created_at, audio=track.facts)
+    reason = DUPLICATE_AUDIO if existing else None
+    if track.facts.object_key:  # audio that came before and was not sent again has its row
+        landed = Landed(
+            f"delivery:{message.sender}/{message.message_id}/{track.facts.object_key}",
+            track.facts.sha256,
+            track.facts.size_bytes,
+            message.created_at,
+        )
+        outcome = "duplicate" if existing else "accepted"
+        _record(connection, landed, Outcome(landed.object_key, outcome, track.facts.sha256, reason, None, content_id))
+    return int(content_id)
+
+
+def _release_of(connection: sa.Connection, delivered: Release, at: datetime, known: int | None) -> int:
+    """The release's row: the known one under its new names, unless another release has those already."""
+    artist_id = _entity(
+        connection, artist, "artist", {"name_key": name_key(delivered.artist)}, {"name": delivered.artist}, at
+    )
+    natural = {"artist_id": artist_id, "title_key": name_key(delivered.title)}
+    taken = connection.scalar(sa.select(release.c.release_id).filter_by(**natural))
+    if known is not None and taken in (None, known):
+        connection.execute(
+            sa.update(release).where(release.c.release_id == known).values(title=delivered.title, **natural)
+        )
+        return known
+    return _entity(connection, release, "release", natural, {"title": delivered.title}, at)
+
+
+def _place_tracks(
+    connection: sa.Connection, tracks: Sequence[DeliveredTrack], content_ids: Sequence[int], release_id: int
+) -> None:
+    """Give the tracks of a release the names of its newest message; those that stand on another release keep theirs."""
+    for track, content_id in zip(tracks, content_ids, strict=True):
+        name = track.item.artist
+        artist_at = sa.select(content.c.created_at).where(content.c.content_id == content_id)
+        at = connection.scalar(artist_at)
+        assert at is not None  # noqa: S101 - the row was made or found above
+        artist_id = _entity(connection, artist, "artist", {"name_key": name_key(name)}, {"name": name}, at)
+        connection.execute(
+            sa.update(content)
+            .where(
+                content.c.content_id == content_id,
+                sa.or_(content.c.release_id == release_id, content.c.release_id.is_(None)),
+            )
+            .values(
+                title=track.item.title,
+                artist_id=artist_id,
+                release_id=release_id,
+                isrc=track.item.isrc,
+                attributes=track.item.attributes,
+            )
+        )
+
+
+def _show_and_hide(connection: sa.Connection, content_ids: set[int], at: datetime) -> None:
+    """Content is shown while any of its delivered releases is visible."""
+    shown = (
+        sa.select(release_track.c.content_id)
+        .join(delivered_release, delivered_release.c.release_key == release_track.c.release_key)
+        .where(delivered_release.c.state == "visible")
+    )
+    touched = content.c.content_id.in_(content_ids)
+    connection.execute(
+        sa.update(content)
+        .where(touched, content.c.content_id.not_in(shown), content.c.hidden_at.is_(None))
+        .values(hidden_at=at)
+    )
+    connection.execute(sa.update(content).where(touched, content.c.content_id.in_(shown)).values(hidden_at=None))
 
 
 def _record(connection: sa.Connection, landed: Landed, outcome: Outcome) -> Outcome:

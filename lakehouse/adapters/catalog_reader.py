@@ -23,7 +23,7 @@ _TRACKS = """
 select c.content_id, c.kind, c.title, c.artist_id, a.name as artist_name, c.release_id, r.title as release_title,
        c.isrc, c.genre, c.licence, c.created_at, lower(c.title) collate "C" as sort_title,
        o.duration_ms, o.sample_rate_hz, o.channels, o.audio_format, o.size_bytes, o.sha256
-from content c
+from (select * from content where hidden_at is null) c
 join artist a using (artist_id)
 join audio_object o on o.sha256 = c.sha256
 left join release r on r.release_id = c.release_id
@@ -131,7 +131,8 @@ class CatalogReader:
         """The artist `artist_id`, or None."""
         statement = text(
             "select a.artist_id, a.name, count(c.content_id) as tracks from artist a "
-            "left join content c using (artist_id) where a.artist_id = :artist_id group by a.artist_id, a.name"
+            "left join content c on c.artist_id = a.artist_id and c.hidden_at is null "
+            "where a.artist_id = :artist_id group by a.artist_id, a.name"
         )
         rows = self._rows(statement, {"artist_id": artist_id})
         return ArtistRow(**rows[0]._mapping) if rows else None

@@ -70,6 +70,14 @@ def upload(settings: Settings, folder: Path) -> Uploaded:
     return Uploaded(files=len(files), sent=sent, unchanged=len(files) - sent)
 
 
+#: Releases land here and become visible whole (see `deliveries`); their files are not taken one by one.
+DELIVERIES = "deliveries/"
+
+
+def _single_files(objects: Objects) -> list[Landed]:
+    return [landed for landed in objects.landed() if not landed.object_key.startswith(DELIVERIES)]
+
+
 def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | None = None) -> Outcome:
     """Bring one landed object to its outcome and record it. Done before: the recorded outcome, and nothing changes.
 
@@ -100,7 +108,7 @@ def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
 def waiting(settings: Settings) -> list[Landed]:
     """Landed objects that have no outcome yet, by key."""
     with CatalogDb(settings) as db:
-        return db.unprocessed(Objects(settings).landed())
+        return db.unprocessed(_single_files(Objects(settings)))
 
 
 def count(outcomes: Iterable[Outcome]) -> dict[str, Any]:
@@ -123,7 +131,7 @@ def report(settings: Settings) -> dict[str, Any]:
     Each of `checks` is {name, left, right, equal}.
     """
     objects = Objects(settings)
-    landed = list(objects.landed())
+    landed = _single_files(objects)
     with CatalogDb(settings) as db:
         open_ones = db.unprocessed(landed)
         counts = db.counts()

@@ -139,6 +139,25 @@ class Objects:
         """Have the landed content among the refused files; returns its s3:// address."""
         return self._copy(landed, AUDIT, quarantine_name(sha256))
 
+    def put_audio(self, path: Path, sha256: str) -> str:
+        """Have the content of a file in the audio bucket, under its hash; returns its s3:// address."""
+        from minio.error import S3Error
+
+        name = audio_name(sha256)
+        with self._errors(AUDIO):
+            try:
+                self._client.stat_object(AUDIO, name)  # named by its hash: then it holds the same bytes
+            except S3Error as error:
+                if error.code != "NoSuchKey":
+                    raise
+                self._client.fput_object(AUDIO, name, os.fspath(path), part_size=PART_BYTES)
+        return f"s3://{AUDIO}/{name}"
+
+    def fetch_rejected(self, sha256: str, path: Path) -> None:
+        """Copy the kept content of a refused file to `path`."""
+        with self._errors(AUDIT):
+            self._client.fget_object(AUDIT, quarantine_name(sha256), os.fspath(path))
+
     def audio(self, sha256: str) -> bytes:
         """The whole audio object with this hash."""
         with self._errors(AUDIO):

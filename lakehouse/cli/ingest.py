@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -187,3 +188,114 @@ def rules(
     rows = [(r.code, r.severity, r.meaning, r.example, r.fix) for r in Rule]
     out.table("Rules", columns, rows)
     out.result([dict(zip(columns, row, strict=True)) for row in rows])
+
+
+@app.command()
+def deliver(
+    source: Annotated[str, typer.Argument(help="A folder, or s3://landing/deliveries/...")],
+    report_file: Annotated[Path | None, typer.Option("--report", help="Write every outcome to this JSON file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Take in DDEX ERN deliveries: new releases, updates and takedowns, each whole or not at all.
+
+    Example: wavehouse ingest deliver ~/delivery --report outcome.json
+    """
+    from dataclasses import asdict
+
+    from lakehouse.adapters import deliveries
+
+    out = Output(as_json=as_json)
+    rows = [asdict(done) for done in deliveries.deliver(load_settings(), source)]
+    shown = [(r["source"], r["release_key"], r["outcome"], r["reason"], r["message"]) for r in rows]
+    out.table("Deliveries", ["message", "release", "outcome", "reason", "why"], shown)
+    if report_file:
+        report_file.write_text(json.dumps(rows, indent=2, default=str, ensure_ascii=False))
+    out.result(rows)
+    if refused := sum(row["outcome"] == "rejected" for row in rows):
+        raise RejectedInputError(
+            f"{refused} of {len(rows)} messages were refused.",
+            reason="deliveries_refused",
+            hint="The table says why; the others are done. Mend and send again.",
+        )
+
+
+@app.command()
+def history(release: Annotated[str, typer.Argument(help="UPC/EAN or GRid.")], as_json: Json = False) -> None:
+    """Show every version of a delivered release: who sent it, when, and what it did.
+
+    Example: wavehouse ingest history 4006381333931
+    """
+    from lakehouse.adapters.catalog_db import CatalogDb
+
+    out = Output(as_json=as_json)
+    with CatalogDb(load_settings()) as db:
+        rows = db.history(release)
+    columns = ["version", "message_at", "sender", "message_id", "action"]
+    out.table(f"Release {release}", columns, [[row[name] for name in columns] for row in rows])
+    out.result(rows)
+
+
+@app.command()
+def quarantine(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100, as_json: Json = False
+) -> None:
+    """List refused files and messages with their reasons.
+
+    Example: wavehouse ingest quarantine
+    """
+    from lakehouse.adapters.catalog_db import CatalogDb
+
+    out = Output(as_json=as_json)
+    with CatalogDb(load_settings()) as db:
+        files = db.rejections(limit=limit)
+        messages = [row for row in db.deliveries() if row["outcome"] == "rejected"][:limit]
+    out.table("Files", ["file", "reason", "why"], [(r["object_key"], r["reason"], r["message"]) for r in files])
+    out.table("Messages", ["message", "reason", "why"], [(r["source"], r["reason"], r["message"]) for r in messages])
+    out.result({"files": files, "messages": messages})
+
+
+Actor = Annotated[str, typer.Option("--by", help="Who does it; stands in the audit entry.")]
+Note = Annotated[str, typer.Option("--note", help="Why.")]
+
+
+@app.command()
+def fix(
+    key: Annotated[str, typer.Argument(help="Key of the refused file.")],
+    tags: Annotated[list[str], typer.Option("--set", help="name=value; several times.")],
+    by: Actor,
+    note: Note = "",
+    as_json: Json = False,
+) -> None:
+    """Lay right tags over those of a refused file; `wavehouse ingest release` then judges it again.
+
+    Example: wavehouse ingest fix "a/b.flac" --set title="Right Title" --set isrc=USS1Z9900001 --by ada
+    """
+    from lakehouse.adapters.catalog_db import CatalogDb
+
+    pairs = dict(tag.split("=", 1) for tag in tags if "=" in tag)
+    if len(pairs) != len(tags):
+        raise RejectedInputError("A tag is not name=value.", reason="invalid_tag", value=tags, hint="--set title=Name")
+    with CatalogDb(load_settings()) as db:
+        db.fix(key, pairs, actor=by, note=note, at=datetime.now(UTC))
+    out = Output(as_json=as_json)
+    out.info(f"{key}: {', '.join(pairs)} will be used")
+    out.result({"object_key": key, "tags": pairs})
+
+
+@app.command()
+def release(
+    key: Annotated[str, typer.Argument(help="Key of the refused file.")],
+    by: Actor,
+    note: Note = "",
+    as_json: Json = False,
+) -> None:
+    """Judge a refused file again, with its fixes, and take it into the catalogue if it passes.
+
+    Example: wavehouse ingest release "a/b.flac" --by ada --note "title confirmed by the label"
+    """
+    from lakehouse.adapters import deliveries
+
+    out = Output(as_json=as_json)
+    done = deliveries.release_from_quarantine(load_settings(), key, actor=by, note=note, at=datetime.now(UTC))
+    out.info(f"{key}: {done['outcome']}")
+    out.result(done)

@@ -33,8 +33,9 @@ class AudioFacts:
 
     `container` is by content (see `containers.sniff`); `audio_format` names container and codec as the decoder does.
     `declared_frames` is what the header says (None: nothing), `decoded_frames` what came out, `decode_error` why the
-    decoder gave up, `end_decodes` whether the last declared sample is there all
-    the same. Tags have lower-case names and their first value.
+    decoder gave up, `end_decodes` whether the last declared sample is there all the same. `silent_ratio` and
+    `clipped_ratio` are the shares of samples below -60 dBFS and at full scale. Tags have lower-case names and their
+    first value.
     """
 
     object_key: str
@@ -51,6 +52,8 @@ class AudioFacts:
     end_decodes: bool = True
     integrity: Integrity = field(default_factory=Integrity)
     tags: dict[str, str] = field(default_factory=dict)
+    silent_ratio: float = 0.0
+    clipped_ratio: float = 0.0
 
     @property
     def duration_ms(self) -> int:
@@ -68,9 +71,18 @@ def judge(facts: AudioFacts, limits: Limits | None = None) -> Item:
     Raises:
         RejectedInputError: the file breaks a rule; `reason` is the code of a `Reason`, `value` the offending value.
     """
+    check_sound(facts, limits)
+    return _item(facts)
+
+
+def check_sound(facts: AudioFacts, limits: Limits | None = None) -> None:
+    """Check the file and its sound, whatever its tags say.
+
+    Raises:
+        RejectedInputError: the file breaks a rule; see `judge`.
+    """
     _check_file(facts)
     _check_audio(facts, limits or Limits())
-    return _item(facts)
 
 
 def rejection(reason: Reason, detail: str, value: object) -> RejectedInputError:
