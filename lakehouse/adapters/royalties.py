@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -23,6 +23,7 @@ from lakehouse.domain.royalties.models import ARTIST_CENTRIC, MODELS, PRO_RATA, 
 from lakehouse.domain.royalties.periods import CALCULATED, CLOSED, OPEN, Period, restate
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, add_months
 from lakehouse.domain.royalties.settlement import Adjustment, Balance, Entry, Line, PoolResult, Settlement, settle
+from lakehouse.domain.royalties.statement import Statement, compile_statement
 from lakehouse.errors import FatalError, RejectedInputError
 
 #: What a settlement reads; all of it must be published, and nothing newer be built.
@@ -62,6 +63,7 @@ class Inputs:
     rates: tuple[ExchangeRate, ...] = ()
     opening: tuple[Balance, ...] = ()
     adjustments: tuple[Adjustment, ...] = ()
+    titles: dict[str, str] = field(default_factory=dict)  # of tracks, as they were called then
 
     def book(self) -> Book:
         """The contracts, checked; raises as `contracts.build` does."""
@@ -214,9 +216,9 @@ def gather(
         [add_months(period, -11), period],
     ).rows
     uses = weigh_classes(classes, {str(a): (s, n) for a, s, n in artists}, {str(t): s for t, s in annual})
+    known = trino.query(settings, "select track_id, artist_id, artist_name, title from lake.silver.tracks").rows
     if book is None:
-        known = trino.query(settings, "select track_id, artist_id, artist_name from lake.silver.tracks").rows
-        book = royalties_demo.standard_book(known)
+        book = royalties_demo.standard_book([row[:3] for row in known])
     if rates is None:
         rates = royalties_demo.rates(period, sorted({row.key.currency for row in revenue}))
     return Inputs(
@@ -228,6 +230,7 @@ def gather(
         tuple(rates),
         tuple(opening),
         tuple(adjustments),
+        {str(row[0]): row[3] for row in known},
     )
 
 
@@ -508,6 +511,23 @@ def trace(settings: Settings, settled: Settled, line: Line, *, limit: int) -> Tr
         terms,
         plays,
         total,
+    )
+
+
+def statement(settled: Settled, payee_id: str) -> Statement:
+    """The statement of a payee; the same settlement gives the same one.
+
+    Raises:
+        RejectedInputError: there is nothing about the payee in the period.
+    """
+    payee = settled.inputs.book().payees.get(payee_id)
+    return compile_statement(
+        settled.settlement,
+        payee_id,
+        payee.name if payee else payee_id,
+        titles=settled.inputs.titles,
+        opening=settled.inputs.opening,
+        adjustments=settled.inputs.adjustments,
     )
 
 

@@ -315,3 +315,48 @@ def recompute(period: PeriodOption, as_json: Json = False) -> None:
     out.result({"kept": before, "computed": again, "equal": before == again})
     if before != again:
         raise typer.Exit(1)
+
+
+@app.command()
+def statement(
+    period: PeriodOption,
+    payee: Annotated[str, typer.Option(help="Payee id.")],
+    folder: Annotated[Path, typer.Option("--to", help="Folder for the two files.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Write a payee's statement of a month, as CSV and as an HTML page that prints. Again gives the same bytes.
+
+    Example: wavehouse royalties statement --payee 7012 --period 2026-10 --to statements
+    """
+    from lakehouse.adapters import royalties
+    from lakehouse.domain.royalties import statement as rendering
+
+    out = Output(as_json=as_json)
+    made = royalties.statement(royalties.kept(load_settings(), period), payee)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for suffix, text in (("csv", rendering.to_csv(made)), ("html", rendering.to_html(made))):
+        path = folder / f"statement-{period}-{payee}.{suffix}"
+        path.write_bytes(text.encode())
+        files.append(str(path))
+        out.info(f"Written: {path}")
+    out.result({"period": period, "payee_id": payee, "files": files})
+
+
+@app.command()
+def checklist(period: PeriodOption, as_json: Json = False) -> None:
+    """An auditor's questions about a settled month, asked of the lake and the ledger. Exit code 1 when one fails.
+
+    Example: wavehouse royalties checklist --period 2026-10
+    """
+    from dataclasses import asdict
+
+    from lakehouse.adapters.royalties_checklist import checklist as ask
+
+    out = Output(as_json=as_json)
+    items = ask(load_settings(), period)
+    rows = [(item.question, item.looked_at, item.wrong, "NO" if item.wrong else "yes") for item in items]
+    out.table(f"Checklist of {period}", ["question", "looked at", "wrong", "holds"], rows)
+    out.result([asdict(item) for item in items])
+    if any(item.wrong for item in items):
+        raise typer.Exit(1)

@@ -58,6 +58,7 @@ def test_a_month_from_plays_to_closed_books(books: Settings) -> None:
     assert again.returncode == 65
     assert "closed" in again.stderr
     assert wavehouse_json("royalties", "recompute", "--period", period)["equal"]
+    assert all(item["wrong"] == 0 for item in wavehouse_json("royalties", "checklist", "--period", period))
 
     # The same figures again are no adjustment; a corrected contract is one, and once it is entered nothing is left.
     assert wavehouse_json("royalties", "restate", "--period", period, "--reason", "again")["adjustments"] == []
