@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lakehouse.adapters.avro_registry import SchemaRegistry
 from lakehouse.adapters.truth_ledger import LABELS, counts
 from lakehouse.contracts import EVENT_TOPICS, load
-from lakehouse.domain.listening.rules import is_bot, rejection_codes
+from lakehouse.domain.listening.rules import artificial_rules, is_bot, rejection_codes
 from lakehouse.domain.royalties.revenue_file import parse, render
 from lakehouse.domain.simulation import Scenario, Simulation, Tracks, simulate
 from lakehouse.domain.simulation.defects import KINDS, MALFORMED, MOMENTS, UNKNOWN_SCHEMA, payload
@@ -197,6 +197,32 @@ def test_bots_are_the_players_that_name_themselves_so(crowd: Simulation) -> None
     users = crowd.users.to_pandas()
     made_by_bots = set(crowd.plays.filter(crowd.plays["is_bot"])["user_id"].to_pylist())
     assert made_by_bots == set(users[users["is_bot"]]["user_id"])
+
+
+def test_rules_catch_what_farms_do_and_nobody_else(crowd: Simulation) -> None:
+    """The rules of dbt/models/silver/play_flags.sql a second time, against what the simulator says it did."""
+    limits = {rule.name: rule.thresholds for rule in artificial_rules()}
+    table = crowd.plays.to_pandas()
+    valid = (table["defect"].isna() | (table["defect"] == "unknown_track")) & ~table["is_duplicate"]
+    plays = table[valid & ~table["is_bot"]].sort_values(["user_id", "played_at", "event_id"])
+    day = plays["played_at"].dt.date
+    account = plays.groupby(["user_id", day])
+    ended = plays["played_at"] + pd.to_timedelta(plays["ms_played"], unit="ms")
+    before = ended.groupby([plays["user_id"], day]).transform(lambda ends: ends.cummax().shift())
+    slack = pd.Timedelta(milliseconds=limits["overlapping-plays"]["tolerance_ms"])
+    over = (before > plays["played_at"] + slack) | (ended > account["played_at"].shift(-1) + slack)
+    often = over.groupby([plays["user_id"], day]).transform("sum") >= limits["overlapping-plays"]["least_plays"]
+    loops = plays.groupby(["user_id", "track_id", day])["event_id"].transform("size")
+    accounts = plays.groupby(["device_hash", day])["user_id"].transform("nunique")
+    flagged = {
+        "overlapping-plays": over & often,
+        "track-loop": loops >= limits["track-loop"]["least_plays"],
+        "shared-device": accounts >= limits["shared-device"]["least_accounts"],
+    }
+    for rule, found in flagged.items():
+        made = plays["artificial"] == rule
+        assert made.any()
+        assert (found == made).all(), rule
 
 
 def test_a_session_is_one_user_on_one_device_with_one_product(crowd: Simulation) -> None:
