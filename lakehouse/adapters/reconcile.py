@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from lakehouse.adapters import kafka, lake, publish, trino, truth_ledger
 from lakehouse.config.settings import Settings
-from lakehouse.contracts import EVENT_TOPICS
+from lakehouse.contracts import EVENT_TOPICS, SIMULATED_TOPICS
 from lakehouse.domain.listening.rules import counts_live_sql
 from lakehouse.domain.royalties import allocation, terms
 from lakehouse.errors import FatalError
@@ -72,9 +72,10 @@ def reconcile(settings: Settings) -> list[Check]:
     runs = [run for run in truth_ledger.runs(settings) if run.is_produced]
     if not runs:
         raise FatalError("There is no truth ledger to compare with.", hint="Run `wavehouse simulate plays` first.")
-    truths = {topic: _truth([run.table(topic) for run in runs]) for topic in EVENT_TOPICS}
+    truths = {topic: _truth([run.table(topic) for run in runs]) for topic in SIMULATED_TOPICS}
     return [
         *_intake(settings, truths),
+        *_intake_of_others(settings),
         *_silver(settings, truths),
         *_flags(settings, truths["plays"].valid),
         *_live(settings),
@@ -128,6 +129,15 @@ def _intake(settings: Settings, truths: dict[str, Truth]) -> Iterable[Check]:
         # A simulation that was interrupted sends its bad records again too, and each is kept.
         kept = letters if produced == truth.records else min(letters, truth.undecodable)
         yield Check(f"{topic}: undecodable records kept", "ledger", truth.undecodable, "dead letters", kept)
+
+
+def _intake_of_others(settings: Settings) -> Iterable[Check]:
+    """Kafka to silver for the topics that no simulation fills; nothing sent yet is fine too."""
+    for topic in (topic for topic in EVENT_TOPICS if topic not in SIMULATED_TOPICS):
+        rows = lake.row_count(settings, f"bronze.{topic}")
+        letters = _scalar(settings, f"select count(*) from lake.bronze.dead_letters where topic = '{topic}'")
+        produced = sum(kafka.end_offsets(settings, topic).values())
+        yield Check(f"{topic}: records", "Kafka", produced, "bronze + dead letters", rows + letters)
 
 
 def _event_ids(settings: Settings, table: str) -> set[str]:

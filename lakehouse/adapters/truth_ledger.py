@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from lakehouse.adapters.kafka import EventProducer
 from lakehouse.config.settings import Settings
-from lakehouse.contracts import EVENT_TOPICS, load
+from lakehouse.contracts import SIMULATED_TOPICS, load
 from lakehouse.domain.simulation import Scenario, Simulation, Tracks
 from lakehouse.domain.simulation.defects import payload
 from lakehouse.errors import FatalError, RetryableError
@@ -116,13 +116,15 @@ def write(
     draft = folder(settings) / f".{scenario.run_id}.draft"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    tables = {topic: _conform(topic, getattr(made, topic)) for topic in EVENT_TOPICS} | {"users": made.users}
+    tables = {topic: _conform(topic, getattr(made, topic)) for topic in SIMULATED_TOPICS} | {"users": made.users}
     files = {}
     for name, table in tables.items():
         path = draft / f"{name}.parquet"
         pq.write_table(table, path, compression="zstd")
         files[path.name] = {"rows": table.num_rows, "sha256": _sha256(path)}
-    received = [pc.min_max(tables[topic]["received_at"]).as_py() for topic in EVENT_TOPICS if tables[topic].num_rows]
+    received = [
+        pc.min_max(tables[topic]["received_at"]).as_py() for topic in SIMULATED_TOPICS if tables[topic].num_rows
+    ]
     manifest = {
         "run_id": scenario.run_id,
         "arguments": asdict(scenario),
@@ -130,7 +132,7 @@ def write(
         "received_from": min(span["min"] for span in received) if received else None,
         "received_to": max(span["max"] for span in received) if received else None,
         "catalogue": {"tracks": len(tracks), "sha256": tracks.fingerprint},
-        "counts": {topic: counts(tables[topic]) for topic in EVENT_TOPICS},
+        "counts": {topic: counts(tables[topic]) for topic in SIMULATED_TOPICS},
         "files": files,
         "topic_ids": topic_ids,
         "state": WRITTEN,
@@ -173,7 +175,7 @@ def produce(settings: Settings, run: Run, progress: Callable[[int, int], None] =
         RetryableError: Kafka or the registry does not answer, or stopped to. Running it again sends everything again;
             the event ids tell the repetitions.
     """
-    tables = {topic: run.table(topic) for topic in EVENT_TOPICS}
+    tables = {topic: run.table(topic) for topic in SIMULATED_TOPICS}
     received_us = {topic: table["received_at"].cast(pa.int64()).to_numpy() for topic, table in tables.items()}
     total = sum(table.num_rows for table in tables.values())
     days = np.unique(np.concatenate([np.unique(moments // DAY_US) for moments in received_us.values()]))
@@ -239,6 +241,6 @@ def require_topics(topic_ids: dict[str, str]) -> None:
     Raises:
         FatalError: one is missing.
     """
-    missing = [topic for topic in EVENT_TOPICS if topic not in topic_ids]
+    missing = [topic for topic in SIMULATED_TOPICS if topic not in topic_ids]
     if missing:
         raise FatalError(f"Kafka has no topic {', '.join(missing)}.", hint="Run `wavehouse events init` first.")

@@ -23,6 +23,7 @@ GROUPS = {
     "events": "events",
     "policies": "policies",
     "simulate": "simulate",
+    "imports": "import",
     "revenue": "revenue",
     "royalties": "royalties",
     "stream": "stream",

@@ -10,7 +10,7 @@ import typer
 
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import Settings, load_settings
-from lakehouse.contracts import EVENT_TOPICS
+from lakehouse.contracts import SIMULATED_TOPICS
 from lakehouse.errors import FatalError, RejectedInputError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def plays(
     settings = load_settings()
     scenario = Scenario(users, days, end.date(), seed, bad_events)
     with truth_ledger.locked(settings):
-        topic_ids = kafka.topic_ids(settings, EVENT_TOPICS)
+        topic_ids = kafka.topic_ids(settings, SIMULATED_TOPICS)
         truth_ledger.require_topics(topic_ids)
         run = truth_ledger.find(settings, scenario.run_id)
         if run is None or run.manifest["topic_ids"] != topic_ids or not run.is_intact():

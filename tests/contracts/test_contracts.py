@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft201909Validator, FormatChecker
 
 from lakehouse.config.settings import CHECKOUT
-from lakehouse.contracts import Column, Contract, all_ids, load
+from lakehouse.contracts import EVENT_TOPICS, Column, Contract, all_ids, load
 from lakehouse.contracts.dbt_files import files as generated_files
 from lakehouse.contracts.model import HERE, NAMESPACES, TYPES, dictionary
 from lakehouse.errors import FatalError
@@ -112,7 +112,7 @@ def test_unknown_contracts_and_columns_are_named() -> None:
 
 
 def test_bronze_holds_what_its_topic_carries() -> None:
-    for topic in ("plays", "ad_impressions", "likes"):
+    for topic in EVENT_TOPICS:
         carried = [(c.name, c.type, c.required) for c in load(f"topics.{topic}").columns]
         kept = [(c.name, c.type, c.required) for c in load(f"bronze.{topic}").columns]
         assert kept[: len(carried)] == carried

@@ -23,7 +23,7 @@ from lakehouse.adapters.avro_registry import SchemaRegistry
 from lakehouse.adapters.kafka import EventProducer
 from lakehouse.adapters.truth_ledger import Run
 from lakehouse.config.settings import CHECKOUT, Settings
-from lakehouse.contracts import EVENT_TOPICS, load
+from lakehouse.contracts import SIMULATED_TOPICS, load
 from lakehouse.domain.simulation import Scenario, Tracks, simulate
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 from tests.conftest import WAVEHOUSE
@@ -64,7 +64,7 @@ def wait_for_topics(settings: Settings) -> bool:
     """Deletion goes on for a moment after it was acknowledged."""
     with suppress(RetryableError):
         kafka.init_topics(settings)
-    return set(kafka.topic_ids(settings, EVENT_TOPICS)) == set(EVENT_TOPICS)
+    return set(kafka.topic_ids(settings, SIMULATED_TOPICS)) == set(SIMULATED_TOPICS)
 
 
 @pytest.fixture
@@ -79,12 +79,12 @@ def run(own: Settings) -> Run:
         }
     )
     tracks = Tracks.from_catalog(catalogue)
-    ids = kafka.topic_ids(own, EVENT_TOPICS)
+    ids = kafka.topic_ids(own, SIMULATED_TOPICS)
     return truth_ledger.write(own, SCENARIO, tracks, simulate(SCENARIO, tracks), topic_ids=ids)
 
 
 def sent(settings: Settings) -> int:
-    return sum(sum(kafka.end_offsets(settings, topic).values()) for topic in EVENT_TOPICS)
+    return sum(sum(kafka.end_offsets(settings, topic).values()) for topic in SIMULATED_TOPICS)
 
 
 def command(settings: Settings) -> subprocess.Popen[str]:
@@ -137,7 +137,7 @@ def actual(settings: Settings, topic: str) -> tuple[list[dict[str, Any]], Counte
 
 def test_topics_hold_the_ledger_record_by_record(own: Settings, run: Run) -> None:
     assert truth_ledger.produce(own, run) == sum(c["records"] for c in run.manifest["counts"].values())
-    for topic in EVENT_TOPICS:
+    for topic in SIMULATED_TOPICS:
         rows, unreadable = actual(own, topic)
         readable, bad = expected(run, topic)
         assert Counter(row["event_id"] for row in rows) == readable
@@ -171,7 +171,7 @@ def test_a_killed_simulation_sends_the_same_events_again_and_then_nothing(own: S
 
     again = result(command(own))
     assert (again["state"], again["sent"]) == ("produced", total)
-    for topic in EVENT_TOPICS:
+    for topic in SIMULATED_TOPICS:
         rows, unreadable = actual(own, topic)
         readable, bad = expected(run, topic)
         assert {row["event_id"] for row in rows} == set(readable)
@@ -189,7 +189,7 @@ def test_a_killed_broker_loses_and_doubles_nothing(own: Settings, run: Run, brok
     broker.kill()
     broker.start()
     assert result(process)["state"] == "produced"
-    for topic in EVENT_TOPICS:
+    for topic in SIMULATED_TOPICS:
         rows, unreadable = actual(own, topic)
         assert (Counter(row["event_id"] for row in rows), unreadable) == expected(run, topic)
 

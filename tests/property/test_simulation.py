@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from lakehouse.adapters.avro_registry import SchemaRegistry
 from lakehouse.adapters.truth_ledger import LABELS, counts
-from lakehouse.contracts import EVENT_TOPICS, load
+from lakehouse.contracts import SIMULATED_TOPICS, load
 from lakehouse.domain.listening.rules import artificial_rules, is_bot, rejection_codes
 from lakehouse.domain.royalties.revenue_file import parse, render
 from lakehouse.domain.simulation import Scenario, Simulation, Tracks, simulate
@@ -63,7 +63,7 @@ def crowd() -> Simulation:
 
 
 def frames(made: Simulation) -> dict[str, pd.DataFrame]:
-    return {topic: getattr(made, topic).to_pandas() for topic in EVENT_TOPICS}
+    return {topic: getattr(made, topic).to_pandas() for topic in SIMULATED_TOPICS}
 
 
 def good(table: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def events(table: pd.DataFrame) -> pd.DataFrame:
 @given(scenarios, tracks)
 def test_same_arguments_same_records(scenario: Scenario, known: Tracks) -> None:
     first, again = simulate(scenario, known), simulate(scenario, known)
-    for name in (*EVENT_TOPICS, "users"):
+    for name in (*SIMULATED_TOPICS, "users"):
         assert getattr(first, name).equals(getattr(again, name))
 
 
@@ -120,7 +120,7 @@ def test_every_record_fits_its_contract_and_the_rules_of_the_world(scenario: Sce
 @given(scenarios, tracks)
 def test_labels_add_up(scenario: Scenario, known: Tracks) -> None:
     made = simulate(scenario, known)
-    for topic in EVENT_TOPICS:
+    for topic in SIMULATED_TOPICS:
         table = getattr(made, topic)
         c = counts(table)
         assert c["records"] == c["events"] + c["duplicates"] + sum(c["defects"].values())
@@ -154,7 +154,7 @@ def test_other_arguments_share_no_event(scenario: Scenario, seed: int) -> None:
     known = Tracks.from_catalog(catalogue(5))
     other = Scenario(scenario.users, scenario.days, scenario.end, seed, not scenario.bad_events)
     one, two = simulate(scenario, known), simulate(other, known)
-    for topic in EVENT_TOPICS:
+    for topic in SIMULATED_TOPICS:
         assert not set(getattr(one, topic)["event_id"].to_pylist()) & set(getattr(two, topic)["event_id"].to_pylist())
 
 
@@ -319,7 +319,7 @@ def test_each_defect_breaks_what_its_name_says(crowd: Simulation) -> None:
     assert set(rejection_codes("ad_impressions")) | {MALFORMED, UNKNOWN_SCHEMA} == set(KINDS["ad_impressions"])
 
 
-@pytest.mark.parametrize("topic", EVENT_TOPICS)
+@pytest.mark.parametrize("topic", SIMULATED_TOPICS)
 def test_broken_payloads_cannot_be_read_and_good_ones_can(topic: str, crowd: Simulation) -> None:
     contract = load(f"topics.{topic}")
 

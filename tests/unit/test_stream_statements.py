@@ -32,7 +32,7 @@ def test_every_column_of_a_bronze_table_is_inserted_by_name(local: Settings) -> 
 
 def test_every_topic_has_bronze_and_dead_letters(local: Settings) -> None:
     job = statements.render(local)[-1]
-    for contract in ("plays", "ad_impressions", "likes"):
+    for contract in EVENT_TOPICS:
         assert job.count(f"FROM {contract}_decoded WHERE reason IS NOT NULL") == 1
         assert job.count(f"FROM {contract}_decoded WHERE reason IS NULL") == 1
 

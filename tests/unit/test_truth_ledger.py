@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from lakehouse.adapters import finance_files, kafka, truth_ledger
 from lakehouse.cli import simulate as simulate_cli
 from lakehouse.config.settings import Settings, load_settings
-from lakehouse.contracts import EVENT_TOPICS, load
+from lakehouse.contracts import SIMULATED_TOPICS, load
 from lakehouse.domain.royalties.revenue_file import RevenueLine, parse
 from lakehouse.domain.simulation import Scenario, Simulation, Tracks, simulate
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
@@ -41,7 +41,7 @@ def test_what_is_written_reads_back_with_the_contract_s_types(settings: Settings
     assert run.is_intact()
     assert not run.is_produced
     assert [r.manifest for r in truth_ledger.runs(settings)] == [run.manifest]
-    for topic in EVENT_TOPICS:
+    for topic in SIMULATED_TOPICS:
         table = run.table(topic)
         contract = load(f"topics.{topic}").arrow_schema()
         assert table.schema.names == [*contract.names, *truth_ledger.LABELS.names]

@@ -1,0 +1,90 @@
+"""`wavehouse import`: listens from the services people already use."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakehouse.cli.output import Output
+from lakehouse.config.settings import load_settings
+
+if TYPE_CHECKING:
+    from lakehouse.adapters.listens import Counts
+
+app = typer.Typer(help="Bring in what other services recorded.", no_args_is_help=True)
+SAY_ROWS = 100_000
+
+
+class Service(StrEnum):
+    """Whose export it is."""
+
+    SPOTIFY = "spotify"
+    LISTENBRAINZ = "listenbrainz"
+    LASTFM = "lastfm"
+    MALOJA = "maloja"
+
+
+@app.callback()
+def group() -> None:
+    """Keep `import` a group, also while it has one verb."""
+
+
+@app.command()
+def listens(
+    path: Annotated[Path, typer.Argument(help="File, folder or zip as it was downloaded.")],
+    service: Annotated[Service, typer.Option("--format", help="Whose export it is.")],
+    user: Annotated[int, typer.Option(min=1, max=2**63 - 1, help="Listener (user_id) it is for.")],
+    timezone: Annotated[str, typer.Option(help="IANA zone of times that name none (Last.fm without `uts`).")] = "UTC",
+    report: Annotated[Path | None, typer.Option(help="Write what became of each row, one JSON line each.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Import listens; each row is imported, a duplicate, or rejected with a reason. Running it again adds nothing.
+
+    Example: wavehouse import listens --format spotify my_spotify_data.zip --user 42 --report import.jsonl
+    """
+    from lakehouse.adapters.listens import import_listens
+    from lakehouse.domain.listening.imports.formats import zone_of
+
+    out = Output(as_json=as_json)
+    counts = import_listens(
+        load_settings(),
+        path,
+        format_name=service.value,
+        user_id=user,
+        received_at=datetime.now(UTC),  # the one clock: the moment the platform is given the listens
+        zone=zone_of(timezone),
+        report=report,
+        progress=_Progress(out),
+    )
+    found = counts.as_dict()
+    for bad in counts.first_rejected:
+        out.info(f"{bad['file']}, row {bad['row']}: {bad['message']} ({bad['reason']})")
+    if found["rejected"] > len(counts.first_rejected):
+        out.info(f"... and {found['rejected'] - len(counts.first_rejected)} more; --report lists all.")
+    columns = ("files", "rows", "imported", "duplicates", "rejected")
+    out.table(f"Import of {path.name}", columns, [[found[name] for name in columns]])
+    out.result(found)
+
+
+class _Progress:
+    """A bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._said = 0
+
+    def __call__(self, name: str, share: float, counts: Counts) -> None:
+        if self._out.console.is_terminal:
+            filled = int(share * 30)
+            self._out.console.print(
+                f"[{'#' * filled}{'.' * (30 - filled)}] {share:4.0%} of {name}, {counts.rows:,} rows",
+                end="\r",
+                markup=False,
+            )
+        elif counts.rows - self._said >= SAY_ROWS:
+            self._said = counts.rows
+            self._out.info(f"    {counts.rows:,} rows; {share:.0%} of {name}")

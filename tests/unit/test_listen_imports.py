@@ -1,0 +1,274 @@
+"""Exports of other services: what is taken, what is a duplicate, and what is refused with which reason at which row."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakehouse.adapters.listens import Counts, Index, _count, _outcomes, files
+from lakehouse.contracts import load
+from lakehouse.domain.listening.imports import TOLERANCE_S, Listen, Row, Seen, check, read
+from lakehouse.domain.listening.imports.formats import zone_of
+from lakehouse.errors import FatalError, RejectedInputError
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+AT = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
+LISTEN = Listen("spotify", AT, "Björk", "Jóga")
+
+SPOTIFY: dict[str, Any] = {
+    "ts": "2024-03-01T12:03:20Z", "ms_played": 200_000, "conn_country": "SE", "ip_addr": "192.0.2.1",
+    "master_metadata_track_name": "Jóga", "master_metadata_album_artist_name": "Björk",
+    "master_metadata_album_album_name": "Homogenic", "spotify_track_uri": "spotify:track:6FJCJuV8iNbYDvE5BkWYvp",
+    "episode_name": None, "episode_show_name": None, "spotify_episode_uri": None,
+}  # fmt: skip
+EPISODE = SPOTIFY | {
+    "master_metadata_track_name": None, "master_metadata_album_artist_name": None, "spotify_track_uri": None,
+    "episode_name": "Pilot", "episode_show_name": "Serial", "spotify_episode_uri": "spotify:episode:1",
+}  # fmt: skip
+BOOK = EPISODE | {
+    "episode_name": None, "episode_show_name": None, "spotify_episode_uri": None, "audiobook_title": "Emma",
+    "audiobook_chapter_title": "Chapter 1", "audiobook_chapter_uri": "spotify:chapter:1",
+}  # fmt: skip
+BRAINZ: dict[str, Any] = {
+    "listened_at": 1_709_294_400,
+    "user_name": "a",
+    "track_metadata": {
+        "artist_name": "Björk",
+        "track_name": "Jóga",
+        "release_name": "Homogenic",
+        "additional_info": {"isrc": "GB-AYE-97-00001", "duration_played": 30, "recording_mbid": "not one"},
+        "mbid_mapping": {"recording_mbid": "a5e4a8c7-1b5f-4b8e-9ae9-5b8bd0e6d1f0"},
+    },
+}
+
+
+def rows(format_name: str, content: bytes | str, name: str = "f", **options: Any) -> list[Row]:
+    raw = content.encode() if isinstance(content, str) else content
+    return list(read(format_name, io.BytesIO(raw), name=name, **options))
+
+
+def listens(found: Sequence[Row]) -> list[Listen]:
+    return [row.outcome for row in found if isinstance(row.outcome, Listen)]
+
+
+def refusals(found: Sequence[Row]) -> list[tuple[int, str]]:
+    return [(row.number, row.outcome.reason) for row in found if isinstance(row.outcome, RejectedInputError)]
+
+
+def test_spotify_tracks_episodes_and_audiobooks_start_when_they_ended_less_what_was_heard() -> None:
+    song, episode, book = listens(rows("spotify", "\ufeff" + json.dumps([SPOTIFY, EPISODE, BOOK])))
+    assert (song.listened_at, song.kind, song.artist_name, song.title) == (AT, "track", "Björk", "Jóga")
+    assert (song.release_title, song.ms_played) == ("Homogenic", 200_000)
+    assert song.spotify_uri == "spotify:track:6FJCJuV8iNbYDvE5BkWYvp"
+    assert (episode.kind, episode.artist_name, episode.title) == ("episode", "Serial", "Pilot")
+    assert (book.kind, book.artist_name, book.title) == ("audiobook", "Emma", "Chapter 1")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"ts": None}, "missing_time"),
+        ({"ts": "yesterday"}, "bad_time"),
+        ({"ms_played": None}, "missing_ms_played"),
+        ({"ms_played": 10**30}, "bad_ms_played"),
+        ({"master_metadata_track_name": None}, "missing_title"),
+        ({"master_metadata_album_artist_name": ""}, "missing_artist_name"),
+        ({"master_metadata_album_artist_name": " \t"}, "missing_artist_name"),
+        ({"master_metadata_album_artist_name": ["Björk"]}, "bad_artist_name"),
+    ],
+)
+def test_a_bad_row_of_spotify_is_named_and_the_others_are_kept(change: dict[str, Any], reason: str) -> None:
+    found = rows("spotify", json.dumps([SPOTIFY, SPOTIFY | change, EPISODE]))
+    assert refusals(found) == [(2, reason)]
+    assert len(listens(found)) == 2
+
+
+def test_rows_before_a_break_are_kept() -> None:
+    whole = json.dumps([SPOTIFY, EPISODE, BOOK])
+    cut = rows("spotify", whole[: whole.index("Emma")])
+    assert (len(listens(cut)), refusals(cut)) == (2, [(3, "broken_json")])
+    latin = rows(
+        "spotify", json.dumps([SPOTIFY, EPISODE], ensure_ascii=False).replace("Pilot", "Pilöt").encode("latin-1")
+    )
+    assert refusals(latin)[-1][1] == "bad_encoding"
+    assert refusals(rows("spotify", "")) == [(1, "broken_json")]
+    assert refusals(rows("spotify", '{"a": 1}')) == [(1, "no_rows")]
+    assert refusals(rows("spotify", "[1]")) == [(1, "bad_row")]
+
+
+def test_listenbrainz_lines() -> None:
+    other = BRAINZ | {"user_name": "b"}
+    lines = [
+        json.dumps(BRAINZ).encode(),
+        b"{",
+        b"",
+        b'"\xff"',
+        json.dumps(other).encode(),
+        b"[]",
+        b'{"user_name": "a"}',
+    ]
+    found = rows("listenbrainz", b"\n".join(lines))
+    (listen,) = listens(found)
+    assert (listen.listened_at, listen.isrc, listen.ms_played) == (AT, "GBAYE9700001", 30_000)
+    assert listen.recording_mbid is None, "a wrong id costs the id only"
+    assert [reason for _, reason in refusals(found)] == [
+        "broken_json", "bad_encoding", "other_user", "bad_row", "missing_track_metadata",
+    ]  # fmt: skip
+
+
+def test_listenbrainz_parquet() -> None:
+    sink = io.BytesIO()
+    table = pa.table(
+        {
+            "listened_at": pa.array([AT, AT, None], pa.timestamp("us", "UTC")),
+            "user_id": [7, 8, 7],
+            "artist_name": ["Björk", "Björk", "Björk"],
+            "release_name": ["Homogenic", None, None],
+            "recording_name": ["Jóga", "Jóga", "Jóga"],
+            "recording_mbid": ["a5e4a8c7-1b5f-4b8e-9ae9-5b8bd0e6d1f0", None, None],
+        }
+    )
+    pq.write_table(table, sink)
+    found = rows("listenbrainz", sink.getvalue(), name="1.parquet")
+    (listen,) = listens(found)
+    assert (listen.listened_at, listen.recording_mbid) == (AT, "a5e4a8c7-1b5f-4b8e-9ae9-5b8bd0e6d1f0")
+    assert refusals(found) == [(2, "other_user"), (3, "missing_time")]
+    assert refusals(rows("listenbrainz", sink.getvalue()[:-9], name="1.parquet")) == [(1, "broken_parquet")]
+
+
+def test_lastfm_with_and_without_header() -> None:
+    with_header = (
+        "uts,utc_time,artist,artist_mbid,album,album_mbid,track,track_mbid\n"
+        '1709294400,"01 Mar 2024, 12:00",Björk,,Homogenic,,Jóga,\n'
+    )
+    assert [(x.listened_at, x.title, x.release_title) for x in listens(rows("lastfm", with_header))] == [
+        (AT, "Jóga", "Homogenic")
+    ]
+    # Summer time begins in Stockholm on 31 March 2024 at two o'clock.
+    without = (
+        "Björk,Homogenic,Jóga,30 Mar 2024 12:00\nBjörk,,Jóga,31 Mar 2024 12:00\n".encode()
+        + b"A,B,\xff,31 Mar 2024 12:00\nA,B,C\nA,B,C,soon\n"
+    )
+    found = rows("lastfm", without, zone=zone_of("Europe/Stockholm"))
+    assert [f"{x.listened_at:%d %H}" for x in listens(found)] == ["30 11", "31 10"]
+    assert refusals(found) == [(3, "bad_encoding"), (4, "missing_time"), (5, "bad_time")]
+    with pytest.raises(RejectedInputError, match="Mars/Olympus"):
+        zone_of("Mars/Olympus")
+
+
+def test_maloja() -> None:
+    track = {"artists": ["Björk", "Rosalía"], "title": "Oral", "album": {"albumtitle": "Oral", "artists": None}}
+    good = {"time": 1_709_294_400, "track": track, "duration": 100, "origin": "client:x"}
+    bad = [good | {"time": None}, good | {"track": None}, good | {"track": track | {"artists": []}}]
+    found = rows("maloja", json.dumps({"maloja": {"export_time": 1}, "scrobbles": [good, *bad]}))
+    assert [(x.artist_name, x.title, x.release_title, x.ms_played) for x in listens(found)] == [
+        ("Björk, Rosalía", "Oral", "Oral", 100_000)
+    ]
+    assert refusals(found) == [(2, "missing_time"), (3, "missing_track"), (4, "missing_artist_name")]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"listened_at": datetime(2002, 9, 30, tzinfo=UTC)}, "time_before_2002"),
+        ({"listened_at": NOW + timedelta(minutes=6)}, "time_in_future"),
+        ({"ms_played": -1}, "bad_ms_played"),
+        ({"ms_played": 86_400_001}, "bad_ms_played"),
+    ],
+)
+def test_what_cannot_have_happened_is_refused(change: dict[str, Any], reason: str) -> None:
+    check(LISTEN, NOW)
+    with pytest.raises(RejectedInputError) as caught:
+        check(replace(LISTEN, **change), NOW)
+    assert caught.value.reason == reason
+
+
+def test_a_record_fits_the_contract_and_its_id_is_that_of_the_listen() -> None:
+    assert list(LISTEN.record(7, NOW)) == [column.name for column in load("topics.listens").columns]
+    elsewhere = Listen("lastfm", AT + timedelta(microseconds=5), "BJÖRK", " jóga ")
+    assert elsewhere.event_id(7) == LISTEN.event_id(7)
+    assert elsewhere.event_id(8) != LISTEN.event_id(7)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterable[Index]:
+    with Index(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("source", "seconds", "title", "new"),
+    [
+        ("spotify", 0, "JÓGA", False),
+        ("lastfm", 0, "Jóga", False),
+        ("lastfm", TOLERANCE_S, "Jóga", False),
+        ("lastfm", -TOLERANCE_S, "Jóga", False),
+        ("lastfm", TOLERANCE_S + 1, "Jóga", True),
+        ("lastfm", 0, "Bachelorette", True),
+        ("spotify", 1, "Jóga", True),
+    ],
+)
+def test_the_same_listen_of_another_service_is_a_duplicate(
+    index: Index, source: str, seconds: int, title: str, new: bool
+) -> None:
+    seen = Seen(index)
+    assert seen.is_new(LISTEN)
+    assert seen.is_new(Listen(source, AT + timedelta(seconds=seconds), "Björk", title)) is new
+
+
+def test_files_of_a_folder_and_of_a_zip_are_the_same(tmp_path: Path, index: Index) -> None:
+    folder = tmp_path / "export" / "Spotify Extended Streaming History"
+    folder.mkdir(parents=True)
+    (folder / "Streaming_History_Audio_2024_1.json").write_text(json.dumps([SPOTIFY, SPOTIFY]))
+    (folder / "endsong_0.json").write_text(json.dumps([EPISODE | {"ts": "1999-01-01T00:00:00Z"}, SPOTIFY]))
+    (folder / "ReadMeFirst.json").write_text("no listens")
+    archive = tmp_path / "export.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        for file in folder.iterdir():
+            made.write(file, file.relative_to(tmp_path / "export"))
+    in_folder, in_zip = files(tmp_path / "export", "spotify"), files(archive, "spotify")
+    assert [(name, size) for name, _, size in in_folder] == [(name, size) for name, _, size in in_zip]
+    counts = Counts()
+    for name, outcome, row, _, why in _outcomes(in_zip, "spotify", UTC, Seen(index), NOW):
+        _count(counts, name, row, outcome, why)
+    assert (counts.rows, counts.imported, counts.duplicates) == (4, 1, 2)
+    assert counts.rejected == Counter(time_before_2002=1)
+    (bad,) = counts.first_rejected
+    assert (bad["file"], bad["row"]) == ("Spotify Extended Streaming History/endsong_0.json", 1)
+    for path, words in ((tmp_path / "nothing", "no file or folder"), (folder, "no listens of lastfm")):
+        with pytest.raises(FatalError, match=words):
+            files(path, "lastfm")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["spotify", "lastfm"]), st.integers(0, 600), st.sampled_from("ab"))))
+def test_importing_twice_adds_nothing_and_rows_add_up(
+    tmp_path_factory: pytest.TempPathFactory, given_rows: list[tuple[str, int, str]]
+) -> None:
+    made = [Listen(source, AT + timedelta(seconds=s), "x", title) for source, s, title in given_rows]
+    with Index(tmp_path_factory.mktemp("index")) as index:
+        seen = Seen(index)
+        first = [seen.is_new(listen) for listen in made]
+        assert not any(seen.is_new(listen) for listen in made)
+    new = [listen.event_id(1) for listen, is_new in zip(made, first, strict=True) if is_new]
+    assert len(new) == len(set(new))
+    assert {listen.title for listen in made} == {m.title for m, is_new in zip(made, first, strict=True) if is_new}
+
+
+@given(st.binary(max_size=300), st.sampled_from(["spotify", "listenbrainz", "lastfm", "maloja"]))
+def test_no_file_whatever_it_holds_stops_an_import(content: bytes, format_name: str) -> None:
+    for name in ("f", "f.parquet"):
+        for row in rows(format_name, content, name=name):
+            assert isinstance(row.outcome, Listen | RejectedInputError)
