@@ -16,3 +16,4 @@
 {% macro remainder(a, b, c) %}mod({{ a }} * {{ b }}, {{ c }}){% endmacro %}
 {% macro floor_div(a, b, c) %}({{ a }} * {{ b }} / {{ c }}){% endmacro %}
 {% macro artificial_rule(name, key) %}1{% endmacro %}
+{% macro recording_key(artist_name, title) %}concat({{ artist_name }}, {{ title }}){% endmacro %}

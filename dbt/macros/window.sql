@@ -23,7 +23,7 @@
     {{ source('bronze', table) }}{% if snapshot %} for version as of {{ snapshot }}{% endif %}
 {%- endmacro %}
 
-{# What `touched` is computed from: the silver table, and the expression that yields the column. #}
+{# What `touched` is computed from: the silver table, the expression that yields the column, and the schema where it is not silver. #}
 {% macro touched_sources() -%}
     {{ return({
         'played_on': ('plays', 'played_on'),
@@ -31,6 +31,7 @@
         'period': ('plays', "date_format(played_on, '%Y-%m')"),
         'year': ('plays', 'year(local_played_on)'),
         'shown_on': ('ad_impressions', 'shown_on'),
+        'listened_on': ('int_listening', 'listened_on', 'staging'),
     }) }}
 {%- endmacro %}
 
@@ -39,8 +40,9 @@
 {% macro touched(column, expression=none) -%}
     {%- if not has_window() -%}{{ return('true') }}{%- endif -%}
     {%- if not execute -%}{{ return('false') }}{%- endif -%}
-    {%- set table, value = touched_sources()[column] -%}
-    {%- set silver = api.Relation.create(database=target.database, schema='silver_audit', identifier=table) -%}
+    {%- set source = touched_sources()[column] -%}
+    {%- set value, schema = source[1], source[2] if source | length > 2 else 'silver_audit' -%}
+    {%- set silver = api.Relation.create(database=target.database, schema=schema, identifier=source[0]) -%}
     {%- set lookback = var('received_lookback_days') -%}
     {%- set found = run_query('select distinct ' ~ value ~ ' from ' ~ silver ~ ' where ' ~ received_in_window(lookback) ~ ' order by 1') -%}
     {%- set literals = [] -%}

@@ -24,6 +24,7 @@ GROUPS = {
     "policies": "policies",
     "simulate": "simulate",
     "imports": "import",
+    "stats": "",
     "revenue": "revenue",
     "royalties": "royalties",
     "stream": "stream",

@@ -1,0 +1,30 @@
+with tracks as (
+    select
+        *,
+        {{ recording_key('artist_name', 'title') }} as recording_key
+    from {{ ref('tracks') }}
+),
+
+by_isrc as (
+    select
+        isrc,
+        min(track_id) as track_id
+    from tracks
+    where isrc is not null
+    group by isrc
+),
+
+by_names as (
+    select
+        recording_key,
+        min(track_id) as track_id
+    from tracks
+    group by recording_key
+)
+
+select
+    listens.*,
+    coalesce(by_isrc.track_id, by_names.track_id) as track_id
+from {{ ref('listens') }} as listens
+left join by_isrc on listens.isrc = by_isrc.isrc
+left join by_names on listens.recording_key = by_names.recording_key
