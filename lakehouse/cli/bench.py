@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 
 @app.callback()
 def bench() -> None:
-    """Benchmarks. Each is a module of `benchmarks/`; `make bench` runs all of them."""
+    """Benchmarks. Each is a module of `benchmarks/`; measure on a machine that does nothing else."""
 
 
 @app.command()
