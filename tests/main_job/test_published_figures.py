@@ -12,6 +12,7 @@ import pytest
 
 from lakehouse.adapters import trino
 from lakehouse.adapters.airflow import AirflowClient
+from lakehouse.cli.demo import DAGS
 from lakehouse.config.settings import Settings
 from tests import audio_files
 from tests.conftest import SIMULATION, wavehouse, wavehouse_json
@@ -88,7 +89,9 @@ def test_every_dag_is_green_with_docs_and_an_owner(played: Settings) -> None:
     for dag in airflow.dags():
         assert dag["owners"] and dag["owners"] != ["airflow"], dag["dag_id"]
         assert airflow.documentation(dag["dag_id"]), dag["dag_id"]
-        assert airflow.states(dag["dag_id"])[-1:] == ["success"], dag["dag_id"]
+        # The others wait for a person, or for their month; none of them may have failed.
+        expected = ["success"] if dag["dag_id"] in DAGS else []
+        assert airflow.states(dag["dag_id"])[-1:] == expected, dag["dag_id"]
 
 
 def test_the_whole_job_again_changes_no_number(played: Settings, music: Path) -> None:
