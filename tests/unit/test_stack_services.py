@@ -59,7 +59,10 @@ def test_profiles_share_no_port() -> None:
         dump = load_settings(profile).model_dump()
         return {n for v in dump.values() if isinstance(v, dict) for k, n in v.items() if k.endswith("port")}
 
-    assert not ports("local") & ports("test")
+    taken = [ports(profile) for profile in ("local", "test", "chaos")]
+    assert len(set.union(*taken)) == sum(map(len, taken))
+    # From here on Linux gives ports to outgoing connections, and a service that restarts may find its own taken.
+    assert max(set.union(*taken)) < 32_768
 
 
 def test_everything_listens_on_loopback_only(settings: Settings) -> None:
