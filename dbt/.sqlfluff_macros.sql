@@ -4,7 +4,8 @@
 {% macro ad_impressions_rejection_reason() %}cast(null as varchar){% endmacro %}
 {% macro is_bot() %}(user_agent = 'bot'){% endmacro %}
 {% macro is_stream() %}(ms_played > 0){% endmacro %}
-{% macro counting_policy() %}policy@1{% endmacro %}
+{% macro royalty_bearing(period, flags) %}({{ period }} > '2000-01' and {{ flags }} is null){% endmacro %}
+{% macro royalty_policy(period) %}{{ period }}{% endmacro %}
 {% macro royalty_share_bps(period) %}if({{ period }} > '2000-01', 7000, 0){% endmacro %}
 {% macro local_date(moment, time_zone) %}cast({{ moment }} as date){% endmacro %}
 {% macro received_in_window(lookback_days=0) %}(received_at > current_date){% endmacro %}

@@ -16,8 +16,12 @@ CASE WHEN cost_micros < 0 THEN 'negative_cost' WHEN shown_at > received_at + INT
 (ms_played >= 30000 AND NOT (LOWER(user_agent) LIKE '%bot%' OR LOWER(user_agent) LIKE '%crawler%' OR LOWER(user_agent) LIKE '%spider%' OR LOWER(user_agent) LIKE '%headless%' OR LOWER(user_agent) LIKE '%python-requests%' OR LOWER(user_agent) LIKE '%curl/%'))
 {%- endmacro %}
 
-{% macro counting_policy() -%}
-streamed-30s@1
+{% macro royalty_bearing(period, flags) -%}
+(CASE WHEN {{ period }} >= '2000-01' THEN (CASE WHEN NOT COALESCE(ms_played >= 30000, FALSE) THEN 'under_30_s' WHEN CONTAINS({{ flags }}, 'bot-user-agent') THEN 'bot-user-agent' WHEN CONTAINS({{ flags }}, 'overlapping-plays') THEN 'overlapping-plays' WHEN CONTAINS({{ flags }}, 'track-loop') THEN 'track-loop' WHEN CONTAINS({{ flags }}, 'shared-device') THEN 'shared-device' ELSE NULL END) IS NULL ELSE FALSE END)
+{%- endmacro %}
+
+{% macro royalty_policy(period) -%}
+(CASE WHEN {{ period }} >= '2000-01' THEN 'streamed-30s@2' END)
 {%- endmacro %}
 
 {% macro artificial_rule(name, key) -%}

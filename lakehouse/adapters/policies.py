@@ -59,6 +59,17 @@ def judgement_sql(period: str, plays: str = "lake.silver.plays", flags: str = "l
 SELECT event_id, user_id, track_id, country, played_at, ms_played, {whole} FROM rows"""
 
 
+def royalty_plays_sql(plays: str = "lake.silver.plays", flags: str = "lake.silver.play_flags") -> str:
+    """A query of the plays that bear royalties, from the rows and the policy of each month alone.
+
+    None of the models that royalties are built from has a part in it. `plays` and `flags` stand as FROM has them.
+    """
+    bearing = rules.royalty_bearing_sql("DATE_FORMAT(plays.played_on, '%Y-%m')", "flagged.rules")
+    return f"""SELECT plays.* FROM {plays} AS plays LEFT JOIN (
+  SELECT event_id, played_on, ARRAY_AGG(rule) AS rules FROM {flags} GROUP BY event_id, played_on
+) AS flagged ON plays.event_id = flagged.event_id AND plays.played_on = flagged.played_on WHERE {bearing}"""
+
+
 def compare(settings: Settings, period: str, *, by_country: bool = False) -> list[Verdict]:
     """The plays of a month by what each policy says of them, most plays first."""
     known = rules.policies()
@@ -115,7 +126,7 @@ def plays(settings: Settings, period: str, limit: int) -> list[dict[str, Any]]:
 def impact(settings: Settings, period: str, by: str) -> list[dict[str, Any]]:
     """Artificial plays of a month by rule and `track_id` or `payee_id`, beside all streams of the same.
 
-    `share_of_streams` says which part of the streams that royalties are paid for the rule would take away.
+    `share_of_streams` says which part of the streams the rule takes away, or would, under a policy that excludes it.
     """
     month(period)
     if by not in ("track_id", "payee_id"):

@@ -243,15 +243,20 @@ def _streams(valid: pa.Table) -> pa.Table:
     return valid.filter(pc.and_(long_enough, pc.invert(valid["is_bot"])))
 
 
+def _royalty_streams(valid: pa.Table) -> pa.Table:
+    """Those that are paid: the farms of the simulator, which says itself what they are, are not (streamed-30s@2)."""
+    streams = _streams(valid)
+    return streams.filter(pc.is_null(streams["artificial"]))
+
+
 def _marts(settings: Settings, plays: Truth) -> Iterable[Check]:
     streams = _streams(plays.valid).num_rows
-    daily = trino.query(settings, "select sum(plays), sum(streams), sum(ms_played) from lake.gold.streams_daily").rows[
-        0
-    ]
-    monthly = trino.query(
-        settings, "select sum(plays), sum(streams), sum(ms_played) from lake.gold.streams_monthly"
-    ).rows[0]
+    sums = "select sum(plays), sum(streams), sum(ms_played), sum(royalty_streams) from lake.gold"
+    daily = trino.query(settings, f"{sums}.streams_daily").rows[0]
+    monthly = trino.query(settings, f"{sums}.streams_monthly").rows[0]
     yield Check("streams", "ledger", streams, "streams_daily", int(daily[1] or 0))
+    paid = _royalty_streams(plays.valid)
+    yield Check("streams that bear royalties", "ledger", paid.num_rows, "streams_daily", int(daily[3] or 0))
     yield Check(
         "time heard (ms)",
         "ledger",
@@ -259,15 +264,20 @@ def _marts(settings: Settings, plays: Truth) -> Iterable[Check]:
         "streams_daily",
         int(daily[2] or 0),
     )
-    for name, left, right in zip(("plays", "streams", "ms played"), daily, monthly, strict=True):
+    for name, left, right in zip(("plays", "streams", "ms played", "royalty streams"), daily, monthly, strict=True):
         yield Check(f"months are the sum of their days: {name}", "daily", int(left or 0), "monthly", int(right or 0))
     people = plays.valid.filter(pc.invert(plays.valid["is_bot"]))
     wrapped = _scalar(settings, "select sum(plays) from lake.gold.wrapped")
     yield Check("Wrapped: plays of people", "ledger", people.num_rows, "wrapped", wrapped)
     known = set(lake.read(settings, "bronze.catalog_content", columns=("content_id",))["content_id"].to_pylist())
-    of_artists = pc.sum(pc.is_in(_streams(plays.valid)["track_id"], pa.array(sorted(known), pa.int64()))).as_py() or 0
-    creators = _scalar(settings, "select sum(streams) from lake.gold.creators_daily")
-    yield Check("streams of catalogued tracks", "ledger", int(of_artists), "creators_daily", creators)
+    catalogued = pa.array(sorted(known), pa.int64())
+    for name, heard, column in (
+        ("streams of catalogued tracks", _streams(plays.valid), "streams"),
+        ("streams of catalogued tracks that bear royalties", paid, "royalty_streams"),
+    ):
+        of_artists = pc.sum(pc.is_in(heard["track_id"], catalogued)).as_py() or 0
+        creators = _scalar(settings, f"select sum({column}) from lake.gold.creators_daily")
+        yield Check(name, "ledger", int(of_artists), "creators_daily", creators)
     cost = _scalar(settings, "select sum(cost_micros) from lake.silver.ad_impressions")
     reported = _scalar(settings, "select sum(cost_micros) from lake.gold.advertisers_daily")
     yield Check("cost of ads (micros)", "silver", cost, "advertisers_daily", reported)
@@ -299,7 +309,7 @@ def expected_royalties(
 
 
 def _royalties(settings: Settings, plays: Truth) -> Iterable[Check]:
-    heard = _streams(plays.valid)
+    heard = _royalty_streams(plays.valid)
     table = pa.table(
         {"period": pc.strftime(heard["played_at"], "%Y-%m"), "country": heard["country"], "track_id": heard["track_id"]}
     )

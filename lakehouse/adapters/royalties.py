@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-from lakehouse.adapters import lake, publish, royalties_demo, trino
+from lakehouse.adapters import lake, policies, publish, royalties_demo, trino
 from lakehouse.adapters.royalties_ledger import Correction, Ledger, PeriodState, Posting
 from lakehouse.config.settings import Settings
 from lakehouse.domain.royalties import contracts
@@ -29,6 +29,7 @@ from lakehouse.errors import FatalError, RejectedInputError
 #: What a settlement reads; all of it must be published, and nothing newer be built.
 SOURCES = (
     "silver_audit.plays",
+    "silver_audit.play_flags",
     "silver_audit.tracks",
     "silver_audit.revenue",
     "gold_audit.listener_track_monthly",
@@ -212,7 +213,8 @@ def gather(
     ).rows
     annual = trino.query(
         settings,
-        "select track_id, sum(streams) from lake.gold.streams_monthly where period between ? and ? group by track_id",
+        "select track_id, sum(royalty_streams) from lake.gold.streams_monthly "
+        "where period between ? and ? group by track_id",
         [add_months(period, -11), period],
     ).rows
     uses = weigh_classes(classes, {str(a): (s, n) for a, s, n in artists}, {str(t): s for t, s in annual})
@@ -491,9 +493,13 @@ def trace(settings: Settings, settled: Settled, line: Line, *, limit: int) -> Tr
         if (row["clause_id"], row["version"]) == (clause_id, int(version))
     )
     first, after = f"{inputs.period}-01", f"{add_months(inputs.period, 1)}-01"
+    pinned = {
+        name: f"lake.silver_audit.{name} for version as of {inputs.snapshots[f'silver_audit.{name}']}"
+        for name in ("plays", "play_flags")
+    }
     where = (
-        f"from lake.silver_audit.plays for version as of {inputs.snapshots['silver_audit.plays']} "
-        "where is_stream and played_on >= cast(? as date) and played_on < cast(? as date) "
+        f"from ({policies.royalty_plays_sql(pinned['plays'], pinned['play_flags'])}) "
+        "where played_on >= cast(? as date) and played_on < cast(? as date) "
         "and country = ? and tier = ? and track_id = ?"
     )
     values: list[object] = [first, after, line.key.country, line.key.tier, int(line.track_id)]

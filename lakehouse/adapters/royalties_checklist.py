@@ -1,7 +1,7 @@
 """An auditor's checklist over a kept settlement: each item counts what breaks it, from the lake's plays to the ledger.
 
-Plays are counted again from `silver_audit.plays` as it was when the period was calculated, by none of the models that
-the settlement was made from.
+Plays are counted again from `silver_audit.plays` and what `play_flags` had against them when the period was calculated,
+by none of the models that the settlement was made from.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from fractions import Fraction
 
-from lakehouse.adapters import royalties, trino
+from lakehouse.adapters import policies, royalties, trino
 from lakehouse.adapters.royalties_ledger import Ledger
 from lakehouse.config.settings import Settings
 from lakehouse.domain.royalties.periods import CLOSED
@@ -20,16 +20,16 @@ from lakehouse.domain.royalties.pools import add_months
 UNITS = """
 select plays.country, plays.tier, count(*) as streams, count(distinct plays.event_id) as different,
     count(*) filter (where tracks.track_id is null) as unknown_track
-from lake.silver_audit.plays for version as of {plays} as plays
+from ({paid}) as plays
 left join lake.silver_audit.tracks for version as of {tracks} as tracks on plays.track_id = tracks.track_id
-where plays.is_stream and plays.played_on >= cast(? as date) and plays.played_on < cast(? as date)
+where plays.played_on >= cast(? as date) and plays.played_on < cast(? as date)
 group by plays.country, plays.tier
 """
 #: A play is of one month: the same event on two dates would be paid in two.
 TWICE = """
 select count(*) from (
-    select event_id from lake.silver_audit.plays for version as of {plays}
-    where is_stream and played_on >= cast(? as date) and played_on < cast(? as date)
+    select event_id from ({paid})
+    where played_on >= cast(? as date) and played_on < cast(? as date)
     group by event_id having count(*) > 1
 )
 """
@@ -54,9 +54,11 @@ def checklist(settings: Settings, period: str) -> list[Item]:
     inputs, settlement = settled.inputs, settled.settlement
     tables = {name.split(".")[1]: snapshot for name, snapshot in inputs.snapshots.items()}
     month = [f"{period}-01", f"{add_months(period, 1)}-01"]
-    units = trino.query(settings, UNITS.format(**tables), month).rows
+    plays, flags = (f"lake.silver_audit.{name} for version as of {tables[name]}" for name in ("plays", "play_flags"))
+    paid_plays = policies.royalty_plays_sql(plays, flags)
+    units = trino.query(settings, UNITS.format(paid=paid_plays, **tables), month).rows
     around = [f"{add_months(period, -1)}-01", f"{add_months(period, 2)}-01"]
-    twice = trino.query(settings, TWICE.format(**tables), around).rows[0][0]
+    twice = trino.query(settings, TWICE.format(paid=paid_plays), around).rows[0][0]
 
     pools = {(pool.key.country, pool.key.tier): pool for pool in settlement.pools}
     by_pool: dict[object, int] = defaultdict(int)

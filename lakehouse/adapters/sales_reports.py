@@ -23,7 +23,7 @@ COMMERCIAL_MODELS = {"free": "AdvertisementSupportedModel"}
 SUBSCRIPTION = "SubscriptionModel"
 
 _CONTEXTS = """
-select revenue.country, revenue.tier, revenue.currency, revenue.revenue_minor, coalesce(sum(streams.streams), 0)
+select revenue.country, revenue.tier, revenue.currency, revenue.revenue_minor, coalesce(sum(streams.royalty_streams), 0)
 from silver.revenue as revenue
 left join (
     select monthly.* from gold.streams_monthly as monthly inner join silver.tracks as tracks using (track_id)
@@ -35,12 +35,12 @@ order by revenue.country, revenue.tier
 """
 _SALES = """
 select tracks.track_id, tracks.title, tracks.artist_name, tracks.isrc, tracks.duration_ms,
-       monthly.country, monthly.tier, monthly.streams
+       monthly.country, monthly.tier, monthly.royalty_streams
 from gold.streams_monthly as monthly
 inner join silver.tracks as tracks on tracks.track_id = monthly.track_id
 inner join silver.revenue as revenue
     on revenue.period = monthly.period and revenue.country = monthly.country and revenue.tier = monthly.tier
-where monthly.period = ? and (? = '' or monthly.country = ?) and monthly.streams > 0
+where monthly.period = ? and (? = '' or monthly.country = ?) and monthly.royalty_streams > 0
 order by tracks.track_id, monthly.country, monthly.tier
 """
 

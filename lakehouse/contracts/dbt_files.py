@@ -44,14 +44,14 @@ def sources() -> str:
 
 def macros() -> str:
     """`macros/generated_rules.sql`: the listening rules and royalty terms as macros."""
-    policy = rules.policy()
     thresholds = {rule.name: {"version": rule.version} | rule.thresholds for rule in rules.artificial_rules()}
     shares = " ".join(f"when {{{{ period }}}} >= '{s.from_period}' then {s.share_bps}" for s in terms.shares())
     parts = {f"{topic}_rejection_reason()": rules.rejection_reason_sql(topic) for topic in ("plays", "ad_impressions")}
     parts |= {
         "is_bot()": rules.is_bot_sql(),
         "is_stream()": rules.is_stream_sql(),
-        "counting_policy()": policy.label,
+        "royalty_bearing(period, flags)": rules.royalty_bearing_sql("{{ period }}", "{{ flags }}"),
+        "royalty_policy(period)": rules.royalty_policy_sql("{{ period }}"),
         "artificial_rule(name, key)": f"{{{{ {thresholds}[name][key] }}}}",
         "royalty_share_bps(period)": f"cast(case {shares} end as bigint)",
     }

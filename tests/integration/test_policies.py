@@ -37,6 +37,24 @@ CASES: list[tuple[str, tuple[str | None, ...]]] = [
 ]
 
 
+def test_what_is_paid_is_what_the_policy_of_the_month_counts(played: Settings) -> None:
+    period = trino.query(played, "select max(period) from lake.gold.royalty_pools where streams > 0").rows[0][0]
+    number = rules.policies().index(rules.royalty_policy(period))
+    counted, all_streams = trino.query(
+        played,
+        f"SELECT count_if(reason_{number} IS NULL), count(*) FROM ({policies.judgement_sql(period)}) "
+        "WHERE ms_played >= 30000",
+    ).rows[0]
+    assert 0 < counted < all_streams
+    paid = trino.query(played, "select sum(royalty_streams) from lake.gold.streams_monthly where period = ?", [period])
+    assert paid.rows[0][0] == counted
+    settled = (
+        "select (select sum(streams) from lake.gold.royalties where period = ?)"
+        " + (select coalesce(sum(streams), 0) from lake.gold.royalties_unmatched where period = ?)"
+    )
+    assert trino.query(played, settled, [period, period]).rows[0][0] == counted
+
+
 def test_verdicts_at_the_edges(stack: Settings) -> None:
     values = ", ".join(f"({row})" for row, _ in CASES)
     rows = (

@@ -187,6 +187,28 @@ def test_restatements_net_to_the_difference(
     assert booked <= {row.corrects for row in one}
 
 
+@given(plays, amounts, models, st.sets(st.integers(0, 24)))
+def test_a_fraud_decision_after_the_close_is_adjusted_and_can_be_taken_back(
+    rows: Month, nets: list[int], model: str, flagged: set[int]
+) -> None:
+    contracts = book(model)
+    closed = month(rows, nets, contracts)
+    honest = month([row for place, row in enumerate(rows) if place not in flagged], nets, contracts)
+    out = restate(closed, [], honest, "2026-11", "flagged")
+    names = {line.line_id: line.amount_minor for line in honest.lines}
+    changed = {line.line_id for line in closed.lines if line.amount_minor != names.get(line.line_id, 0)}
+    assert {row.corrects for row in out} == changed | {
+        line.line_id
+        for line in honest.lines
+        if line.amount_minor and line.line_id not in {old.line_id for old in closed.lines}
+    }
+    back = restate(closed, out, closed, "2026-12", "not fraud after all")
+    net: dict[str, int] = defaultdict(int)
+    for row in [*out, *back]:
+        net[row.corrects] += row.amount_minor
+    assert not any(net.values())
+
+
 @given(plays, amounts, models)
 def test_an_account_is_the_sum_of_its_entries(rows: Month, nets: list[int], model: str) -> None:
     sums: dict[str, int] = defaultdict(int)

@@ -39,6 +39,25 @@ def test_what_is_paid_and_counted_live_is_judged_by_the_play_alone() -> None:
             rules.is_stream_sql(label)
 
 
+def test_what_is_paid_follows_the_policy_of_the_month() -> None:
+    entries = [
+        {"from_period": "2026-10", "policy": "streamed-30s@2"},
+        {"from_period": "2000-01", "policy": "streamed-30s@1"},
+    ]
+    months = ("2000-01", "2026-09", "2026-10", "2031-01")
+    assert [rules.royalty_policy(month, entries).version for month in months] == [1, 1, 2, 2]
+    with pytest.raises(KeyError, match="1999-12"):
+        rules.royalty_policy("1999-12", entries)
+    with pytest.raises(ValueError, match="begin in one month"):
+        rules.royalty_policies([*entries, entries[0]])
+    with pytest.raises(ValueError, match="counts once a day"):
+        rules.royalty_policies([{"from_period": "2026-10", "policy": "podcast-iab-60s@1"}])
+
+
+def test_artificial_plays_are_not_paid() -> None:
+    assert set(rules.royalty_policy("2026-10").exclude) == {rule.name for rule in rules.artificial_rules()}
+
+
 def test_the_audit_of_flags_knows_the_rules() -> None:
     sets = [e.kwargs["value_set"] for e in audit.suite(load("silver_audit.play_flags")) if "value_set" in e.kwargs]
     assert sets == [[rule.name for rule in rules.artificial_rules()]]

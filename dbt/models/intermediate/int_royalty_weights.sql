@@ -9,10 +9,10 @@ with heard as (
         listened.user_id,
         listened.track_id,
         tracks.artist_id,
-        sum(listened.streams) as streams
+        sum(listened.royalty_streams) as streams
     from {{ ref('listener_track_monthly') }} as listened
     inner join {{ ref('tracks') }} as tracks on listened.track_id = tracks.track_id
-    where listened.streams > 0
+    where listened.royalty_streams > 0
     group by
         listened.period, listened.country, listened.tier, listened.user_id, listened.track_id, tracks.artist_id
 ),
@@ -25,8 +25,8 @@ chosen as (
         user_id,
         track_id,
         count(*) as chosen_streams
-    from {{ ref('plays') }}
-    where is_stream and context in ('search', 'library')
+    from {{ ref('int_plays_judged') }}
+    where is_royalty_bearing and context in ('search', 'library')
     group by date_format(played_on, '%Y-%m'), country, tier, user_id, track_id
 ),
 

@@ -5,6 +5,7 @@ The SQL is portable between Flink and Trino, so that the stream job and dbt judg
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -157,6 +158,61 @@ def policy(name: str | None = None) -> Policy:
     if not found:
         raise KeyError(f"no counting policy '{wanted}'")
     return max(found, key=lambda p: p.version)
+
+
+@dataclass(frozen=True)
+class RoyaltyPolicy:
+    """Plays of the months from `from_period` (YYYY-MM, UTC) on bear royalties as `policy` says."""
+
+    from_period: str
+    policy: Policy
+
+
+def royalty_policies(entries: Sequence[Mapping[str, str]] | None = None) -> tuple[RoyaltyPolicy, ...]:
+    """What bears royalties since when, the earliest first; `entries` instead of those of the file.
+
+    Raises:
+        KeyError: an entry names a policy that doesn't exist.
+        ValueError: two entries begin in one month, or a policy counts once a day: what is paid is judged play by play.
+    """
+    found = tuple(
+        RoyaltyPolicy(entry["from_period"], policy(entry["policy"]))
+        for entry in sorted(entries or _raw()["royalty_policies"], key=lambda entry: entry["from_period"])
+    )
+    if len({entry.from_period for entry in found}) < len(found):
+        raise ValueError("two royalty policies begin in one month")
+    if once := [entry.policy.label for entry in found if entry.policy.once_per]:
+        raise ValueError(f"{once[0]} counts once a day; royalties are judged play by play")
+    return found
+
+
+def royalty_policy(period: str, entries: Sequence[Mapping[str, str]] | None = None) -> Policy:
+    """The policy by which plays of the month `period` (YYYY-MM) bear royalties.
+
+    Raises:
+        KeyError: the month lies before the first policy.
+    """
+    begun = [entry.policy for entry in royalty_policies(entries) if entry.from_period <= period]
+    if not begun:
+        raise KeyError(f"no royalty policy in {period}")
+    return begun[-1]
+
+
+def royalty_bearing_sql(period: str, flags: str) -> str:
+    """SQL predicate over a valid play of the month `period` (an expression) with `flags`, the array of its rules."""
+    cases = " ".join(
+        f"WHEN {period} >= '{entry.from_period}' THEN ({entry.policy.row_reason_sql(flags)}) IS NULL"
+        for entry in reversed(royalty_policies())
+    )
+    return f"(CASE {cases} ELSE FALSE END)"
+
+
+def royalty_policy_sql(period: str) -> str:
+    """SQL of the label of the policy of the month `period` (an expression)."""
+    cases = " ".join(
+        f"WHEN {period} >= '{entry.from_period}' THEN '{entry.policy.label}'" for entry in reversed(royalty_policies())
+    )
+    return f"(CASE {cases} END)"
 
 
 def is_stream_sql(name: str | None = None) -> str:

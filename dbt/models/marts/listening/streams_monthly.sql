@@ -9,7 +9,8 @@ with days as (
         sum(plays) as plays,
         sum(streams) as streams,
         sum(bot_plays) as bot_plays,
-        sum(ms_played) as ms_played
+        sum(ms_played) as ms_played,
+        sum(royalty_streams) as royalty_streams
     from {{ ref('streams_daily') }}
     where {{ touched('period', "date_format(played_on, '%Y-%m')") }}
     group by date_format(played_on, '%Y-%m'), track_id, country, tier
@@ -36,7 +37,8 @@ select
     days.streams,
     days.bot_plays,
     days.ms_played,
-    listeners.listeners
+    listeners.listeners,
+    days.royalty_streams
 from days
 inner join listeners
     on

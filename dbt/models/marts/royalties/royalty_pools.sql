@@ -37,7 +37,7 @@ select
     revenue_minor,
     share_bps,
     pool_minor,
-    '{{ counting_policy() }}' as counting_policy,
+    {{ royalty_policy('period') }} as counting_policy,
     streams,
     unmatched_streams,
     if(streams = 0, pool_minor, 0) as unallocated_minor
