@@ -16,7 +16,8 @@ import pyarrow as pa
 from lakehouse.adapters import lake
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import load
-from lakehouse.domain.royalties.revenue_file import RevenueLine, parse, render
+from lakehouse.domain.royalties.pools import Revenue
+from lakehouse.domain.royalties.revenue_file import as_row, parse, render
 from lakehouse.errors import FatalError, RejectedInputError
 
 
@@ -29,22 +30,22 @@ def _truth(settings: Settings) -> Path:
     return settings.home / "truth" / "finance"
 
 
-def deliver(settings: Settings, period: str, lines: Iterable[RevenueLine]) -> Path:
+def deliver(settings: Settings, period: str, lines: Iterable[Revenue]) -> Path:
     """Put the file of one month into the folder of deliveries."""
     return _write(deliveries(settings) / _name(period), lines)
 
 
-def deliver_truth(settings: Settings, lines: Iterable[RevenueLine]) -> list[Path]:
+def deliver_truth(settings: Settings, lines: Iterable[Revenue]) -> list[Path]:
     """Deliver every month of `lines`, and keep a copy of what is right."""
-    by_period: dict[str, list[RevenueLine]] = {}
+    by_period: dict[str, list[Revenue]] = {}
     for line in lines:
-        by_period.setdefault(line.period, []).append(line)
+        by_period.setdefault(line.key.period, []).append(line)
     for period, month in by_period.items():
         _write(_truth(settings) / _name(period), month)
     return [deliver(settings, period, month) for period, month in sorted(by_period.items())]
 
 
-def read_truth(settings: Settings, period: str) -> list[RevenueLine]:
+def read_truth(settings: Settings, period: str) -> list[Revenue]:
     """The right figures of a month.
 
     Raises:
@@ -76,10 +77,10 @@ def take(settings: Settings, path: Path) -> tuple[str, int, bool]:
             raise RejectedInputError(
                 f"{path.name} has no lines.", reason="no_lines", hint="Ask finance for a corrected file."
             )
-        if path.name != (right := _name(lines[0].period)):
+        if path.name != (right := _name(lines[0].key.period)):
             # One name a month: of two files of a month, the order of the alphabet would decide who is paid what.
             raise RejectedInputError(
-                f"{path.name} holds {lines[0].period}; a file of that month is called {right}.",
+                f"{path.name} holds {lines[0].key.period}; a file of that month is called {right}.",
                 reason="wrong_name",
                 value=path.name,
                 hint=f"A correction takes the place of the earlier file: deliver it as {right}.",
@@ -88,8 +89,8 @@ def take(settings: Settings, path: Path) -> tuple[str, int, bool]:
         verdict.write_text(json.dumps({"reason": error.reason, "message": error.message, "value": error.value}) + "\n")
         raise
     verdict.unlink(missing_ok=True)
-    period = lines[0].period
-    rows = [vars(line) | {"source_file": path.name} for line in lines]
+    period = lines[0].key.period
+    rows = [as_row(line) | {"revenue_minor": line.net_minor, "source_file": path.name} for line in lines]
     table = pa.Table.from_pylist(rows, schema=load("bronze.revenue").arrow_schema())
     return period, len(lines), lake.overwrite(settings, "bronze.revenue", table, where=f"period == '{period}'")
 
@@ -112,7 +113,7 @@ def _name(period: str) -> str:
     return f"revenue-{period}.csv"
 
 
-def _write(path: Path, lines: Iterable[RevenueLine]) -> Path:
+def _write(path: Path, lines: Iterable[Revenue]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(render(lines), encoding="utf-8")

@@ -22,6 +22,7 @@ from lakehouse.domain.royalties.contracts import Book
 from lakehouse.domain.royalties.models import ARTIST_CENTRIC, MODELS, PRO_RATA, USER_CENTRIC, Policy, Use
 from lakehouse.domain.royalties.periods import CALCULATED, CLOSED, OPEN, Period, restate
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, add_months
+from lakehouse.domain.royalties.revenue_file import AMOUNTS
 from lakehouse.domain.royalties.settlement import Adjustment, Balance, Entry, Line, PoolResult, Settlement, settle
 from lakehouse.domain.royalties.statement import Statement, compile_statement
 from lakehouse.errors import FatalError, RejectedInputError
@@ -157,6 +158,14 @@ def snapshots(settings: Settings) -> dict[str, int]:
     return found
 
 
+def revenue_of(row: Mapping[str, Any]) -> Revenue:
+    """The revenue of a pool from its row of silver.revenue; one delivered net, without parts, counts as before."""
+    key = PoolKey(row["period"], row["country"], row["tier"], row["currency"])
+    if row.get("subscription_minor") is None:
+        return Revenue(key, row["revenue_minor"])
+    return Revenue(key, **{name: row[name] for name in AMOUNTS})
+
+
 def gather(
     settings: Settings,
     period: str,
@@ -173,14 +182,9 @@ def gather(
         RejectedInputError: finance has not delivered the month (`missing_revenue`).
     """
     pinned = snapshots(settings)
-    revenue = tuple(
-        Revenue(PoolKey(period, country, tier, currency), minor)
-        for country, tier, currency, minor in trino.query(
-            settings,
-            "select country, tier, currency, revenue_minor from lake.silver.revenue where period = ?",
-            [period],
-        ).rows
-    )
+    # All columns: a lake from before revenue came in parts lacks them until its next publication.
+    delivered = trino.query(settings, "select * from lake.silver.revenue where period = ?", [period]).dicts()
+    revenue = tuple(map(revenue_of, delivered))
     if not revenue:
         raise RejectedInputError(
             f"There is no revenue of {period}.",

@@ -9,7 +9,8 @@ import pytest
 from lakehouse.adapters import audit, trino
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import load
-from lakehouse.domain.royalties.revenue_file import RevenueLine
+from lakehouse.domain.royalties.pools import PoolKey, Revenue
+from lakehouse.domain.royalties.revenue_file import as_row
 from lakehouse.domain.simulation.revenue import spoiled
 
 pytestmark = pytest.mark.stack
@@ -18,18 +19,22 @@ MARKETS = {"US": "USD", "GB": "GBP", "DE": "EUR", "JP": "JPY"}
 USUAL = {"US": 900_000, "GB": 300_000, "DE": 500_000, "JP": 40_000}
 
 
-def month(period: str) -> list[RevenueLine]:
+def month(period: str) -> list[Revenue]:
     return [
-        RevenueLine(period, country, tier, currency, USUAL[country] // part)
+        line
         for country, currency in MARKETS.items()
-        for tier, part in (("free", 10), ("premium", 1))
+        for line in (
+            Revenue(PoolKey(period, country, "free", currency), 0, USUAL[country] // 10),
+            Revenue(PoolKey(period, country, "premium", currency), USUAL[country], 0, 1000, 100, 9),
+        )
     ]
 
 
-def failed(settings: Settings, lines: list[RevenueLine]) -> set[str]:
+def failed(settings: Settings, lines: list[Revenue]) -> set[str]:
     """Which checks of severity `fail` find rows in `lines`; asked of Trino with the lines in place of the table."""
-    values = ", ".join(f"('{v.period}', '{v.country}', '{v.tier}', '{v.currency}', {v.revenue_minor})" for v in lines)
-    batch = f"(select * from (values {values}) as v (period, country, tier, currency, revenue_minor))"  # noqa: S608
+    rows = [as_row(line) | {"revenue_minor": line.net_minor} for line in lines]
+    values = ", ".join(str(tuple(row.values())) for row in rows)
+    batch = f"(select * from (values {values}) as v ({', '.join(rows[0])}))"  # noqa: S608
     checks = [e for e in audit.suite(load("silver_audit.revenue")) if "unexpected_rows_query" in e.kwargs]
     return {
         check.why

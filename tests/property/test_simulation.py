@@ -6,6 +6,7 @@ import hashlib
 import json
 import uuid
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -345,8 +346,9 @@ def test_broken_payloads_cannot_be_read_and_good_ones_can(topic: str, crowd: Sim
 def test_revenue_counts_premium_days_and_ads_shown_to_people(crowd: Simulation) -> None:
     first, last = END - 29 * DAY, END
     lines = revenue(first, last, crowd.users, crowd.ad_impressions)
-    assert {line.period for line in lines} == {"2026-10"}
-    amounts = {(line.country, line.tier): line.revenue_minor for line in lines}
+    assert {line.key.period for line in lines} == {"2026-10"}
+    amounts = {(line.key.country, line.key.tier): line.net_minor for line in lines}
+    parts = {(line.key.country, line.key.tier): line for line in lines}
     assert len(amounts) == len(lines) == 2 * len(MARKETS)
     ads = crowd.ad_impressions.to_pandas()
     ads = events(ads)[~events(ads)["is_bot"]]
@@ -358,26 +360,31 @@ def test_revenue_counts_premium_days_and_ads_shown_to_people(crowd: Simulation) 
         since = users[users["country"] == market.country]["premium_from"].dropna()
         days = sum((last - day).days + 1 for day in since)
         assert amounts[market.country, "premium"] == market.premium_price_minor * days // 31
+        free, premium = parts[market.country, "free"], parts[market.country, "premium"]
+        assert (free.subscription_minor, free.subscribers, premium.advertising_minor) == (0, 0, 0)
+        assert premium.subscribers == sum(day <= last for day in since)
+        assert (premium.taxes_minor > 0) == (market.tax_percent > 0 and days > 0)
+        assert premium.taxes_minor <= Fraction(market.tax_percent, 100) * (premium.net_minor + premium.fees_minor)
     assert sum(amounts.values()) > 0
 
 
 def test_revenue_of_a_longer_interval_is_the_sum_of_its_months() -> None:
     made = simulate(Scenario(60, 70, END, 5), Tracks.from_catalog(catalogue(10)))
     whole = revenue(END - 69 * DAY, END, made.users, made.ad_impressions)
-    assert sorted({line.period for line in whole}) == ["2026-08", "2026-09", "2026-10"]
+    assert sorted({line.key.period for line in whole}) == ["2026-08", "2026-09", "2026-10"]
     september = revenue(date(2026, 9, 1), date(2026, 9, 30), made.users, made.ad_impressions)
-    assert [line for line in whole if line.period == "2026-09"] == september
+    assert [line for line in whole if line.key.period == "2026-09"] == september
 
 
 def test_a_spoiled_month_passes_the_form_and_differs_in_three_ways(crowd: Simulation) -> None:
     right = sorted(revenue(END - 29 * DAY, END, crowd.users, crowd.ad_impressions))
     wrong = parse(render(spoiled(right)), name="revenue-2026-10.csv")
-    places = {line.country for line in right}
-    assert len(places - {line.country for line in wrong}) == 1
-    by_key = {(line.country, line.tier): line for line in right}
-    pairs = [(by_key[line.country, line.tier], line) for line in wrong]
-    assert len({r.country for r, w in pairs if r.revenue_minor and w.revenue_minor == 100 * r.revenue_minor}) == 1
-    assert len({r.country for r, w in pairs if r.currency != w.currency}) == 1
+    places = {line.key.country for line in right}
+    assert len(places - {line.key.country for line in wrong}) == 1
+    by_key = {(line.key.country, line.key.tier): line for line in right}
+    pairs = [(by_key[line.key.country, line.key.tier], line) for line in wrong]
+    assert len({r.key.country for r, w in pairs if r.net_minor and w.net_minor == 100 * r.net_minor}) == 1
+    assert len({r.key.country for r, w in pairs if r.key.currency != w.key.currency}) == 1
 
 
 def test_nothing_played_leaves_empty_tables() -> None:

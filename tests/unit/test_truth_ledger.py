@@ -14,7 +14,8 @@ from lakehouse.adapters import finance_files, kafka, truth_ledger
 from lakehouse.cli import simulate as simulate_cli
 from lakehouse.config.settings import Settings, load_settings
 from lakehouse.contracts import SIMULATED_TOPICS, load
-from lakehouse.domain.royalties.revenue_file import RevenueLine, parse
+from lakehouse.domain.royalties.pools import PoolKey, Revenue
+from lakehouse.domain.royalties.revenue_file import parse
 from lakehouse.domain.simulation import Scenario, Simulation, Tracks, simulate
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
@@ -155,7 +156,8 @@ def test_an_interrupted_run_is_sent_from_the_ledger_and_a_damaged_ledger_is_writ
 
 def test_a_bad_month_and_the_right_one_again(settings: Settings) -> None:
     right = [
-        RevenueLine("2026-10", c, "premium", u, n) for c, u, n in (("GB", "GBP", 5), ("IN", "INR", 9), ("KW", "KWD", 2))
+        Revenue(PoolKey("2026-10", c, "premium", u), n, 0, 1, 1, 3)
+        for c, u, n in (("GB", "GBP", 7), ("IN", "INR", 11), ("KW", "KWD", 4))
     ]
     (path,) = finance_files.deliver_truth(settings, right)
     assert parse(path.read_text(), name="f") == right
@@ -167,8 +169,8 @@ def test_a_bad_month_and_the_right_one_again(settings: Settings) -> None:
 
     deliver("--bad")
     assert parse(path.read_text(), name="f") == [
-        RevenueLine("2026-10", "GB", "premium", "EUR", 5),
-        RevenueLine("2026-10", "IN", "premium", "INR", 900),
+        Revenue(PoolKey("2026-10", "GB", "premium", "EUR"), 7, 0, 1, 1, 3),
+        Revenue(PoolKey("2026-10", "IN", "premium", "INR"), 1100, 0, 100, 100, 3),
     ]
     deliver("--good")
     assert parse(path.read_text(), name="f") == right

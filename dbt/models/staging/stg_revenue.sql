@@ -8,5 +8,10 @@ select
     tier,
     currency,
     revenue_minor,
-    source_file
+    source_file,
+    subscription_minor,
+    advertising_minor,
+    taxes_minor,
+    fees_minor,
+    subscribers
 from source

@@ -11,19 +11,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.domain.royalties.iso import minor_from_micros
-from lakehouse.domain.royalties.revenue_file import RevenueLine
-from lakehouse.domain.simulation.world import MARKETS
+from lakehouse.domain.royalties.pools import PoolKey, Revenue
+from lakehouse.domain.royalties.revenue_file import AMOUNTS
+from lakehouse.domain.simulation.world import FEES_PERCENT, MARKETS, Market
 
 FREE, PREMIUM = "free", "premium"
 INFLATION = 100
 
 
-def revenue(first_day: date, last_day: date, users: pa.Table, impressions: pa.Table) -> list[RevenueLine]:
-    """Net revenue of each month from `first_day` to `last_day` (inclusive, UTC) by market and product.
+def revenue(first_day: date, last_day: date, users: pa.Table, impressions: pa.Table) -> list[Revenue]:
+    """Revenue of each month from `first_day` to `last_day` (inclusive, UTC) by market and product.
 
-    Premium: the market's monthly price for every user's premium days in the month. Free: the price of the ads shown,
-    each once and none to bots, as the ledger knows them. Fractions of a minor unit are dropped once a line. Columns of
-    `users` and `impressions` are those of the truth ledger.
+    Premium: the market's net monthly price for every user's premium days in the month, and the taxes and fees on top
+    of it; subscribers are those with a premium day. Free: the price of the ads shown, each once and none to bots, as
+    the ledger knows them; advertisers are billed without tax. Fractions of a minor unit are dropped once an amount.
+    Columns of `users` and `impressions` are those of the truth ledger.
     """
     good = impressions.filter(
         pc.and_(
@@ -43,16 +45,31 @@ def revenue(first_day: date, last_day: date, users: pa.Table, impressions: pa.Ta
         began = np.maximum(since, np.datetime64(begin))
         days = np.where(since <= np.datetime64(end), (np.datetime64(end) - began).astype(np.int64) + 1, 0)
         for market in MARKETS:
-            premium_days = int(days[country == market.country].sum())
-            amounts = {
-                FREE: minor_from_micros(micros.get((period, market.country), 0), market.currency),
-                PREMIUM: market.premium_price_minor * premium_days // length,
-            }
-            lines += [RevenueLine(period, market.country, tier, market.currency, n) for tier, n in amounts.items()]
+            ads = minor_from_micros(micros.get((period, market.country), 0), market.currency)
+            free = PoolKey(period, market.country, FREE, market.currency)
+            of_market = days[country == market.country]
+            lines += [
+                Revenue(free, subscription_minor=0, advertising_minor=ads),
+                _subscriptions(market, period, int(of_market.sum()), length, int((of_market > 0).sum())),
+            ]
     return lines
 
 
-def spoiled(lines: list[RevenueLine]) -> list[RevenueLine]:
+def _subscriptions(market: Market, period: str, premium_days: int, length: int, subscribers: int) -> Revenue:
+    """What subscribers paid: the net price, the fees of those who collect it, and the tax on both."""
+    net = market.premium_price_minor * premium_days // length
+    fees = net * FEES_PERCENT // 100
+    taxes = (net + fees) * market.tax_percent // 100
+    return Revenue(
+        PoolKey(period, market.country, PREMIUM, market.currency),
+        subscription_minor=net + fees + taxes,
+        taxes_minor=taxes,
+        fees_minor=fees,
+        subscribers=subscribers,
+    )
+
+
+def spoiled(lines: list[Revenue]) -> list[Revenue]:
     """A month as a faulty export would deliver it: well-formed, with a matching control total, and wrong.
 
     The market with the least revenue is missing, the one with the most is a hundred times too high, and one that has
@@ -60,18 +77,20 @@ def spoiled(lines: list[RevenueLine]) -> list[RevenueLine]:
     """
     totals: dict[str, int] = {}
     for line in lines:
-        totals[line.country] = totals.get(line.country, 0) + line.revenue_minor
+        totals[line.key.country] = totals.get(line.key.country, 0) + line.net_minor
     ranked = sorted(totals, key=lambda place: (totals[place], place))
     missing, inflated = ranked[0], ranked[-1]
     foreign = next((place for place in ("GB", "JP", "US") if place not in (missing, inflated)), None)
     wrong = []
     for line in lines:
-        if line.country == missing and len(ranked) > 1:
+        country = line.key.country
+        if country == missing and len(ranked) > 1:
             continue
-        if line.country == inflated:
-            wrong.append(replace(line, revenue_minor=line.revenue_minor * INFLATION))
-        elif line.country == foreign:
-            wrong.append(replace(line, currency="EUR"))
+        if country == inflated:
+            money = (name for name in AMOUNTS if name.endswith("_minor"))
+            wrong.append(replace(line, **{name: getattr(line, name) * INFLATION for name in money}))
+        elif country == foreign:
+            wrong.append(replace(line, key=replace(line.key, currency="EUR")))
         else:
             wrong.append(line)
     return wrong

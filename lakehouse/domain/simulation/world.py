@@ -21,6 +21,12 @@ class Market:
     """Net monthly price in minor units of the currency."""
     ad_price_micros: int
     """Typical price of one impression in millionths of the currency."""
+    tax_percent: int
+    """Tax on top of a subscription: the usual rate of value added, goods and services or consumption tax."""
+
+
+#: Part of the net price that stores and payment services take, on top of it.
+FEES_PERCENT = 3
 
 
 MARKETS = (
@@ -37,10 +43,11 @@ MARKETS = (
         0.48,
         1099,
         14_000,
+        0,
     ),
-    Market("GB", "GBP", 0.11, (("Europe/London", 1.0),), 0.50, 999, 11_000),
-    Market("DE", "EUR", 0.12, (("Europe/Berlin", 1.0),), 0.52, 924, 10_000),
-    Market("FR", "EUR", 0.09, (("Europe/Paris", 1.0),), 0.46, 916, 9_000),
+    Market("GB", "GBP", 0.11, (("Europe/London", 1.0),), 0.50, 999, 11_000, 20),
+    Market("DE", "EUR", 0.12, (("Europe/Berlin", 1.0),), 0.52, 924, 10_000, 19),
+    Market("FR", "EUR", 0.09, (("Europe/Paris", 1.0),), 0.46, 916, 9_000, 20),
     Market(
         "BR",
         "BRL",
@@ -49,11 +56,12 @@ MARKETS = (
         0.30,
         1799,
         18_000,
+        17,
     ),
-    Market("IN", "INR", 0.12, (("Asia/Kolkata", 1.0),), 0.16, 10_085, 160_000),
-    Market("JP", "JPY", 0.06, (("Asia/Tokyo", 1.0),), 0.44, 891, 1_500_000),
-    Market("SE", "SEK", 0.05, (("Europe/Stockholm", 1.0),), 0.62, 9520, 120_000),
-    Market("KW", "KWD", 0.02, (("Asia/Kuwait", 1.0),), 0.40, 1990, 4_000),
+    Market("IN", "INR", 0.12, (("Asia/Kolkata", 1.0),), 0.16, 10_085, 160_000, 18),
+    Market("JP", "JPY", 0.06, (("Asia/Tokyo", 1.0),), 0.44, 891, 1_500_000, 10),
+    Market("SE", "SEK", 0.05, (("Europe/Stockholm", 1.0),), 0.62, 9520, 120_000, 25),
+    Market("KW", "KWD", 0.02, (("Asia/Kuwait", 1.0),), 0.40, 1990, 4_000, 0),
 )
 
 DEVICES = ("phone", "desktop", "speaker", "car", "tv", "web")
