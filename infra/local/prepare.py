@@ -131,6 +131,7 @@ def trino_identity(settings: Settings, service: Service) -> None:
     users = {
         "engine": settings.trino.engine_password.get_secret_value(),
         "analyst": settings.trino.analyst_password.get_secret_value(),
+        "auditor": settings.trino.auditor_password.get_secret_value(),
     }
     digest = hashlib.sha256(repr(users).encode()).hexdigest()
     if passwords.is_file() and known.is_file() and known.read_text() == digest:

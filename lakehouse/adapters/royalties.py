@@ -1,31 +1,44 @@
 """Settling a month: what the lake, finance and the contracts say goes in; a settlement of the domain comes out.
 
-Everything that a settlement is computed from (`Inputs`) is kept beside it in the payout ledger, so that it can be
-computed again from there, byte for byte, whatever has become of the lake since.
+The volume stays in the lake (`royalties_lake`): what is weighed and the lines that come out, written pool by pool,
+audited and published. All else that a settlement is computed from is kept in the payout ledger (`Inputs`, and the book
+of contracts by its SHA-256). So it can be computed again, byte for byte, whatever has become of the sources since.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from typing import Any
 
-from lakehouse.adapters import lake, policies, publish, royalties_demo, trino
+from lakehouse.adapters import audit, lake, policies, publish, royalties_demo, royalties_lake, trino
+from lakehouse.adapters.royalties_lake import CURRENT, RESTATEMENT, Calculation
 from lakehouse.adapters.royalties_ledger import Correction, Ledger, PeriodState, Posting
 from lakehouse.config.settings import Settings
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.contracts import Book
-from lakehouse.domain.royalties.models import ARTIST_CENTRIC, MODELS, PRO_RATA, USER_CENTRIC, Policy, Use
+from lakehouse.domain.royalties.models import MODELS, weigh_units
 from lakehouse.domain.royalties.periods import CALCULATED, CLOSED, OPEN, Period, restate
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, add_months
 from lakehouse.domain.royalties.revenue_file import AMOUNTS
-from lakehouse.domain.royalties.settlement import Adjustment, Balance, Entry, Line, PoolResult, Settlement, settle
+from lakehouse.domain.royalties.settlement import (
+    Adjustment,
+    Balance,
+    Entry,
+    Line,
+    PoolResult,
+    Settlement,
+    Settling,
+    volumes,
+)
 from lakehouse.domain.royalties.statement import Statement, compile_statement
-from lakehouse.errors import FatalError, RejectedInputError
+from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
 #: What a settlement reads; all of it must be published, and nothing newer be built.
 SOURCES = (
@@ -36,8 +49,6 @@ SOURCES = (
     "gold_audit.listener_track_monthly",
     "gold_audit.streams_monthly",
 )
-#: Schema of the views int_royalty_weights and int_royalty_artists.
-VIEWS = "lake.staging"
 
 #: Which account stands against the payee's for each kind of entry. `payable` is their sum and books nothing.
 COUNTER = {
@@ -55,87 +66,45 @@ COUNTER = {
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that the settlement of `period` is computed from; `snapshots` are those of the tables that were read."""
+    """What the settlement of `period` is computed from, beside the units in the lake and the book of contracts.
+
+    `snapshots` are those of the tables that were read, `book_sha256` names the book in the payout ledger.
+    """
 
     period: str
     snapshots: dict[str, int]
     revenue: tuple[Revenue, ...]
-    uses: tuple[Use, ...]
-    contracts: dict[str, Any]
+    book_sha256: str
     rates: tuple[ExchangeRate, ...] = ()
     opening: tuple[Balance, ...] = ()
     adjustments: tuple[Adjustment, ...] = ()
-    titles: dict[str, str] = field(default_factory=dict)  # of tracks, as they were called then
 
-    def book(self) -> Book:
-        """The contracts, checked; raises as `contracts.build` does."""
-        return contracts.build(self.contracts)
-
-    def settle(self, book: Book | None = None) -> Settlement:
-        """The settlement; raises as `settlement.settle` does."""
-        return settle(
-            self.period, self.revenue, self.uses, book or self.book(), self.rates, self.opening, self.adjustments
+    @property
+    def calculation(self) -> Calculation:
+        """The calculation, named by all of this: the same inputs are the same calculation."""
+        text = json.dumps(_dump(self), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return Calculation(
+            hashlib.sha256(text.encode()).hexdigest()[:32],
+            self.period,
+            self.book_sha256,
+            self.snapshots["silver_audit.plays"],
+            self.snapshots["silver_audit.play_flags"],
+            self.snapshots["silver_audit.tracks"],
         )
 
 
 @dataclass(frozen=True)
 class Settled:
-    """A settlement that the ledger keeps, and what it was computed from."""
+    """A settlement that the ledger keeps (without its lines: `lines`), and what it was computed from."""
 
     state: PeriodState
     inputs: Inputs
     settlement: Settlement
 
 
-@dataclass(frozen=True)
-class Class:
-    """Streams of a track in a pool by listeners who streamed `pool_streams` in the pool and `month_streams` in all."""
-
-    key: PoolKey
-    track_id: str
-    artist_id: str
-    pool_streams: int
-    month_streams: int
-    streams: int
-    chosen: int
-
-
-def weigh_classes(
-    classes: Iterable[Class],
-    professionals: Mapping[str, tuple[int, int]],
-    annual_streams: Mapping[str, int],
-    policy: Policy | None = None,
-) -> list[Use]:
-    """What `domain.royalties.models.weigh` says, from listeners counted in classes instead of one by one.
-
-    `professionals` holds streams and listeners of the month by artist. A property test holds the two equal.
-    """
-    policy = policy or Policy()
-    streams: dict[tuple[PoolKey, str], int] = defaultdict(int)
-    votes: dict[tuple[PoolKey, str], Fraction] = defaultdict(Fraction)
-    centric: dict[tuple[PoolKey, str], Fraction] = defaultdict(Fraction)
-    artist_of: dict[str, str] = {}
-    for row in classes:
-        at = row.key, row.track_id
-        artist_of[row.track_id] = row.artist_id
-        streams[at] += row.streams
-        votes[at] += Fraction(row.streams, row.pool_streams)
-        cap = Fraction(policy.listener_cap, max(policy.listener_cap, row.month_streams))
-        centric[at] += cap * (row.streams - row.chosen + row.chosen * policy.chosen_boost)
-    uses: list[Use] = []
-    for (key, track), number in streams.items():
-        of_month, listeners = professionals[artist_of[track]]
-        factor = Fraction(1)
-        if of_month >= policy.professional_streams and listeners >= policy.professional_listeners:
-            factor *= policy.professional_boost
-        if annual_streams[track] < policy.minimum_annual_streams:
-            factor *= 0
-        uses += [
-            Use(key, PRO_RATA, track, number, number),
-            Use(key, USER_CENTRIC, track, number, votes[key, track]),
-            Use(key, ARTIST_CENTRIC, track, number, centric[key, track] * factor),
-        ]
-    return sorted(uses)
+def book_document(raw: Mapping[str, Any]) -> bytes:
+    """A book of contracts as canonical JSON; its SHA-256 names it."""
+    return json.dumps(raw, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def snapshots(settings: Settings) -> dict[str, int]:
@@ -169,17 +138,17 @@ def revenue_of(row: Mapping[str, Any]) -> Revenue:
 def gather(
     settings: Settings,
     period: str,
+    book_sha256: str,
     *,
     opening: Sequence[Balance] = (),
     adjustments: Sequence[Adjustment] = (),
-    book: Mapping[str, Any] | None = None,
     rates: Sequence[ExchangeRate] | None = None,
 ) -> Inputs:
-    """Read what `period` is settled from; without `book` and `rates` those of the demo.
+    """Read what `period` is settled from; without `rates` those of the demo.
 
     Raises:
         FatalError: the tables are not published.
-        RejectedInputError: finance has not delivered the month (`missing_revenue`).
+        RejectedInputError: finance has not delivered the month, or not a pool that was played (`missing_revenue`).
     """
     pinned = snapshots(settings)
     # All columns: a lake from before revenue came in parts lacks them until its next publication.
@@ -192,52 +161,80 @@ def gather(
             value=period,
             hint="Finance delivers it: `wavehouse revenue load`, then the transform.",
         )
-    currency_of = {(row.key.country, row.key.tier): row.key.currency for row in revenue}
-    rows = trino.query(
-        settings,
-        "select country, tier, track_id, artist_id, pool_streams, month_streams, streams, chosen_streams "  # noqa: S608
-        f"from {VIEWS}.int_royalty_weights where period = ?",
-        [period],
-    ).rows
-    if missing := sorted({(row[0], row[1]) for row in rows} - set(currency_of)):
+    played = set(_streams(settings, period))
+    if missing := sorted(played - {(row.key.country, row.key.tier) for row in revenue}):
         raise RejectedInputError(
             f"Plays of {period} in {missing[0][0]}, {missing[0][1]}, have no revenue.",
             reason="missing_revenue",
             value="/".join(missing[0]),
             hint="Ask finance for the whole month; the period stays as it was.",
         )
-    classes = [
-        Class(PoolKey(period, row[0], row[1], currency_of[row[0], row[1]]), str(row[2]), str(row[3]), *row[4:])
-        for row in rows
-    ]
-    artists = trino.query(
-        settings,
-        f"select artist_id, streams, listeners from {VIEWS}.int_royalty_artists where period = ?",  # noqa: S608
-        [period],
-    ).rows
-    annual = trino.query(
-        settings,
-        "select track_id, sum(royalty_streams) from lake.gold.streams_monthly "
-        "where period between ? and ? group by track_id",
-        [add_months(period, -11), period],
-    ).rows
-    uses = weigh_classes(classes, {str(a): (s, n) for a, s, n in artists}, {str(t): s for t, s in annual})
-    known = trino.query(settings, "select track_id, artist_id, artist_name, title from lake.silver.tracks").rows
-    if book is None:
-        book = royalties_demo.standard_book([row[:3] for row in known])
     if rates is None:
         rates = royalties_demo.rates(period, sorted({row.key.currency for row in revenue}))
-    return Inputs(
-        period,
-        pinned,
-        tuple(sorted(revenue)),
-        tuple(uses),
-        dict(book),
-        tuple(rates),
-        tuple(opening),
-        tuple(adjustments),
-        {str(row[0]): row[3] for row in known},
-    )
+    return Inputs(period, pinned, tuple(sorted(revenue)), book_sha256, tuple(rates), tuple(opening), tuple(adjustments))
+
+
+def demo_book(settings: Settings) -> dict[str, Any]:
+    """The demo's book of contracts for the catalogue as it is published."""
+    known = trino.query(settings, "select track_id, artist_id, artist_name from lake.silver.tracks").rows
+    return royalties_demo.standard_book(known)
+
+
+def _streams(settings: Settings, period: str) -> dict[tuple[str, str], int]:
+    """Streams of catalogued tracks by market and product."""
+    rows = trino.query(
+        settings,
+        "select monthly.country, monthly.tier, sum(monthly.royalty_streams) from lake.gold.streams_monthly as monthly "
+        "inner join lake.silver.tracks as tracks on monthly.track_id = tracks.track_id "
+        "where monthly.period = ? and monthly.royalty_streams > 0 group by monthly.country, monthly.tier",
+        [period],
+    ).rows
+    return {(country, tier): streams for country, tier, streams in rows}
+
+
+def calculate(settings: Settings, inputs: Inputs, book: Book, *, kind: str = CURRENT) -> Settlement:
+    """Count the month's units into the lake, settle them there pool by pool, audit the result and publish it.
+
+    Again with the same inputs it gives the same rows, in place of the former ones.
+
+    Raises:
+        RejectedInputError: as `Settling` does; nothing of the result is published.
+        RetryableError: the sources changed meanwhile.
+        FatalError: the result does not pass its audit.
+    """
+    of = inputs.calculation
+    by_country: dict[str, int] = defaultdict(int)
+    for (country, _), number in _streams(settings, inputs.period).items():
+        by_country[country] += number
+    royalties_lake.put_units(settings, of, by_country)
+    if snapshots(settings) != inputs.snapshots:
+        raise RetryableError("New data was published meanwhile.", hint="Run it again; the period stays as it was.")
+    settlement = _settle(settings, inputs, book, keep=True)
+    royalties_lake.put_results(settings, of, inputs.revenue, inputs.opening, book, settlement, kind=kind)
+    for verdict in audit.audit(settings, royalties_lake.TABLES):
+        if not verdict.passed:
+            failed = next(finding for finding in verdict.findings if finding.severity == audit.FAIL)
+            raise FatalError(
+                f"{verdict.table} does not pass its audit: {failed.why} Seen: {failed.observed}",
+                hint=f"Nothing was published, the period stays as it was. {failed.todo}",
+            )
+    publish.publish(settings, royalties_lake.TABLES)
+    return settlement
+
+
+def _settle(settings: Settings, inputs: Inputs, book: Book, *, keep: bool) -> Settlement:
+    """Settle the units that the lake holds of this calculation; `keep` writes the lines there."""
+    of = inputs.calculation
+    played = volumes(royalties_lake.streams_of_tracks(settings, of.calculation), book, inputs.period)
+    settling = Settling(inputs.period, inputs.revenue, book, played, inputs.rates, inputs.opening, inputs.adjustments)
+    models = {agreement.model for agreement in book.agreements.values()}
+    with royalties_lake.lines_writer(settings, of) if keep else nullcontext() as writer:
+        for key in settling.pools:
+            uses = weigh_units(key, royalties_lake.units(settings, of.calculation, key), models=models)
+            lines = settling.settle_pool(key, uses)
+            if writer is not None:
+                writer.write(lines)
+    return settling.finish()
 
 
 def run(
@@ -269,11 +266,21 @@ def run(
         adjustments = _adjustments(ledger.corrections(into=period))
         if now.state not in (OPEN, CALCULATED):
             now.calculate("")  # says why not
-        inputs = gather(settings, period, opening=opening, adjustments=adjustments, book=book, rates=rates)
-        settlement = inputs.settle()
+        document = book_document(demo_book(settings) if book is None else book)
+        checked = contracts.build(json.loads(document))
+        sha256 = ledger.put_book(document)
+        inputs = gather(settings, period, sha256, opening=opening, adjustments=adjustments, rates=rates)
+        settlement = calculate(settings, inputs, checked)
+        _pin(settings, inputs, f"royalties-{period}")
         now.calculate(settlement.digest())
         changed = ledger.calculate(period, settlement.to_json(), settlement.digest(), _dump(inputs), by=by)
         return Settled(ledger.state(period), inputs, settlement), changed
+
+
+def _pin(settings: Settings, inputs: Inputs, tag: str) -> None:
+    """Keep the plays and tracks that were settled from expiring, so that lines can be traced to them for good."""
+    for name in ("silver_audit.plays", "silver_audit.play_flags", "silver_audit.tracks"):
+        publish.move_tag(settings, name, tag, inputs.snapshots[name])
 
 
 def approve(settings: Settings, period: str, *, by: str, digest: str | None = None) -> bool:
@@ -312,7 +319,7 @@ def close(settings: Settings, period: str, *, by: str) -> tuple[int, list[Postin
         state, before = ledger.state(period), ledger.state(add_months(period, -1))
         _period(state).close(_period(before) if before.digest else None)
         kept = _read(ledger, state)
-        booked = postings(kept.settlement, kept.inputs.book())
+        booked = postings(kept.settlement, _book(ledger, kept.inputs))
         return ledger.close(period, booked, by=by), booked
 
 
@@ -383,7 +390,23 @@ def kept(settings: Settings, period: str) -> Settled:
 def recompute(settings: Settings, period: str) -> tuple[str, str]:
     """Digest of the kept settlement of `period`, and of one computed again from what it was computed from."""
     found = kept(settings, period)
-    return found.state.digest or "", found.inputs.settle().digest()
+    again = _settle(settings, found.inputs, book_of(settings, found), keep=False)
+    return found.state.digest or "", again.digest()
+
+
+def book_of(settings: Settings, settled: Settled) -> Book:
+    """The contracts that a settlement was made with."""
+    with Ledger(settings) as ledger:
+        return _book(ledger, settled.inputs)
+
+
+def _book(ledger: Ledger, inputs: Inputs) -> Book:
+    return contracts.build(json.loads(ledger.book(inputs.book_sha256)))
+
+
+def lines(settings: Settings, settled: Settled, **which: Any) -> Iterator[Line]:
+    """The lines of a settlement, in order: all, those of a pool (`key`) or of a payee (`payee`)."""
+    return royalties_lake.lines(settings, settled.inputs.calculation.calculation, **which)
 
 
 def correct(
@@ -415,19 +438,32 @@ def correct(
         into = add_months(period, 1)
         while ledger.state(into).state not in (OPEN, CALCULATED):
             into = add_months(into, 1)
+        document = ledger.book(closed.inputs.book_sha256) if book is None else book_document(book)
+        checked = contracts.build(json.loads(document))
         inputs = gather(
             settings,
             period,
+            ledger.put_book(document),
             opening=closed.inputs.opening,
             adjustments=closed.inputs.adjustments,
-            book=book if book is not None else closed.inputs.contracts,
             rates=rates if rates is not None else closed.inputs.rates,
         )
-        again = inputs.settle()
-        earlier = ledger.corrections(of=period)
-        found = restate(closed.settlement, _adjustments(earlier), again, into, reason)
+        if inputs.calculation == closed.inputs.calculation:
+            again = closed.settlement
+        else:
+            again = calculate(settings, inputs, checked, kind=RESTATEMENT)
+        made = ledger.corrections(of=period)
+        earlier, turn = _adjustments(made), 1 + max((row.round for row in made), default=0)
+        found: list[Adjustment] = []
+        for key in sorted({row.key for row in closed.inputs.revenue} | {row.key for row in inputs.revenue}):
+            was, now = (
+                replace(one, lines=tuple(royalties_lake.lines(settings, of.calculation.calculation, key=key)))
+                for one, of in ((closed.settlement, closed.inputs), (again, inputs))
+            )
+            found += restate(was, [row for row in earlier if row.key == key], now, into, reason)
+        found.sort()
         if found:
-            turn = 1 + max((row.round for row in earlier), default=0)
+            _pin(settings, inputs, f"royalties-{period}-{turn}")
             ledger.correct(
                 [_correction(row, period, state.digest or "", again.digest(), turn) for row in found],
                 period=period,
@@ -438,13 +474,13 @@ def correct(
         return into, found
 
 
-def compare(settled: Settled) -> dict[tuple[str, str], dict[str, int]]:
+def compare(settings: Settings, settled: Settled) -> dict[tuple[str, str], dict[str, int]]:
     """What each payee would earn were all agreements of a model: (payee, currency) -> model -> minor units."""
-    book = settled.inputs.book()
+    book = book_of(settings, settled)
     result: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(MODELS, 0))
     for model in MODELS:
         agreements = {name: replace(row, model=model) for name, row in book.agreements.items()}
-        for entry in settled.inputs.settle(replace(book, agreements=agreements)).entries:
+        for entry in _settle(settings, settled.inputs, replace(book, agreements=agreements), keep=False).entries:
             if entry.kind in ("royalty", "true_up"):
                 result[entry.payee_id, entry.currency][model] += entry.amount_minor
     return dict(result)
@@ -463,13 +499,13 @@ class Trace:
     plays_in_all: int
 
 
-def lines_of(settled: Settled, payee_id: str) -> list[Line]:
+def lines_of(settings: Settings, settled: Settled, payee_id: str) -> list[Line]:
     """The lines of a payee, in order; a line is named by its place, from 1.
 
     Raises:
         FatalError: the payee has no line in the period.
     """
-    found = [line for line in settled.settlement.lines if line.payee_id == payee_id]
+    found = list(lines(settings, settled, payee=payee_id))
     if not found:
         raise FatalError(
             f"{payee_id} has no line in {settled.inputs.period}.",
@@ -478,31 +514,35 @@ def lines_of(settled: Settled, payee_id: str) -> list[Line]:
     return found
 
 
+def royalty_plays(inputs: Inputs) -> str:
+    """SQL of all plays that bear royalties, as plays and flags were when the month was calculated."""
+    plays, flags = (
+        f"lake.silver_audit.{name} for version as of {inputs.snapshots[f'silver_audit.{name}']}"
+        for name in ("plays", "play_flags")
+    )
+    return policies.royalty_plays_sql(plays, flags)
+
+
 def trace(settings: Settings, settled: Settled, line: Line, *, limit: int) -> Trace:
     """Follow a line to its pool, clause and plays (the first `limit`, in order of time).
 
-    Plays are read as they were when the period was calculated.
-
-    Raises:
-        FatalError: that state of the lake has expired.
+    Plays are read as they were when the period was calculated: that snapshot is tagged, so it does not expire.
     """
     inputs = settled.inputs
     agreement_id, clause = line.clause.split("/", 1)
     clause_id, version = clause.split("@")
+    with Ledger(settings) as ledger:
+        raw = json.loads(ledger.book(inputs.book_sha256))
     terms = next(
         row
-        for agreement in inputs.contracts["agreements"]
+        for agreement in raw["agreements"]
         if agreement["agreement_id"] == agreement_id
         for row in agreement["terms"]
         if (row["clause_id"], row["version"]) == (clause_id, int(version))
     )
     first, after = f"{inputs.period}-01", f"{add_months(inputs.period, 1)}-01"
-    pinned = {
-        name: f"lake.silver_audit.{name} for version as of {inputs.snapshots[f'silver_audit.{name}']}"
-        for name in ("plays", "play_flags")
-    }
     where = (
-        f"from ({policies.royalty_plays_sql(pinned['plays'], pinned['play_flags'])}) "
+        f"from ({royalty_plays(inputs)}) "
         "where played_on >= cast(? as date) and played_on < cast(? as date) "
         "and country = ? and tier = ? and track_id = ?"
     )
@@ -513,29 +553,30 @@ def trace(settings: Settings, settled: Settled, line: Line, *, limit: int) -> Tr
         f"select event_id, played_at, user_id, ms_played, context {where} order by played_at, event_id limit {limit:d}",
         values,
     ).dicts()
+    units = royalties_lake.units(settings, inputs.calculation.calculation, line.key)
     return Trace(
         line,
         next(pool for pool in settled.settlement.pools if pool.key == line.key),
         next(row for row in inputs.revenue if row.key == line.key),
-        sum((Fraction(u.weight) for u in inputs.uses if u.key == line.key and u.model == line.model), Fraction(0)),
+        sum((Fraction(use.weight) for use in weigh_units(line.key, units, models=(line.model,))), Fraction(0)),
         terms,
         plays,
         total,
     )
 
 
-def statement(settled: Settled, payee_id: str) -> Statement:
+def statement(settings: Settings, settled: Settled, payee_id: str) -> Statement:
     """The statement of a payee; the same settlement gives the same one.
 
     Raises:
         RejectedInputError: there is nothing about the payee in the period.
     """
-    payee = settled.inputs.book().payees.get(payee_id)
+    payee = book_of(settings, settled).payees.get(payee_id)
     return compile_statement(
-        settled.settlement,
+        replace(settled.settlement, lines=tuple(lines(settings, settled, payee=payee_id))),
         payee_id,
         payee.name if payee else payee_id,
-        titles=settled.inputs.titles,
+        titles=royalties_lake.titles(settings, settled.inputs.calculation.calculation, payee_id),
         opening=settled.inputs.opening,
         adjustments=settled.inputs.adjustments,
     )

@@ -9,8 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.iso import DECIMALS
 from lakehouse.domain.royalties.pools import ExchangeRate
@@ -25,12 +23,9 @@ def read_book(path: Path) -> dict[str, Any]:
 
     Raises:
         FatalError: there is no such file.
-        RejectedInputError: as `contracts.load`; the clause and the rule are named.
+        RejectedInputError: `schema`, it isn't YAML or JSON. Its clauses are checked when it is used.
     """
-    text = _text(path)
-    contracts.load(text)
-    book: dict[str, Any] = yaml.safe_load(text)
-    return book
+    return contracts.parse(_text(path))
 
 
 def read_rates(path: Path) -> list[ExchangeRate]:

@@ -7,6 +7,7 @@ and insert, and no more. Money is in minor units of the currency beside it; debi
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -302,6 +303,28 @@ class Ledger:
         if row is None:
             raise FatalError(f"There is no settlement {digest}.", hint="`wavehouse royalties periods` lists them.")
         return bytes(row.document), dict(row.inputs)
+
+    def put_book(self, document: bytes) -> str:
+        """Keep a book of contracts, unless it is kept already; returns the SHA-256 that names it."""
+        insert = sa.text("""insert into ledger.book (sha256, document) values (:sha256, :document)
+            on conflict (sha256) do nothing""")
+        sha256 = hashlib.sha256(document).hexdigest()
+        with self.begin() as connection:
+            connection.execute(insert, {"sha256": sha256, "document": document})
+        return sha256
+
+    def book(self, sha256: str) -> bytes:
+        """A book of contracts as it was kept.
+
+        Raises:
+            FatalError: there is none of this name.
+        """
+        query = sa.text("select document from ledger.book where sha256 = :sha256")
+        with self.begin() as connection:
+            document = connection.execute(query, {"sha256": sha256}).scalar_one_or_none()
+        if document is None:
+            raise FatalError(f"There is no book {sha256}.", hint="`wavehouse royalties periods` lists settlements.")
+        return bytes(document)
 
     def entries(self, period: str) -> list[dict[str, Any]]:
         """The entries of the booking of `period`, in order."""

@@ -1,4 +1,8 @@
-"""Trino over HTTPS: one way to run a statement, as the engine (jobs) or as the analyst (people, read-only)."""
+"""Trino over HTTPS: one way to run a statement.
+
+As the engine (jobs), the analyst (people, who read what is published) or the auditor (who also reads what was built,
+at any snapshot). Only the engine writes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from lakehouse.errors import FatalError, RetryableError
 if TYPE_CHECKING:
     from trino.dbapi import Connection
 
-User = Literal["engine", "analyst"]
+User = Literal["engine", "analyst", "auditor"]
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,16 @@ def connect(settings: Settings, *, user: User = "engine", schema: str | None = N
     """An open DB-API connection; the caller closes it."""
     import trino
 
-    password = settings.trino.engine_password if user == "engine" else settings.trino.analyst_password
+    passwords = {
+        "engine": settings.trino.engine_password,
+        "analyst": settings.trino.analyst_password,
+        "auditor": settings.trino.auditor_password,
+    }
     return trino.dbapi.connect(
         host=settings.trino.host,
         port=settings.trino.port,
         http_scheme="https",
-        auth=trino.auth.BasicAuthentication(user, password.get_secret_value()),
+        auth=trino.auth.BasicAuthentication(user, passwords[user].get_secret_value()),
         http_session=session(settings),
         catalog="lake",
         schema=schema,

@@ -107,7 +107,7 @@ def run(
             "period": period,
             "digest": settled.state.digest,
             "changed": changed,
-            "lines": len(settled.settlement.lines),
+            "lines": settled.settlement.line_count,
             "pools": len(pools),
         }
     )
@@ -181,7 +181,7 @@ def trace(
     out = Output(as_json=as_json)
     settings = load_settings()
     settled = royalties.kept(settings, period)
-    lines = royalties.lines_of(settled, payee)
+    lines = royalties.lines_of(settings, settled, payee)
     if line is None:
         columns = ["line", "country", "tier", "track", "model", "rule", "clause", "streams", "amount", "currency"]
         rows = [
@@ -231,8 +231,9 @@ def trace(
         [tuple(play.values()) for play in found.plays],
     )
     out.result(
-        asdict(of)
+        of._asdict()
         | {
+            "key": asdict(of.key),
             "line_id": of.line_id,
             "pool": asdict(found.pool),
             "pool_weight": str(found.pool_weight),
@@ -253,7 +254,8 @@ def compare(period: PeriodOption, as_json: Json = False) -> None:
     from lakehouse.domain.royalties.models import MODELS, PRO_RATA
 
     out = Output(as_json=as_json)
-    found = royalties.compare(royalties.kept(load_settings(), period))
+    settings = load_settings()
+    found = royalties.compare(settings, royalties.kept(settings, period))
     rows = [
         {"payee_id": payee, "currency": currency}
         | sums
@@ -332,7 +334,8 @@ def statement(
     from lakehouse.domain.royalties import statement as rendering
 
     out = Output(as_json=as_json)
-    made = royalties.statement(royalties.kept(load_settings(), period), payee)
+    settings = load_settings()
+    made = royalties.statement(settings, royalties.kept(settings, period), payee)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for suffix, text in (("csv", rendering.to_csv(made)), ("html", rendering.to_html(made))):
@@ -344,17 +347,30 @@ def statement(
 
 
 @app.command()
-def checklist(period: PeriodOption, as_json: Json = False) -> None:
+def checklist(
+    period: PeriodOption,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the queries for this month instead of asking them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """An auditor's questions about a settled month, asked of the lake and the ledger. Exit code 1 when one fails.
 
     Example: wavehouse royalties checklist --period 2026-10
     """
     from dataclasses import asdict
 
-    from lakehouse.adapters.royalties_checklist import checklist as ask
+    from lakehouse.adapters import royalties, royalties_checklist
 
     out = Output(as_json=as_json)
-    items = ask(load_settings(), period)
+    settings = load_settings()
+    if sql:
+        found = list(royalties_checklist.queries(royalties.kept(settings, period)))
+        if not as_json:
+            typer.echo("\n".join(f"{query.strip()};\n" for _, query in found))
+        out.result([{"question": question, "sql": query} for question, query in found])
+        return
+    items = royalties_checklist.checklist(settings, period)
     rows = [(item.question, item.looked_at, item.wrong, "NO" if item.wrong else "yes") for item in items]
     out.table(f"Checklist of {period}", ["question", "looked at", "wrong", "holds"], rows)
     out.result([asdict(item) for item in items])

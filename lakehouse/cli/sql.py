@@ -15,6 +15,13 @@ from lakehouse.config.settings import load_settings
 app = typer.Typer()
 
 
+class Reader(StrEnum):
+    """As whom to read."""
+
+    analyst = "analyst"
+    auditor = "auditor"
+
+
 class Format(StrEnum):
     """How the rows are shown."""
 
@@ -27,15 +34,18 @@ class Format(StrEnum):
 def sql(
     statement: Annotated[str, typer.Argument(help="One statement; tables are in the schemas silver and gold.")],
     output_format: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.table,
+    reader: Annotated[
+        Reader, typer.Option("--as", help="The auditor also reads silver_audit and gold_audit, at any snapshot.")
+    ] = Reader.analyst,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Query the published tables through Trino, signed in as the analyst (read-only).
+    """Query the published tables through Trino, signed in as the analyst or the auditor (both read-only).
 
     Example: wavehouse sql "select track_id, sum(streams) from gold.streams_daily group by 1 order by 2 desc limit 10"
     """
     from lakehouse.adapters import trino
 
-    found = trino.query(load_settings(), statement.rstrip().rstrip(";"), user="analyst")
+    found = trino.query(load_settings(), statement.rstrip().rstrip(";"), user=reader.value)
     if output_format is Format.csv and not as_json:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(found.columns)

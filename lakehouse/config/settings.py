@@ -81,6 +81,7 @@ class Trino(Endpoint):
     http_port: int
     engine_password: SecretStr = SecretStr("")
     analyst_password: SecretStr = SecretStr("")
+    auditor_password: SecretStr = SecretStr("")
     shared_secret: SecretStr = SecretStr("")
 
 

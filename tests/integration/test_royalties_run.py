@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -34,6 +35,8 @@ def test_a_month_from_plays_to_closed_books(books: Settings) -> None:
     assert wavehouse_json("royalties", "run", "--period", period) == done | {"changed": False}
 
     kept = royalties.kept(books, period)
+    lines = list(royalties.lines(books, kept))
+    assert len(lines) == kept.settlement.line_count == done["lines"]
     # What was played is settled, stream by stream; the catalogue's unknown tracks are told apart.
     sql = "select country, sum(streams) from lake.gold.royalties where period = ? group by country"
     streams: dict[str, int] = {}
@@ -43,8 +46,8 @@ def test_a_month_from_plays_to_closed_books(books: Settings) -> None:
         assert pool.unlicensed_streams == 0
     assert {country: n for country, n in streams.items() if n} == dict(trino.query(books, sql, [period]).rows)
 
-    line = max(kept.settlement.lines, key=lambda row: row.streams)
-    number = 1 + royalties.lines_of(kept, line.payee_id).index(line)
+    line = max(lines, key=lambda row: row.streams)
+    number = 1 + royalties.lines_of(books, kept, line.payee_id).index(line)
     traced = wavehouse_json(
         "royalties", "trace", "--period", period, "--payee", line.payee_id, "--line", str(number), "--limit", "1000000"
     )
@@ -62,7 +65,8 @@ def test_a_month_from_plays_to_closed_books(books: Settings) -> None:
 
     # The same figures again are no adjustment; a corrected contract is one, and once it is entered nothing is left.
     assert wavehouse_json("royalties", "restate", "--period", period, "--reason", "again")["adjustments"] == []
-    book = kept.inputs.contracts
+    with royalties_ledger.Ledger(books) as ledger:
+        book = json.loads(ledger.book(kept.inputs.book_sha256))
     agreement = next(row for row in book["agreements"] if row["agreement_id"] == line.agreement_id)
     agreement["terms"][0] = {**agreement["terms"][0], "share": "0.65"}
     agreement["terms"][0].pop("escalations", None)
@@ -70,7 +74,7 @@ def test_a_month_from_plays_to_closed_books(books: Settings) -> None:
     into, found = royalties.correct(books, period, reason="share corrected", book=book)
     assert found
     assert into > period
-    closed_lines = {row.line_id for row in kept.settlement.lines}
+    closed_lines = {row.line_id for row in lines}
     assert {row.corrects for row in found} <= closed_lines
     assert royalties.correct(books, period, reason="share corrected", book=book) == (into, [])
     back, reverse = royalties.correct(books, period, reason="taken back")
@@ -84,7 +88,7 @@ def test_what_can_not_be_settled_leaves_the_period_as_it_was(books: Settings) ->
     period = trino.query(books, "select max(period) from lake.gold.royalty_pools where streams > 0").rows[0][0]
     with pytest.raises(RejectedInputError, match="Exchange rate"):
         royalties.run(books, period, by="run", rates=[])
-    book = royalties.gather(books, period).contracts
+    book = royalties.demo_book(books)
     book["rights"][0]["holders"][0]["payee_id"] = "nobody"
     with pytest.raises(RejectedInputError, match="nobody"):
         royalties.run(books, period, by="run", book=book)

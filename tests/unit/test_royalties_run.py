@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.adapters import royalties, royalties_demo, royalties_files
+from lakehouse.adapters import royalties, royalties_demo, royalties_files, royalties_lake
 from lakehouse.adapters.royalties import Inputs, _adapter, _dump
+from lakehouse.domain.royalties.contracts import Book, build
 from lakehouse.domain.royalties.models import MODELS, Use
-from lakehouse.domain.royalties.pools import PoolKey, Revenue
-from lakehouse.domain.royalties.settlement import Settlement
+from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
+from lakehouse.domain.royalties.settlement import Balance, Settlement, Settling, settle, volumes
 from lakehouse.errors import FatalError, RejectedInputError
 
 PERIOD = "2026-10"
@@ -21,41 +22,76 @@ POOLS = [PoolKey(PERIOD, "DE", "premium", "EUR"), PoolKey(PERIOD, "JP", "free", 
 TRACKS = [(n, 10 + n % 7, f"Artist {n % 7}") for n in range(1, 15)]
 
 
+USES = [
+    Use(key, model, str(track), track, Fraction(track, 3) if model == "user_centric" else track)
+    for key in POOLS
+    for model in MODELS
+    for track, _, _ in TRACKS
+]
+REVENUE = (Revenue(POOLS[0], 1_000_000), Revenue(POOLS[1], 70_001))
+RATES = tuple(royalties_demo.rates(PERIOD, ["EUR", "JPY"]))
+
+
 def inputs() -> Inputs:
-    uses = [
-        Use(key, model, str(track), track, Fraction(track, 3) if model == "user_centric" else track)
-        for key in POOLS
-        for model in MODELS
-        for track, _, _ in TRACKS
-    ]
-    book = royalties_demo.standard_book(TRACKS)
-    book["agreements"][6]["advances"] = [
+    sources = dict.fromkeys(("silver_audit.plays", "silver_audit.play_flags", "silver_audit.tracks"), 1)
+    return Inputs(PERIOD, sources, REVENUE, "0" * 64, RATES)
+
+
+def book() -> Book:
+    raw = royalties_demo.standard_book(TRACKS)
+    raw["agreements"][6]["advances"] = [
         {"advance_id": "first", "payee_id": "16", "period": PERIOD, "amount_minor": 500}
     ]
-    return Inputs(
-        PERIOD,
-        {"silver_audit.plays": 1},
-        (Revenue(POOLS[0], 1_000_000), Revenue(POOLS[1], 70_001)),
-        tuple(uses),
-        book,
-        tuple(royalties_demo.rates(PERIOD, ["EUR", "JPY"])),
-    )
+    return build(raw)
 
 
-def test_what_is_kept_computes_to_the_same_bytes() -> None:
-    made = inputs()
-    document = made.settle().to_json()
-    again = _adapter(Inputs).validate_python(_dump(made))
-    assert again.settle().to_json() == document
+def settled(rates: tuple[ExchangeRate, ...] = RATES) -> Settlement:
+    return settle(PERIOD, REVENUE, USES, book(), rates)
+
+
+def test_what_is_kept_is_read_as_it_was_written() -> None:
+    again = _adapter(Inputs).validate_python(_dump(inputs()))
+    assert again == inputs()
+    document = settled().to_json()
     assert _adapter(Settlement).validate_json(document).to_json() == document
 
 
+def test_a_calculation_is_named_by_all_that_it_is_computed_from() -> None:
+    one = inputs()
+    others = [
+        replace(one, snapshots=one.snapshots | {"silver_audit.play_flags": 2}),
+        replace(one, revenue=one.revenue[:1]),
+        replace(one, book_sha256="1" * 64),
+        replace(one, rates=()),
+        replace(one, opening=(Balance("2026-09", "A10", "10", "EUR", deficit_minor=1),)),
+    ]
+    names = {made.calculation.calculation for made in [one, *others]}
+    assert len(names) == 1 + len(others)
+    assert inputs().calculation == one.calculation
+
+
+def test_pool_by_pool_gives_what_all_at_once_gives() -> None:
+    played = volumes(((use.track_id, use.streams) for use in USES if use.model == "pro_rata"), book(), PERIOD)
+    settling = Settling(PERIOD, REVENUE, book(), played, RATES)
+    lines = [line for key in POOLS for line in settling.settle_pool(key, [use for use in USES if use.key == key])]
+    whole = settled()
+    assert settling.finish().digest() == whole.digest()
+    assert tuple(lines) == whole.lines
+
+
+def test_a_line_counts_in_the_digest() -> None:
+    other = [use._replace(streams=use.streams + 1) if use.track_id == "1" else use for use in USES]
+    changed = settle(PERIOD, REVENUE, other, book(), RATES)
+    assert [line.amount_minor for line in changed.lines] == [line.amount_minor for line in settled().lines]
+    assert changed.lines_sha256 != settled().lines_sha256
+    assert changed.digest() != settled().digest()
+
+
 def test_every_clause_of_the_demo_is_at_work_and_the_books_balance() -> None:
-    made = inputs()
-    settlement = made.settle()
+    settlement = settled()
     kinds = {entry.kind for entry in settlement.entries}
     assert kinds >= {"royalty", "reserve_held", "withholding_tax", "recoupment", "payable"}
-    postings = royalties.postings(settlement, made.book())
+    postings = royalties.postings(settlement, book())
     sums: dict[str, int] = defaultdict(int)
     owed: dict[str, int] = defaultdict(int)
     for row in postings:
@@ -72,27 +108,23 @@ def test_every_clause_of_the_demo_is_at_work_and_the_books_balance() -> None:
 
 
 def test_an_unsound_settlement_is_not_booked() -> None:
-    made = inputs()
-    settlement = made.settle()
+    settlement = settled()
     first = next(entry for entry in settlement.entries if entry.kind == "payable")
     spoiled = [replace(e, amount_minor=e.amount_minor + 1) if e is first else e for e in settlement.entries]
     with pytest.raises(FatalError, match="don't sum to what is payable"):
-        royalties.postings(replace(settlement, entries=tuple(spoiled)), made.book())
+        royalties.postings(replace(settlement, entries=tuple(spoiled)), book())
 
 
 def test_a_missing_rate_is_named() -> None:
     with pytest.raises(RejectedInputError, match="JPY") as caught:
-        replace(inputs(), rates=()).settle()
+        settled(rates=())
     assert caught.value.reason == "missing_rate"
 
 
-def test_compare_gives_each_model_its_own_sums() -> None:
-    made = inputs()
-    settlement = made.settle()
-    state = royalties.PeriodState(PERIOD, "calculated", settlement.digest(), "run")
-    found = royalties.compare(royalties.Settled(state, made, settlement))
-    assert {payee for payee, _ in found} == {str(10 + n) for n in range(7)}
-    assert all(set(sums) == set(MODELS) for sums in found.values())
+def test_markets_are_counted_in_portions_that_fit() -> None:
+    portions = list(royalties_lake._portions({"DE": 1_000_000, "FR": 1_500_000, "JP": 900_000, "US": 7_000_000}))
+    assert portions == [(["JP", "DE"], 1), (["FR"], 1), (["US"], 3)]
+    assert list(royalties_lake._portions({})) == []
 
 
 @pytest.mark.parametrize(

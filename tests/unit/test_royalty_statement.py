@@ -32,7 +32,6 @@ def _entry(kind: str, amount_minor: int, payee_id: str = "P1") -> Entry:
 SETTLEMENT = Settlement(
     "2026-10",
     (PoolResult(KEY, 120_686, 84_480, 36_206, 13_858, 0),),
-    (_line("t1", "P1", 6_000), _line("t2", "P1", 1_234), _line("t1", "P2", 77_246)),
     (
         _entry("payable", 3_617),
         _entry("recoupment", -3_000),
@@ -41,6 +40,9 @@ SETTLEMENT = Settlement(
         _entry("royalty", 77_246, "P2"),
     ),
     (Balance("2026-10", "A1", "P1", "EUR", 2_000, reserves=(Reserve("2026-10", "2027-01", 617),)),),
+    3,
+    "0" * 64,
+    (_line("t1", "P1", 6_000), _line("t2", "P1", 1_234), _line("t1", "P2", 77_246)),
 )
 
 

@@ -25,13 +25,21 @@ def allocate(pool_minor: int, weights: Mapping[Key, int | Fraction]) -> dict[Key
     """
     if pool_minor < 0 or any(weight < 0 for weight in weights.values()):
         raise ValueError("a pool and its weights can't be negative")
-    total = sum(weights.values())
+    ratios = {key: weight.as_integer_ratio() for key, weight in weights.items()}
+    by_denominator: dict[int, int] = {}  # few denominators, many weights: the exact sum at the price of integers
+    for numerator, denominator in ratios.values():
+        by_denominator[denominator] = by_denominator.get(denominator, 0) + numerator
+    total = sum((Fraction(numerator, denominator) for denominator, numerator in by_denominator.items()), Fraction(0))
     if total == 0:
         return dict.fromkeys(weights, 0)
+    # Fractions with denominators below 2**b that differ do so by more than 2**-2b: as integers they compare exactly.
+    bits = 2 * (max(by_denominator).bit_length() + total.numerator.bit_length())
     parts: dict[Key, int] = {}
-    fractions: dict[Key, int | Fraction] = {}
-    for key, weight in weights.items():
-        parts[key], fractions[key] = divmod(pool_minor * weight, total)
+    fractions: dict[Key, int] = {}
+    for key, (numerator, denominator) in ratios.items():
+        denominator *= total.numerator  # noqa: PLW2901 - of pool x weight / total
+        parts[key], rest = divmod(pool_minor * numerator * total.denominator, denominator)
+        fractions[key] = (rest << bits) // denominator
     left = pool_minor - sum(parts.values())
     for key in sorted(weights, key=lambda key: (-fractions[key], key))[:left]:
         parts[key] += 1

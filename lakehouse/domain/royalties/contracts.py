@@ -256,11 +256,20 @@ def load(text: str) -> Book:
     Raises:
         RejectedInputError: the clause and rule are named; the reasons are `schema` and those of `check`.
     """
+    return build(parse(text))
+
+
+def parse(text: str) -> Any:
+    """The YAML or JSON document `text`, unchecked.
+
+    Raises:
+        RejectedInputError: `schema`, it is neither.
+    """
     try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        # A JSON document can be large, and its own parser is a hundred times as fast.
+        return json.loads(text) if text.lstrip()[:1] == "{" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
         _refuse("the document", "schema", f"isn't YAML or JSON: {str(error).splitlines()[0]}")
-    return build(raw)
 
 
 def build(raw: Any) -> Book:

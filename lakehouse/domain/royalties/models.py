@@ -10,9 +10,10 @@ Only the ratio of weights within a pool and a model counts. Sources: docs/archit
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from lakehouse.domain.royalties.pools import PoolKey
 from lakehouse.errors import RejectedInputError
@@ -55,8 +56,7 @@ class Policy:
     minimum_annual_streams: int = 1000
 
 
-@dataclass(frozen=True, order=True)
-class Use:
+class Use(NamedTuple):
     """What a track weighs in a pool under a model, and the streams it was really played."""
 
     key: PoolKey
@@ -64,6 +64,75 @@ class Use:
     track_id: str
     streams: int
     weight: int | Fraction
+
+
+class Units(NamedTuple):
+    """Streams of a track in a pool by all listeners who streamed `pool_streams` in the pool and `month_streams` in all.
+
+    What the models need to know of listeners, without naming any. The facts about the artist are of the month, over
+    all pools; `annual_streams` is the track's sum of the year to the period's end.
+    """
+
+    track_id: str
+    artist_id: str
+    pool_streams: int
+    month_streams: int
+    streams: int
+    chosen: int
+    artist_streams: int
+    artist_listeners: int
+    annual_streams: int
+    is_noise: bool = False
+
+
+def weigh_units(
+    key: PoolKey, units: Iterable[Units], policy: Policy | None = None, models: Collection[str] = MODELS
+) -> list[Use]:
+    """The weight of every track of the pool `key` under each of `models`, in order, whatever the order of `units`.
+
+    With N streams by listeners who streamed D in the pool, the user-centric weight is the sum of N / D.
+    """
+    policy = policy or Policy()
+    streams: dict[str, int] = defaultdict(int)
+    by_pool: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    centric: dict[str, Fraction | int] = defaultdict(int)
+    factor: dict[str, Fraction | int] = {}
+    is_user_centric, is_artist_centric = USER_CENTRIC in models, ARTIST_CENTRIC in models
+    for row in units:
+        track = row.track_id
+        streams[track] += row.streams
+        if is_user_centric:
+            by_pool[track][row.pool_streams] += row.streams
+        if is_artist_centric:
+            weight = row.streams - row.chosen + row.chosen * policy.chosen_boost
+            if row.month_streams > policy.listener_cap:
+                weight *= Fraction(policy.listener_cap, row.month_streams)
+            centric[track] += weight
+            if track not in factor:
+                factor[track] = _factor(row, policy)
+    uses: list[Use] = []
+    for track in sorted(streams):
+        number = streams[track]
+        if is_artist_centric:
+            uses.append(Use(key, ARTIST_CENTRIC, track, number, centric[track] * factor[track]))
+        if PRO_RATA in models:
+            uses.append(Use(key, PRO_RATA, track, number, number))
+        if is_user_centric:
+            votes = sum((Fraction(n, d) for d, n in by_pool[track].items()), Fraction(0))
+            uses.append(Use(key, USER_CENTRIC, track, number, votes))
+    return uses
+
+
+def _factor(row: Units, policy: Policy) -> Fraction | int:
+    """By what the artist-centric model multiplies the plays of a track."""
+    if row.annual_streams < policy.minimum_annual_streams:
+        return 0
+    factor: Fraction | int = 1
+    if row.artist_streams >= policy.professional_streams and row.artist_listeners >= policy.professional_listeners:
+        factor *= policy.professional_boost
+    if row.is_noise:
+        factor *= policy.noise_weight
+    return factor
 
 
 def weigh(plays: Iterable[Plays], tracks: Mapping[str, Track], policy: Policy | None = None) -> list[Use]:
@@ -74,7 +143,16 @@ def weigh(plays: Iterable[Plays], tracks: Mapping[str, Track], policy: Policy | 
     Raises:
         RejectedInputError: negative_plays (also more chosen than played), several_periods, unknown_track.
     """
-    policy = policy or Policy()
+    counted = count_units(plays, tracks)
+    return sorted(use for key, units in counted.items() for use in weigh_units(key, units, policy))
+
+
+def count_units(plays: Iterable[Plays], tracks: Mapping[str, Track]) -> dict[PoolKey, list[Units]]:
+    """What Trino counts in a lake of plays (dbt/models/intermediate/int_royalty_units.sql), from a list of them.
+
+    Raises:
+        RejectedInputError: as `weigh` does.
+    """
     merged: dict[tuple[PoolKey, str, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
     for number, row in enumerate(plays, start=1):
         if not 0 <= row.chosen <= row.streams:
@@ -86,47 +164,36 @@ def weigh(plays: Iterable[Plays], tracks: Mapping[str, Track], policy: Policy | 
     if len({key.period for key, _, _ in merged}) > 1:
         raise RejectedInputError("Plays of several periods.", reason="several_periods")
 
-    by_listener: dict[tuple[PoolKey, str], int] = defaultdict(int)
+    of_listener: dict[tuple[PoolKey, str], int] = defaultdict(int)
     month_of_listener: dict[str, int] = defaultdict(int)
     artist_streams: dict[str, int] = defaultdict(int)
     artist_listeners: dict[str, set[str]] = defaultdict(set)
     for (key, listener, track), (streams, _) in merged.items():
         if streams:
             artist = tracks[track].artist_id
-            by_listener[key, listener] += streams
+            of_listener[key, listener] += streams
             month_of_listener[listener] += streams
             artist_streams[artist] += streams
             artist_listeners[artist].add(listener)
-
-    streams_of: dict[tuple[PoolKey, str], int] = defaultdict(int)
-    votes: dict[tuple[PoolKey, str], Fraction] = defaultdict(Fraction)
-    artist_weight: dict[tuple[PoolKey, str], Fraction] = defaultdict(Fraction)
+    units: dict[PoolKey, list[Units]] = defaultdict(list)
     for (key, listener, track), (streams, chosen) in merged.items():
         if streams:
-            streams_of[key, track] += streams
-            votes[key, track] += Fraction(streams, by_listener[key, listener])
-            cap = Fraction(policy.listener_cap, max(policy.listener_cap, month_of_listener[listener]))
-            artist_weight[key, track] += cap * (streams - chosen + chosen * policy.chosen_boost)
-
-    uses: list[Use] = []
-    for (key, track), streams in streams_of.items():
-        facts = tracks[track]
-        factor = Fraction(1)
-        if (
-            artist_streams[facts.artist_id] >= policy.professional_streams
-            and len(artist_listeners[facts.artist_id]) >= policy.professional_listeners
-        ):
-            factor *= policy.professional_boost
-        if facts.is_noise:
-            factor *= policy.noise_weight
-        if facts.annual_streams < policy.minimum_annual_streams:
-            factor *= 0
-        uses += [
-            Use(key, PRO_RATA, track, streams, streams),
-            Use(key, USER_CENTRIC, track, streams, votes[key, track]),
-            Use(key, ARTIST_CENTRIC, track, streams, artist_weight[key, track] * factor),
-        ]
-    return sorted(uses)
+            facts = tracks[track]
+            units[key].append(
+                Units(
+                    track,
+                    facts.artist_id,
+                    of_listener[key, listener],
+                    month_of_listener[listener],
+                    streams,
+                    chosen,
+                    artist_streams[facts.artist_id],
+                    len(artist_listeners[facts.artist_id]),
+                    facts.annual_streams,
+                    facts.is_noise,
+                )
+            )
+    return units
 
 
 def _rejected(number: int, row: Plays, reason: str, rule: str) -> RejectedInputError:

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from lakehouse.domain.royalties.allocation import allocate
 from lakehouse.domain.royalties.contracts import ACTIVE, DISPUTED, Accounting, Agreement, Book, Holder, Terms, current
@@ -38,8 +38,7 @@ from lakehouse.errors import RejectedInputError
 PAYABLE, DISPUTE, NO_CLAIM = "payable", "dispute", "unclaimed"
 
 
-@dataclass(frozen=True, order=True)
-class Line:
+class Line(NamedTuple):
     """What a payee gets for a track of a pool under an agreement; the plays behind it are those of `key` and track.
 
     `streams` are the track's, all of them; `exact_minor` is the amount before rounding, `amount_minor` after it, in the
@@ -70,6 +69,15 @@ class Line:
         """The same for the same thing in every calculation of the period, whatever clause version decided."""
         chain = ">".join(self.chain)
         return "/".join((str(self.key), self.agreement_id, self.share_type, self.track_id, chain, self.account))
+
+    def to_json(self) -> str:
+        """The line as canonical JSON: a list of the fields in order, fractions as text."""
+        key, *rest, weight, exact, amount = self
+        return json.dumps(
+            [key.period, key.country, key.tier, key.currency, *rest, str(weight), str(exact), amount],
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
 
 
 @dataclass(frozen=True, order=True)
@@ -147,13 +155,19 @@ class Balance:
 
 @dataclass(frozen=True)
 class Settlement:
-    """The result of a period; all parts in order, so that equal results are equal bytes."""
+    """The result of a period; all parts in order, so that equal results are equal bytes.
+
+    A month can have millions of lines: the document holds their number and SHA-256, not the lines. `lines` are all of
+    them when the month was settled in memory, else those that were asked for.
+    """
 
     period: str
     pools: tuple[PoolResult, ...]
-    lines: tuple[Line, ...]
     entries: tuple[Entry, ...]
     balances: tuple[Balance, ...]
+    line_count: int
+    lines_sha256: str
+    lines: tuple[Line, ...] = ()
 
     def to_json(self) -> bytes:
         """The result as canonical JSON (UTF-8, sorted keys; fractions as text): equal results are equal bytes."""
@@ -170,7 +184,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if hasattr(value, "__dataclass_fields__"):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.name != "lines"}
     return value
 
 
@@ -192,53 +206,197 @@ def settle(
         RejectedInputError: reasons of pools.check_revenue and pools.rate; missing_revenue, duplicate_use,
             negative_plays, missing_model, missing_territory, unknown_agreement, unknown_payee, wrong_period.
     """
-    pools = check_revenue(revenue, period)
-    dated = tuple(rates)
-    accounts = _opening(period, opening)
-    played = _played(pools, uses)
-    by_agreement = _holdings(period, played, book)
-    volume = _volumes(by_agreement)
-    claims: dict[PoolKey, list[Line]] = defaultdict(list)
-    for agreement_id in sorted(by_agreement):
-        agreement = book.agreements[agreement_id]
-        before = accounts.get((agreement_id, agreement.licensor))
-        for key, held in sorted(by_agreement[agreement_id].items()):
-            claims[key] += _claim(
-                agreement, pools[key], held, book, dated, before.streams if before else 0, volume[agreement_id]
+    by_pool: dict[PoolKey, list[Use]] = defaultdict(list)
+    streams: dict[tuple[PoolKey, str], int] = {}
+    for use in uses:
+        by_pool[use.key].append(use)
+        streams[use.key, use.track_id] = use.streams
+    played = volumes(((track, number) for (_, track), number in streams.items()), book, period)
+    settling = Settling(period, revenue, book, played, rates, opening, adjustments)
+    lines = [line for key in sorted({*settling.pools, *by_pool}) for line in settling.settle_pool(key, by_pool[key])]
+    return replace(settling.finish(), lines=tuple(lines))
+
+
+def volumes(streams: Iterable[tuple[str, int]], book: Book, period: str) -> dict[str, int]:
+    """The streams of all tracks of each agreement, over all pools: the volume that escalations count.
+
+    `streams` are (track id, streams), a track any number of times.
+    """
+    found: dict[str, int] = defaultdict(int)
+    for track, number in streams:
+        for agreement_id in {h.agreement_id for right in book.rights_of(track, period) for h in right.holders}:
+            found[agreement_id] += number
+    return found
+
+
+class Settling:
+    """A month on its way to be settled, pool by pool: no more than the lines of one pool are held at a time.
+
+    Every pool of the month must be settled once, in order of its key, before `finish`. Raises as `settle` does.
+    """
+
+    def __init__(
+        self,
+        period: str,
+        revenue: Iterable[Revenue],
+        book: Book,
+        volume: Mapping[str, int],
+        rates: Iterable[ExchangeRate] = (),
+        opening: Iterable[Balance] = (),
+        adjustments: Iterable[Adjustment] = (),
+    ) -> None:
+        self.pools = check_revenue(revenue, period)
+        self._period, self._book, self._volume = period, book, volume
+        self._rates = tuple(rates)
+        self._accounts = _opening(period, opening)
+        self._corrections = _corrections(period, adjustments, book)
+        self._results: list[PoolResult] = []
+        self._earned: Sums = defaultdict(int)
+        self._count, self._hash = 0, hashlib.sha256()
+        self._chains: dict[str, list[tuple[tuple[str, ...], Fraction]]] = {}
+
+    def settle_pool(self, key: PoolKey, uses: Iterable[Use]) -> list[Line]:
+        """The lines of the pool `key`, in order, from all uses of its tracks."""
+        played = _played(self.pools, uses)
+        if key not in self.pools:
+            return []
+        if self._results and key <= self._results[-1].key:
+            raise ValueError("pools are settled once, in order")
+        row = self.pools[key]
+        exact: list[Line] = []
+        claimed = Fraction(0)
+        for agreement_id, held in sorted(self._holdings(played).items()):
+            claimed += self._claim(self._book.agreements[agreement_id], row, held, exact)
+        lines = _round(exact, int(claimed))
+        paid = sum(line.amount_minor for line in lines)
+        streams, unlicensed = 0, 0
+        for track, models in played.items():
+            number = next(iter(models.values())).streams  # the same in every model
+            streams += number
+            unlicensed += 0 if self._book.rights_of(track, self._period) else number
+        self._results.append(PoolResult(key, row.net_minor, paid, row.net_minor - paid, streams, unlicensed))
+        for line in lines:
+            is_payable = line.account == PAYABLE
+            account = line.agreement_id, line.payee_id, is_payable, "royalty", "", self._period, key.currency
+            self._earned[account] += line.amount_minor
+            self._hash.update(f"{line.to_json()}\n".encode())
+        self._count += len(lines)
+        return lines
+
+    def finish(self) -> Settlement:
+        """The settlement, without its lines, when every pool is settled."""
+        if len(self._results) < len(self.pools):
+            raise ValueError("a pool isn't settled")
+        entries, balances = _accounts(
+            self._period, self._earned, self._corrections, self._book, self._rates, self._accounts, self._volume
+        )
+        return Settlement(
+            self._period,
+            tuple(self._results),
+            tuple(sorted(entries)),
+            tuple(sorted(balances)),
+            self._count,
+            self._hash.hexdigest(),
+        )
+
+    def _holdings(self, played: Played) -> dict[str, list[_Held]]:
+        """What each agreement holds in the pool."""
+        totals: dict[str, int | Fraction] = defaultdict(int)
+        licensed = {track: self._book.rights_of(track, self._period) for track in played}
+        for track, models in played.items():
+            if licensed[track]:
+                for use in models.values():
+                    totals[use.model] += use.weight
+        found: dict[str, list[_Held]] = defaultdict(list)
+        for track, models in sorted(played.items()):
+            for right in licensed[track]:
+                for holder in right.holders:
+                    model = self._book.agreements[holder.agreement_id].model
+                    if model not in models:
+                        key = next(iter(models.values())).key
+                        raise _refused("missing_model", f"{key}, track {track}", f"has no weight under {model}")
+                    use = models[model]
+                    weight = use.weight if holder.share == 1 else use.weight * holder.share
+                    found[holder.agreement_id].append(_Held(use, holder, weight, totals[model]))
+        return found
+
+    def _claim(self, agreement: Agreement, revenue: Revenue, held: list[_Held], lines: list[Line]) -> Fraction:
+        """What an agreement claims of a pool, exact; its lines, not rounded yet, are added to `lines`."""
+        key = revenue.key
+        terms = agreement.terms_for(key)
+        if terms is None or not (
+            agreement.valid_from <= key.period and (agreement.valid_to is None or key.period <= agreement.valid_to)
+        ):
+            raise _refused(
+                "missing_territory",
+                f"agreement {agreement.agreement_id}, track {held[0].use.track_id}",
+                f"was played in {key}, where no clause is in force",
             )
-    results: list[PoolResult] = []
-    lines: list[Line] = []
-    for key, row in pools.items():
-        rounded = _round(claims[key])
-        lines += rounded
-        claimed = sum(line.amount_minor for line in rounded)
-        known = _once(played.get(key, {}), book, period)
-        unlicensed = sum(use.streams for use, is_licensed in known if not is_licensed)
-        streams = sum(use.streams for use, _ in known)
-        results.append(PoolResult(key, row.net_minor, claimed, row.net_minor - claimed, streams, unlicensed))
-    lines.sort()
-    corrections = sorted(adjustments)
-    for correction in corrections:
-        if correction.period != period or correction.key.period >= period:
-            raise _refused("wrong_period", correction.corrects, f"an adjustment of {period} corrects an earlier period")
-        if correction.agreement_id not in book.agreements:
-            raise _refused("unknown_agreement", correction.corrects, f"no agreement {correction.agreement_id}")
-        if correction.payee_id not in book.payees and correction.account != NO_CLAIM:
-            raise _refused("unknown_payee", correction.corrects, f"no payee {correction.payee_id}")
-    entries, balances = _accounts(period, lines, corrections, book, dated, accounts, volume)
-    return Settlement(period, tuple(results), tuple(lines), tuple(sorted(entries)), tuple(sorted(balances)))
+        account = self._accounts.get((agreement.agreement_id, agreement.licensor))
+        claims = _rules(
+            agreement,
+            terms,
+            revenue,
+            held,
+            self._rates,
+            account.streams if account else 0,
+            self._volume.get(agreement.agreement_id, 0),
+        )
+        rule = max(claims, key=lambda name: claims[name])  # the first of equals: the order of `_rules`
+        counts_streams = rule in {"rate", "per_stream_minimum"}
+        parts = [row.use.streams * row.holder.share if counts_streams else row.weight for row in held]
+        total = _sum(parts)
+        unit = claims[rule] / total if total else Fraction(0)
+        clause = f"{agreement.agreement_id}/{terms.clause_id}@{terms.version}"
+        for row, part in zip(held, parts, strict=True):
+            amount = unit * part
+            weight = Fraction(row.weight) / row.total if row.total else Fraction(0)
+            account_name = {ACTIVE: PAYABLE, DISPUTED: DISPUTE}.get(row.holder.status, NO_CLAIM)
+            for chain, end in self._ends(row.holder):
+                lines.append(
+                    Line(
+                        key,
+                        agreement.agreement_id,
+                        agreement.share_type,
+                        row.use.track_id,
+                        chain,
+                        account_name,
+                        clause,
+                        agreement.model,
+                        rule,
+                        row.use.streams,
+                        weight if end == 1 else weight * end,
+                        amount if end == 1 else amount * end,
+                        0,
+                    )
+                )
+        return claims[rule] if total else Fraction(0)
+
+    def _ends(self, holder: Holder) -> list[tuple[tuple[str, ...], Fraction]]:
+        """Down the chain only when it is paid: what is in suspense stays with the claimant."""
+        if holder.status != ACTIVE:
+            return [((holder.payee_id,), Fraction(1))]
+        if holder.payee_id not in self._chains:
+            self._chains[holder.payee_id] = self._book.chains(holder.payee_id, self._period)
+        return self._chains[holder.payee_id]
 
 
-Played = Mapping[PoolKey, Mapping[str, Mapping[str, Use]]]  # pool, track, model
+Played = Mapping[str, Mapping[str, Use]]  # track, model
+#: Earned minor units by (agreement, payee, is it payable, kind, what it corrects, of which month, currency).
+Sums = dict[tuple[str, str, bool, str, str, str, str], int]
 
 
-@dataclass(frozen=True)
-class _Held:
-    """A track and its holder; `part` is the track's weight among all licensed ones, times the holder's share."""
+class _Held(NamedTuple):
+    """A track and its holder: the track's `weight` times the holder's share, and the `total` of all licensed ones."""
 
     use: Use
     holder: Holder
-    part: Fraction
+    weight: int | Fraction
+    total: int | Fraction
+
+
+def _sum(values: Iterable[int | Fraction]) -> Fraction:
+    return Fraction(sum(values))
 
 
 def _opening(period: str, opening: Iterable[Balance]) -> dict[tuple[str, str], Balance]:
@@ -253,108 +411,35 @@ def _opening(period: str, opening: Iterable[Balance]) -> dict[tuple[str, str], B
     return accounts
 
 
-def _played(pools: Mapping[PoolKey, Revenue], uses: Iterable[Use]) -> dict[PoolKey, dict[str, dict[str, Use]]]:
-    played: dict[PoolKey, dict[str, dict[str, Use]]] = defaultdict(lambda: defaultdict(dict))
+def _played(pools: Mapping[PoolKey, Revenue], uses: Iterable[Use]) -> dict[str, dict[str, Use]]:
+    played: dict[str, dict[str, Use]] = {}
     for use in uses:
-        name = f"{use.key}, track {use.track_id}"
         if use.key not in pools:
-            raise _refused("missing_revenue", name, "was played, but the pool has no revenue row")
+            raise _refused("missing_revenue", _name(use), "was played, but the pool has no revenue row")
         if use.streams < 0 or use.weight < 0:
-            raise _refused("negative_plays", name, "streams and weights can't be negative")
-        if use.model in played[use.key][use.track_id]:
-            raise _refused("duplicate_use", name, f"is there twice for {use.model}")
-        played[use.key][use.track_id][use.model] = use
+            raise _refused("negative_plays", _name(use), "streams and weights can't be negative")
+        models = played.setdefault(use.track_id, {})
+        if use.model in models:
+            raise _refused("duplicate_use", _name(use), f"is there twice for {use.model}")
+        models[use.model] = use
     return played
 
 
-def _once(tracks: Mapping[str, Mapping[str, Use]], book: Book, period: str) -> list[tuple[Use, bool]]:
-    """One use a track (streams are the same in every model), and whether somebody holds a right in it."""
-    return [(next(iter(models.values())), bool(book.rights_of(track, period))) for track, models in tracks.items()]
+def _name(use: Use) -> str:
+    return f"{use.key}, track {use.track_id}"
 
 
-def _holdings(period: str, played: Played, book: Book) -> dict[str, dict[PoolKey, list[_Held]]]:
-    """What each agreement holds in each pool."""
-    found: dict[str, dict[PoolKey, list[_Held]]] = defaultdict(lambda: defaultdict(list))
-    for key, tracks in played.items():
-        totals: dict[str, Fraction] = defaultdict(Fraction)
-        licensed = {track: book.rights_of(track, period) for track in tracks}
-        for track, models in tracks.items():
-            if licensed[track]:
-                for use in models.values():
-                    totals[use.model] += Fraction(use.weight)
-        for track, models in sorted(tracks.items()):
-            for right in licensed[track]:
-                for holder in right.holders:
-                    model = book.agreements[holder.agreement_id].model
-                    if model not in models:
-                        raise _refused("missing_model", f"{key}, track {track}", f"has no weight under {model}")
-                    use = models[model]
-                    part = Fraction(use.weight) / totals[model] * holder.share if totals[model] else Fraction(0)
-                    found[holder.agreement_id][key].append(_Held(use, holder, part))
-    return found
-
-
-def _volumes(by_agreement: Mapping[str, Mapping[PoolKey, list[_Held]]]) -> dict[str, int]:
-    """The streams of all tracks of each agreement: the volume that escalations count."""
-    return {
-        agreement_id: sum({(held.use.key, held.use.track_id): held.use.streams for held in rows}.values())
-        for agreement_id, pools in by_agreement.items()
-        for rows in [[held for pool in pools.values() for held in pool]]
-    }
-
-
-def _claim(
-    agreement: Agreement,
-    revenue: Revenue,
-    held: list[_Held],
-    book: Book,
-    rates: tuple[ExchangeRate, ...],
-    before: int,
-    volume: int,
-) -> list[Line]:
-    """The exact lines of an agreement in a pool."""
-    key = revenue.key
-    terms = agreement.terms_for(key)
-    if terms is None or not (
-        agreement.valid_from <= key.period and (agreement.valid_to is None or key.period <= agreement.valid_to)
-    ):
-        raise _refused(
-            "missing_territory",
-            f"agreement {agreement.agreement_id}, track {held[0].use.track_id}",
-            f"was played in {key}, where no clause is in force",
-        )
-    claims = _rules(agreement, terms, revenue, held, rates, before, volume)
-    rule = max(claims, key=lambda name: claims[name])  # the first of equals: the order of `_rules`
-    counts_streams = rule in {"rate", "per_stream_minimum"}
-    parts = [held_by.use.streams * held_by.holder.share if counts_streams else held_by.part for held_by in held]
-    total = sum(parts, Fraction(0))
-    lines: list[Line] = []
-    for row, part in zip(held, parts, strict=True):
-        amount = claims[rule] * part / total if total else Fraction(0)
-        for chain, end in _chains(row.holder, book, key.period):
-            lines.append(
-                Line(
-                    key,
-                    agreement.agreement_id,
-                    agreement.share_type,
-                    row.use.track_id,
-                    chain,
-                    {ACTIVE: PAYABLE, DISPUTED: DISPUTE}.get(row.holder.status, NO_CLAIM),
-                    f"{agreement.agreement_id}/{terms.clause_id}@{terms.version}",
-                    agreement.model,
-                    rule,
-                    row.use.streams,
-                    row.part * end,
-                    amount * end,
-                    0,
-                )
-            )
-    return lines
-
-
-def _chains(holder: Holder, book: Book, period: str) -> list[tuple[tuple[str, ...], Fraction]]:
-    """Down the chain only when it is paid: what is in suspense stays with the claimant."""
-    return book.chains(holder.payee_id, period) if holder.status == ACTIVE else [((holder.payee_id,), Fraction(1))]
+def _corrections(period: str, adjustments: Iterable[Adjustment], book: Book) -> list[Adjustment]:
+    """The corrections that are booked in `period`, checked and in order."""
+    corrections = sorted(adjustments)
+    for correction in corrections:
+        if correction.period != period or correction.key.period >= period:
+            raise _refused("wrong_period", correction.corrects, f"an adjustment of {period} corrects an earlier period")
+        if correction.agreement_id not in book.agreements:
+            raise _refused("unknown_agreement", correction.corrects, f"no agreement {correction.agreement_id}")
+        if correction.payee_id not in book.payees and correction.account != NO_CLAIM:
+            raise _refused("unknown_payee", correction.corrects, f"no payee {correction.payee_id}")
+    return corrections
 
 
 def _rules(
@@ -368,8 +453,9 @@ def _rules(
 ) -> dict[str, Fraction]:
     """What each rule of the clause would give, in minor units of the pool, exact."""
     value = terms.value_at(before if terms.escalation_over == "agreement" else 0, volume)
-    part = sum((row.part for row in held), Fraction(0))
-    streams = sum((row.use.streams * row.holder.share for row in held), Fraction(0))
+    total = held[0].total  # one agreement has one model
+    part = _sum(row.weight for row in held) / total if total else Fraction(0)
+    streams = _sum(row.use.streams * row.holder.share for row in held)
 
     def minor(amount: Fraction) -> Fraction:
         """Whole units of the agreement's currency in minor units of the pool's; no rate is asked for nothing."""
@@ -389,19 +475,19 @@ def _rules(
     }
 
 
-def _round(exact: list[Line]) -> list[Line]:
-    """The one allocation of a pool."""
-    by_id = {line.line_id: line for line in exact}
+def _round(exact: list[Line], claimed_minor: int) -> list[Line]:
+    """The one allocation of a pool: its lines, in order, with the whole minor units of all claims shared out."""
+    exact.sort()
+    by_id = {line.line_id: line.exact_minor for line in exact}
     if len(by_id) < len(exact):
         raise _refused("duplicate_use", str(exact[0].key), "two lines for one thing")
-    total = sum((line.exact_minor for line in exact), Fraction(0))
-    amounts = allocate(int(total), {line_id: line.exact_minor for line_id, line in by_id.items()})
-    return [replace(line, amount_minor=amounts[line_id]) for line_id, line in by_id.items()]
+    amounts = allocate(claimed_minor, by_id)
+    return [line._replace(amount_minor=amount) for line, amount in zip(exact, amounts.values(), strict=True)]
 
 
 def _accounts(
     period: str,
-    lines: list[Line],
+    royalties: Sums,
     corrections: list[Adjustment],
     book: Book,
     rates: tuple[ExchangeRate, ...],
@@ -409,7 +495,7 @@ def _accounts(
     volume: Mapping[str, int],
 ) -> tuple[list[Entry], list[Balance]]:
     """Bookings and closing balances of every account that moves or carries something."""
-    earned, suspended = _earnings(period, lines, corrections, book, rates)
+    earned, suspended = _earnings(royalties, corrections, book, rates)
     entries: list[Entry] = []
     names = {*opening, *earned}
     for agreement in book.agreements.values():
@@ -441,15 +527,10 @@ Rows = dict[tuple[str, str], list[tuple[str, str, int]]]  # (agreement, payee): 
 
 
 def _earnings(
-    period: str, lines: list[Line], corrections: list[Adjustment], book: Book, rates: tuple[ExchangeRate, ...]
+    royalties: Sums, corrections: list[Adjustment], book: Book, rates: tuple[ExchangeRate, ...]
 ) -> tuple[Rows, Rows]:
     """Royalties and adjustments in the agreements' currencies; each sum rounds once."""
-    sums: dict[tuple[str, str, bool, str, str, str, str], int] = defaultdict(int)
-    for line in lines:
-        is_payable = line.account == PAYABLE
-        sums[line.agreement_id, line.payee_id, is_payable, "royalty", "", period, line.key.currency] += (
-            line.amount_minor
-        )
+    sums: Sums = defaultdict(int, royalties)
     for row in corrections:
         is_payable = row.account == PAYABLE
         at = row.key

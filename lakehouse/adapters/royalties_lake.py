@@ -1,0 +1,389 @@
+"""Settlements in the lake: what a calculation weighs (`settlement_units`), and what came out of it.
+
+Every table is partitioned by `calculation`. A calculation is named by all that it is computed from, so writing it again
+replaces its rows by equal ones, and those of other calculations are never touched. The row in `settlements` is written
+last: a calculation that has none was broken off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lakehouse.adapters import lake, trino
+from lakehouse.config.settings import Settings
+from lakehouse.contracts import load
+from lakehouse.domain.royalties.contracts import Book, current, in_force
+from lakehouse.domain.royalties.models import Units
+from lakehouse.domain.royalties.pools import PoolKey, Revenue
+from lakehouse.domain.royalties.settlement import Balance, Line, Settlement, volumes
+from lakehouse.errors import RetryableError
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table, Transaction
+
+#: The tables, in the order in which they are audited.
+TABLES = tuple(
+    f"gold_audit.{name}"
+    for name in (
+        "settlement_units",
+        "settlement_clauses",
+        "settlement_pools",
+        "settlement_lines",
+        "settlement_entries",
+        "settlement_reserves",
+        "settlements",
+    )
+)
+CURRENT, SUPERSEDED, RESTATEMENT = "current", "superseded", "restatement"
+#: Streams that Trino groups at once: their groups fit into the memory of a query.
+_STREAMS_AT_ONCE = 3_000_000
+_LINES_AT_ONCE = 200_000
+
+
+@dataclass(frozen=True)
+class Calculation:
+    """One calculation of a month and where its plays and tracks were read."""
+
+    calculation: str
+    period: str
+    book_sha256: str
+    plays_snapshot: int
+    flags_snapshot: int
+    tracks_snapshot: int
+
+
+def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> None:
+    """Count the month's streams into `settlement_units`, market by market; `streams` says how many each market has."""
+    columns = [c.name for c in load("gold_audit.settlement_units").columns if c.name not in ("calculation", "period")]
+    trino.query(settings, "delete from lake.gold_audit.settlement_units where calculation = ?", [of.calculation])
+    for countries, parts in _portions(streams):
+        marks = ", ".join("?" for _ in countries)
+        for part in range(parts):
+            trino.query(
+                settings,
+                f"insert into lake.gold_audit.settlement_units (calculation, period, {', '.join(columns)}) "  # noqa: S608
+                f"select ?, period, {', '.join(columns)} from lake.staging.int_royalty_units "
+                f"where period = ? and country in ({marks}) and mod(track_id, ?) = ?",
+                [of.calculation, of.period, *countries, parts, part],
+            )
+
+
+def _portions(streams: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
+    """Markets that are counted at once, and into how many parts their tracks are cut."""
+    countries: list[str] = []
+    total = 0
+    for country, number in sorted(streams.items(), key=lambda item: (item[1], item[0])):
+        if countries and total + number > _STREAMS_AT_ONCE:
+            yield countries, 1
+            countries, total = [], 0
+        countries.append(country)
+        total += number
+        if total > _STREAMS_AT_ONCE:  # one market alone
+            yield countries, 1 + total // _STREAMS_AT_ONCE
+            countries, total = [], 0
+    if countries:
+        yield countries, 1
+
+
+def units(settings: Settings, calculation: str, key: PoolKey) -> Iterator[Units]:
+    """The units of the pool `key`, in no particular order."""
+    columns = (
+        *("track_id", "artist_id", "pool_streams", "month_streams", "streams", "chosen_streams"),
+        *("artist_streams", "artist_listeners", "annual_streams", "is_noise"),
+    )
+    for batch in _batches(settings, "settlement_units", calculation, columns, country=key.country, tier=key.tier):
+        tracks, artists, *numbers = (batch.column(name).to_pylist() for name in columns)
+        for track, artist, *rest in zip(tracks, artists, *numbers, strict=True):
+            yield Units(str(track), str(artist), *rest)
+
+
+def streams_of_tracks(settings: Settings, calculation: str) -> Iterator[tuple[str, int]]:
+    """Streams of tracks over all pools, a track any number of times."""
+    for batch in _batches(settings, "settlement_units", calculation, ("track_id", "streams")):
+        summed = pa.Table.from_batches([batch]).group_by("track_id").aggregate([("streams", "sum")])
+        yield from zip(map(str, summed["track_id"].to_pylist()), summed["streams_sum"].to_pylist(), strict=True)
+
+
+def titles(settings: Settings, calculation: str, payee: str) -> dict[str, str]:
+    """Titles, as they were then, of the tracks that a payee has lines of."""
+    rows = trino.query(
+        settings,
+        "select distinct track_id, title from lake.gold_audit.settlement_units where calculation = ? and track_id in "
+        "(select track_id from lake.gold_audit.settlement_lines where calculation = ? and payee = ?)",
+        [calculation, calculation, payee],
+    ).rows
+    return {str(track): title for track, title in rows if title is not None}
+
+
+class LinesWriter:
+    """Appends lines to a transaction, numbered from 1, a file every few hundred thousand."""
+
+    def __init__(self, of: Calculation, transaction: Transaction) -> None:
+        self._of, self._transaction, self._count = of, transaction, 0
+        self._schema = load("gold_audit.settlement_lines").arrow_schema()
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Append `lines`."""
+        for start in range(0, len(lines), _LINES_AT_ONCE):
+            part = lines[start : start + _LINES_AT_ONCE]
+            rows: dict[str, list[Any]] = {
+                "calculation": [self._of.calculation] * len(part),
+                "line_number": list(range(self._count + 1, self._count + len(part) + 1)),
+                "period": [line.key.period for line in part],
+                "country": [line.key.country for line in part],
+                "tier": [line.key.tier for line in part],
+                "currency": [line.key.currency for line in part],
+                "agreement_id": [line.agreement_id for line in part],
+                "share_type": [line.share_type for line in part],
+                "track_id": [int(line.track_id) for line in part],
+                "payee": [line.payee_id for line in part],
+                "payee_chain": [">".join(line.chain) for line in part],
+                "account": [line.account for line in part],
+                "clause": [line.clause for line in part],
+                "royalty_model": [line.model for line in part],
+                "deciding_rule": [line.rule for line in part],
+                "streams": [line.streams for line in part],
+                "weight": [float(line.weight) for line in part],
+                "weight_exact": [str(line.weight) for line in part],
+                "unrounded_exact": [str(line.exact_minor) for line in part],
+                "unrounded_amount": [float(line.exact_minor) for line in part],
+                "amount_minor": [line.amount_minor for line in part],
+            }
+            self._transaction.append(pa.table(rows, schema=self._schema))
+            self._count += len(part)
+
+
+@contextmanager
+def lines_writer(settings: Settings, of: Calculation) -> Iterator[LinesWriter]:
+    """Where to write the lines of a calculation: all of them become visible at the end, in place of earlier ones.
+
+    Raises:
+        RetryableError: somebody else committed to the table meanwhile.
+    """
+    with _replacing(_table(settings, "settlement_lines"), of.calculation) as transaction:
+        yield LinesWriter(of, transaction)
+
+
+def lines(
+    settings: Settings, calculation: str, *, key: PoolKey | None = None, payee: str | None = None
+) -> Iterator[Line]:
+    """Lines of a calculation, in order: all of them, those of a pool or those of a payee."""
+    where = {"country": key.country, "tier": key.tier, "currency": key.currency} if key else {}
+    if payee is not None:
+        where["payee"] = payee
+    found = [
+        (row["line_number"], _line(row))
+        for batch in _batches(settings, "settlement_lines", calculation, ("*",), **where)
+        for row in batch.to_pylist()
+    ]
+    yield from (line for _, line in sorted(found, key=lambda pair: pair[0]))
+
+
+def _line(row: dict[str, Any]) -> Line:
+    return Line(
+        PoolKey(row["period"], row["country"], row["tier"], row["currency"]),
+        row["agreement_id"],
+        row["share_type"],
+        str(row["track_id"]),
+        tuple(row["payee_chain"].split(">")),
+        row["account"],
+        row["clause"],
+        row["royalty_model"],
+        row["deciding_rule"],
+        row["streams"],
+        Fraction(row["weight_exact"]),
+        Fraction(row["unrounded_exact"]),
+        row["amount_minor"],
+    )
+
+
+def put_results(
+    settings: Settings,
+    of: Calculation,
+    revenue: Iterable[Revenue],
+    opening: Iterable[Balance],
+    book: Book,
+    settlement: Settlement,
+    *,
+    kind: str,
+) -> None:
+    """Write everything but units and lines; then `settlements` says that the calculation is complete.
+
+    A `CURRENT` one takes the place of the month's current one before it.
+    """
+    earned = {row.key: row for row in revenue}
+    played = volumes(streams_of_tracks(settings, of.calculation), book, of.period)
+    before = {row.agreement_id: row.streams for row in opening if row.streams}
+    _put(settings, of, "settlement_clauses", list(_clauses(book, of.period, before, played)))
+    _put(
+        settings,
+        of,
+        "settlement_pools",
+        [
+            {
+                "country": pool.key.country,
+                "tier": pool.key.tier,
+                "currency": pool.key.currency,
+                "subscription_minor": earned[pool.key].subscription_minor,
+                "advertising_minor": earned[pool.key].advertising_minor,
+                "taxes_minor": earned[pool.key].taxes_minor,
+                "fees_minor": earned[pool.key].fees_minor,
+                "subscribers": earned[pool.key].subscribers,
+                "net_minor": pool.net_minor,
+                "claimed_minor": pool.claimed_minor,
+                "retained_minor": pool.retained_minor,
+                "streams": pool.streams,
+                "unlicensed_streams": pool.unlicensed_streams,
+            }
+            for pool in settlement.pools
+        ],
+    )
+    _put(
+        settings,
+        of,
+        "settlement_entries",
+        [
+            {
+                "entry_number": number,
+                "agreement_id": entry.agreement_id,
+                "payee": entry.payee_id,
+                "entry_kind": entry.kind,
+                "refers_to": entry.refers_to,
+                "clause": entry.clause,
+                "currency": entry.currency,
+                "amount_minor": entry.amount_minor,
+            }
+            for number, entry in enumerate(settlement.entries, start=1)
+        ],
+    )
+    _put(
+        settings,
+        of,
+        "settlement_reserves",
+        [
+            {
+                "agreement_id": balance.agreement_id,
+                "payee": balance.payee_id,
+                "currency": balance.currency,
+                "held_in": reserve.held_in,
+                "release_in": reserve.release_in,
+                "amount_minor": reserve.amount_minor,
+            }
+            for balance in settlement.balances
+            for reserve in balance.reserves
+        ],
+    )
+    head = {
+        "calculation": of.calculation,
+        "period": of.period,
+        "calculation_kind": kind,
+        "settlement_digest": settlement.digest(),
+        "line_count": settlement.line_count,
+        "lines_sha256": settlement.lines_sha256,
+        "book_sha256": of.book_sha256,
+        "plays_snapshot": of.plays_snapshot,
+        "flags_snapshot": of.flags_snapshot,
+        "tracks_snapshot": of.tracks_snapshot,
+    }
+    known = lake.read(settings, "gold_audit.settlements", where=f"period = '{of.period}'").to_pylist()
+    rows = [row for row in known if row["calculation"] != of.calculation]
+    if kind == CURRENT:
+        rows = [row | {"calculation_kind": SUPERSEDED} if row["calculation_kind"] == CURRENT else row for row in rows]
+    schema = load("gold_audit.settlements").arrow_schema()
+    lake.overwrite(
+        settings,
+        "gold_audit.settlements",
+        pa.Table.from_pylist([*rows, head], schema=schema),
+        where=f"period = '{of.period}'",
+    )
+
+
+def is_complete(settings: Settings, calculation: str) -> bool:
+    """Whether all rows of the calculation are there."""
+    found = lake.read(settings, "gold_audit.settlements", where=f"calculation = '{calculation}'")
+    return bool(found.num_rows)
+
+
+def _clauses(book: Book, period: str, before: Mapping[str, int], played: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    for agreement in book.agreements.values():
+        for terms in current(agreement.terms):
+            if not in_force(terms, period):
+                continue
+            for territory in terms.territory:
+                for tier in terms.tiers or ("",):
+                    yield {
+                        "agreement_id": agreement.agreement_id,
+                        "clause_id": terms.clause_id,
+                        "clause_version": terms.version,
+                        "clause": f"{agreement.agreement_id}/{terms.clause_id}@{terms.version}",
+                        "share_type": agreement.share_type,
+                        "royalty_model": agreement.model,
+                        "territory": territory,
+                        "clause_tier": tier,
+                        "valid_from": terms.valid_from,
+                        "valid_to": terms.valid_to or "",
+                        "share": None if terms.share is None else float(terms.share),
+                        "rate_a_stream": None if terms.rate is None else float(terms.rate),
+                        "steps": json.dumps([[step.above_streams, float(step.value)] for step in terms.escalations]),
+                        "volume_before": (
+                            before.get(agreement.agreement_id, 0) if terms.escalation_over == "agreement" else 0
+                        ),
+                        "volume": played.get(agreement.agreement_id, 0),
+                    }
+
+
+def _put(settings: Settings, of: Calculation, name: str, rows: list[dict[str, Any]]) -> None:
+    """Replace the rows of the calculation in a table."""
+    schema = load(f"gold_audit.{name}").arrow_schema()
+    full = [{"calculation": of.calculation, "period": of.period} | row for row in rows]
+    with _replacing(_table(settings, name), of.calculation) as transaction:
+        if full:
+            transaction.append(pa.Table.from_pylist(full, schema=schema))
+
+
+@contextmanager
+def _replacing(table: Table, calculation: str) -> Iterator[Transaction]:
+    """A transaction that begins by deleting the rows of the calculation, and commits at the end unless it fails.
+
+    Raises:
+        RetryableError: somebody else committed to the table meanwhile.
+    """
+    import warnings
+
+    from pyiceberg.exceptions import CommitFailedException
+    from pyiceberg.expressions import EqualTo
+
+    transaction = table.transaction()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Delete operation did not match any records")
+        transaction.delete(EqualTo("calculation", calculation))
+    yield transaction
+    try:
+        transaction.commit_transaction()
+    except CommitFailedException as error:
+        raise RetryableError(
+            "Another settlement was written at the same time.", hint="Run the command again; nothing is half-written."
+        ) from error
+
+
+def _table(settings: Settings, name: str) -> Table:
+    return lake.catalog(settings).load_table(f"gold_audit.{name}")
+
+
+def _batches(
+    settings: Settings, name: str, calculation: str, columns: Sequence[str], **where: str
+) -> Iterator[pa.RecordBatch]:
+    from pyiceberg.expressions import And, BooleanExpression, EqualTo
+
+    condition: BooleanExpression = EqualTo("calculation", calculation)
+    for column, value in where.items():
+        condition = And(condition, EqualTo(column, value))
+    scan = _table(settings, name).scan(row_filter=condition, selected_fields=tuple(columns))
+    yield from scan.to_arrow_batch_reader()
