@@ -170,7 +170,8 @@ def gather(
             hint="Ask finance for the whole month; the period stays as it was.",
         )
     if rates is None:
-        rates = royalties_demo.rates(period, sorted({row.key.currency for row in revenue}))
+        keys = [row.key for row in revenue] + [row.key for row in adjustments]
+        rates = royalties_demo.rates({key.period for key in keys}, {key.currency for key in keys})
     return Inputs(period, pinned, tuple(sorted(revenue)), book_sha256, tuple(rates), tuple(opening), tuple(adjustments))
 
 
