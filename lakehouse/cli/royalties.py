@@ -60,6 +60,33 @@ Rates = Annotated[
 
 
 @app.command()
+def validate(contracts: Contracts = None, rates: Rates = None, as_json: Json = False) -> None:
+    """Check contracts and exchange rates before they are used: forms, clauses, shares, dates. Needs no engine.
+
+    The first thing that breaks a rule is named with its clause, or with its row. What depends on a month (a rate or a
+    clause that it lacks) is found by `run`.
+
+    Example: wavehouse royalties validate --contracts book.yaml --rates rates.csv
+    """
+    from lakehouse.adapters.royalties_files import read_book, read_rates
+    from lakehouse.domain.royalties.contracts import build
+
+    out = Output(as_json=as_json)
+    if contracts is None and rates is None:
+        raise FatalError("No file is named.", hint="Give --contracts, --rates or both.")
+    found: dict[str, int] = {}
+    if contracts:
+        book = build(read_book(contracts))
+        clauses = sum(len(row.terms) + len(row.accounting) for row in book.agreements.values())
+        found |= {"payees": len(book.payees), "agreements": len(book.agreements)}
+        found |= {"clauses": clauses, "rights": len(book.rights)}
+    if rates:
+        found["rates"] = len(read_rates(rates))
+    out.info("Sound: " + ", ".join(f"{number:,} {what}" for what, number in found.items()))
+    out.result(found)
+
+
+@app.command()
 def run(
     period: PeriodOption,
     by: ByOption = "wavehouse",
