@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from lakehouse.adapters import royalties, royalties_ledger, trino
 from lakehouse.config.settings import Settings
@@ -16,17 +14,6 @@ from lakehouse.errors import RejectedInputError
 from tests.conftest import wavehouse, wavehouse_json
 
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture
-def books(played: Settings) -> Iterator[Settings]:
-    """The stack after the main job, with empty books."""
-    owner = sa.create_engine(played.postgres.url("royalties"))
-    with owner.begin() as connection:
-        connection.execute(sa.text("drop schema if exists ledger cascade"))
-    owner.dispose()
-    royalties_ledger.migrate(played)
-    yield played
 
 
 def test_a_month_from_plays_to_closed_books(books: Settings) -> None:
