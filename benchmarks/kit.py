@@ -6,10 +6,13 @@ within one run suffer alike; so ratios can be compared between machines where se
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 import psutil
@@ -84,3 +87,43 @@ def tree_cpu_s(pid: int) -> float:
 def _own_cpu_s() -> float:
     usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+@dataclass
+class Peak:
+    """The most memory that processes held together so far [bytes]; pages that they share count for each."""
+
+    rss_bytes: int = 0
+
+
+@contextmanager
+def watched(pids: Iterable[int] = (), *, every_s: float = 0.2) -> Iterator[Peak]:
+    """Sample the resident memory of this process and of `pids`, all with their descendants, until the block ends."""
+    roots, peak, stop = [os.getpid(), *pids], Peak(), threading.Event()
+
+    def sample() -> None:
+        while True:
+            peak.rss_bytes = max(peak.rss_bytes, sum(map(tree_rss_bytes, roots)))
+            if stop.wait(every_s):
+                return
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
+
+
+def tree_rss_bytes(pid: int) -> int:
+    """Resident memory of a process and its descendants; 0 when it has ended."""
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
+    except psutil.NoSuchProcess:
+        pass
+    return total

@@ -18,3 +18,7 @@
 {% macro floor_div(a, b, c) %}({{ a }} * {{ b }} / {{ c }}){% endmacro %}
 {% macro artificial_rule(name, key) %}1{% endmacro %}
 {% macro recording_key(artist_name, title) %}concat({{ artist_name }}, {{ title }}){% endmacro %}
+{% macro in_touched_months(column) %}({{ column }} is not null){% endmacro %}
+{% macro month_of(column) %}date_trunc('month', {{ column }}){% endmacro %}
+{% macro closing(column) %}({{ column }} is not null){% endmacro %}
+{% macro in_part(number) %}mod({{ number }}, 2) = 1{% endmacro %}

@@ -1,4 +1,5 @@
-{# A model's schema is the namespace it names, in every environment: environments differ by their Trino. #}
+{# A model's schema is the namespace it names, in every environment: environments differ by their Trino. Benchmarks alone put a
+   prefix in front, so that they run the same models beside the real tables. #}
 {% macro generate_schema_name(custom_schema_name, node) -%}
-    {{ custom_schema_name or target.schema }}
+    {{ var('namespace_prefix') }}{{ custom_schema_name or target.schema }}
 {%- endmacro %}

@@ -7,7 +7,8 @@
     {%- set table = this.incorporate(type='table') -%}
     {%- set columns = get_quoted_csv(model.columns.keys()) -%}
     {%- set by = model.config.meta.get('touched', 'all') -%}
-    {%- set rows = ('false' if has_window() else 'true') if by == 'new' else ('true' if by == 'all' else touched(by)) -%}
+    {%- set rows = ('false' if has_window() else 'true') if by == 'new' else (closing('period') if by == 'closing' else
+        ('true' if by == 'all' else touched(by))) -%}
     {%- if not load_cached_relation(this) -%}
         {%- do exceptions.raise_compiler_error(this ~ ' does not exist; run `wavehouse lake init`') -%}
     {%- endif -%}
@@ -16,12 +17,31 @@
     {%- if rows != 'false' -%}
         {%- call statement('delete') -%} delete from {{ table }} where {{ rows }} {%- endcall -%}
     {%- endif -%}
-    {%- call statement('main') -%}
-        insert into {{ table }} ({{ columns }})
-        select {{ columns }} from (
-            {{ sql }}
-        )
-    {%- endcall -%}
+    {%- for piece in pieces(sql, by) -%}
+        {%- call statement('main') -%}
+            insert into {{ table }} ({{ columns }})
+            select {{ columns }} from (
+                {{ piece }}
+            )
+        {%- endcall -%}
+    {%- endfor -%}
     {{ run_hooks(post_hooks) }}
     {{ return({'relations': [table]}) }}
 {% endmaterialization %}
+
+{# The query of a model, or the queries that together select the same rows. #}
+{% macro pieces(sql, by) -%}
+    {%- set made = [] -%}
+    {%- if part_marker() in sql -%}
+        {%- for part in range(var('parts')) -%}
+            {%- do made.append(sql | replace(part_marker(), part | string)) -%}
+        {%- endfor -%}
+    {%- elif by == 'played_on' and var('days_a_statement') and has_window() -%}
+        {%- for days in touched_values(by) | batch(var('days_a_statement')) -%}
+            {%- do made.append(sql | replace(touched(by), one_of(by, days))) -%}
+        {%- endfor -%}
+    {%- else -%}
+        {%- do made.append(sql) -%}
+    {%- endif -%}
+    {{ return(made) }}
+{%- endmacro %}

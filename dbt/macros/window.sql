@@ -35,14 +35,12 @@
     }) }}
 {%- endmacro %}
 
-{# Predicate over `column`: rows of this day, month or year have to be computed again, because this run's window brought something new.
-   Values are written out, so that Trino reads and deletes whole partitions. `expression` stands for the column where it is computed. #}
-{% macro touched(column, expression=none) -%}
-    {%- if not has_window() -%}{{ return('true') }}{%- endif -%}
-    {%- if not execute -%}{{ return('false') }}{%- endif -%}
+{# Values of `column`, as literals, that this run's window brought something new for. #}
+{% macro touched_values(column) -%}
     {%- set source = touched_sources()[column] -%}
     {%- set value, schema = source[1], source[2] if source | length > 2 else 'silver_audit' -%}
-    {%- set silver = api.Relation.create(database=target.database, schema=schema, identifier=source[0]) -%}
+    {%- set silver = api.Relation.create(
+        database=target.database, schema=generate_schema_name(schema, none) | trim, identifier=source[0]) -%}
     {%- set lookback = var('received_lookback_days') -%}
     {%- set found = run_query('select distinct ' ~ value ~ ' from ' ~ silver ~ ' where ' ~ received_in_window(lookback) ~ ' order by 1') -%}
     {%- set literals = [] -%}
@@ -52,5 +50,53 @@
         {%- else -%}{%- do literals.append("date '" ~ row[0] ~ "'") -%}
         {%- endif -%}
     {%- endfor -%}
-    {{ return((expression or column) ~ ' in (' ~ literals | join(', ') ~ ')' if literals else 'false') }}
+    {{ return(literals) }}
+{%- endmacro %}
+
+{# Predicate over `column`: rows of this day, month or year have to be computed again, because this run's window brought something new.
+   Values are written out, so that Trino reads and deletes whole partitions. `expression` stands for the column where it is computed.
+   A run that closes a month (var `period`) is about that month. #}
+{% macro touched(column, expression=none) -%}
+    {%- if column == 'period' and var('period') -%}{{ return(closing(expression or column)) }}{%- endif -%}
+    {%- if not has_window() -%}{{ return('true') }}{%- endif -%}
+    {%- if not execute -%}{{ return('false') }}{%- endif -%}
+    {{ return(one_of(expression or column, touched_values(column))) }}
+{%- endmacro %}
+
+{# Predicate over the date `column`: it is in a month that `touched('period')` is true of, written so that Trino skips whole days. #}
+{% macro in_touched_months(column) -%}
+    {%- if not has_window() and not var('period') -%}{{ return('true') }}{%- endif -%}
+    {%- if not execute -%}{{ return('false') }}{%- endif -%}
+    {%- set ranges = [] -%}
+    {%- for month in (["'" ~ var('period') ~ "'"] if var('period') else touched_values('period')) -%}
+        {%- set first = "date '" ~ month[1:-1] ~ "-01'" -%}
+        {%- do ranges.append('(' ~ column ~ ' >= ' ~ first ~ ' and ' ~ column ~ ' < ' ~ first ~ " + interval '1' month)") -%}
+    {%- endfor -%}
+    {{ return('(' ~ ranges | join(' or ') ~ ')' if ranges else 'false') }}
+{%- endmacro %}
+
+{# The first day of the month of the date `column`; a constant where a run is about one month. #}
+{% macro month_of(column) -%}
+    {{ return("date '" ~ var('period') ~ "-01'" if var('period') else "date_trunc('month', " ~ column ~ ')') }}
+{%- endmacro %}
+
+{# Predicate: `expression` is one of `literals`. #}
+{% macro one_of(expression, literals) -%}
+    {{ return(expression ~ ' in (' ~ literals | join(', ') ~ ')' if literals else 'false') }}
+{%- endmacro %}
+
+{# Predicate over the month `column`: of a run that closes a month that month, of others all, because revenue and the catalogue
+   change months whose plays nobody touched. #}
+{% macro closing(column) -%}
+    {{ return(column ~ " = '" ~ var('period') ~ "'" if var('period') else 'true') }}
+{%- endmacro %}
+
+{# Predicate: the row is in the part that a statement is about. Where a whole month doesn't fit into Trino's memory, var `parts`
+   splits it by `number`, an expression that is never negative; the materialization then runs a statement a part. #}
+{% macro in_part(number) -%}
+    {{ return('mod(' ~ number ~ ', ' ~ var('parts') ~ ') = ' ~ part_marker() if var('parts') > 1 else 'true') }}
+{%- endmacro %}
+
+{% macro part_marker() -%}
+    {{ return('/* part */ -1') }}
 {%- endmacro %}

@@ -19,14 +19,13 @@ _DECIMAL = re.compile(r"\d{1,12}(\.\d{1,12})?")
 
 
 def read_book(path: Path) -> dict[str, Any]:
-    """The book of contracts in `path`, as it is written.
+    """The book of contracts in `path`, checked.
 
     Raises:
         FatalError: there is no such file.
         RejectedInputError: `schema`, it isn't YAML or JSON. Its clauses are checked when it is used.
     """
-    book: dict[str, Any] = contracts.parse(_text(path))
-    return book
+    return contracts.parse(_text(path))
 
 
 def read_rates(path: Path) -> list[ExchangeRate]:

@@ -105,3 +105,42 @@ def latency(
     found = bench_stream.latency(settings, per_second=per_second, seconds=seconds, say=out.info)
     out.table("Until visible", ["what", "value"], [(name, f"{value:,.2f}") for name, value in found.items()])
     out.result(found)
+
+
+@app.command()
+def royalties(
+    streams: Annotated[int, typer.Option(min=1000, help="Streams of the month.")] = 100_000_000,
+    tracks: Annotated[int, typer.Option(min=10, help="Tracks they are of.")] = 1_000_000,
+    payees: Annotated[int, typer.Option(min=1, help="Artists of the tracks, who are paid.")] = 50_000,
+    listeners: Annotated[int, typer.Option(min=100, help="People who listen.")] = 2_000_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave files and tables for the next run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Royalties of a month at scale: in full, a day's increment, the close after increments, and DuckDB in full.
+
+    It needs a running lake (Trino, MinIO, PostgreSQL) and, at full size, 10 GB of disk. Amounts are compared by row.
+
+    Example: wavehouse bench royalties --streams 1000000 --tracks 100000 --payees 5000 --listeners 50000
+    """
+    from benchmarks import royalties as bench_royalties
+    from benchmarks.royalties_data import Scale
+
+    out, settings = Output(as_json=as_json), load_settings()
+    scale = Scale(streams, tracks, payees, listeners, seed)
+    found = bench_royalties.run(settings, scale, rounds=rounds, keep=keep, say=out.info)
+    rows = [
+        (name, f"{cost['cpu_s']:,.1f}", f"{cost['wall_s']:,.1f}", f"{found['peak_gb'][name]:.2f}")
+        for name, cost in found["median"].items()
+    ]
+    out.table(f"Royalties of {streams:,} streams", ["contender", "CPU s", "wall s", "peak GB"], rows)
+    goals = found["goals"]
+    ratios = [
+        ("daily increment / full month", f"{found['increment_of_full']:.3f}", f"<= {goals['increment_of_full']}"),
+        ("monthly close / DuckDB in full", f"{found['close_of_duckdb']:.2f}", f"<= {goals['close_of_duckdb']}"),
+        ("full month / DuckDB in full", f"{found['full_of_duckdb']:.2f}", ""),
+        ("peak memory, Trino and driver, GB", f"{max(found['peak_gb'].values()):.2f}", f"<= {goals['peak_gb']}"),
+    ]
+    out.table("Ratios of CPU seconds", ["what", "measured", "goal"], ratios)
+    out.result(found)

@@ -1,3 +1,5 @@
+{{ config(meta={'touched': 'closing'}) }}
+
 -- Largest remainder: everyone gets the whole minor units of their share, and what is left of the pool goes, one unit
 -- each, to the largest fractions; equal fractions in the order of track_id. The same rule in Python:
 -- lakehouse/domain/royalties/allocation.py
@@ -15,7 +17,10 @@ with shares as (
     from {{ ref('int_streams_matched') }} as streams
     inner join {{ ref('royalty_pools') }} as pools
         on streams.period = pools.period and streams.country = pools.country
-    where streams.payee_id is not null
+    where
+        streams.payee_id is not null
+        and {{ closing('streams.period') }}
+        and {{ in_part('crc32(to_utf8(streams.country))') }}
 ),
 
 ranked as (

@@ -1,3 +1,5 @@
+{{ config(meta={'touched': 'closing'}) }}
+
 with revenue as (
     select
         period,
@@ -6,6 +8,7 @@ with revenue as (
         sum(revenue_minor) as revenue_minor,
         {{ royalty_share_bps('period') }} as share_bps
     from {{ ref('revenue') }}
+    where {{ closing('period') }}
     group by period, country
 ),
 
@@ -16,6 +19,7 @@ streams as (
         coalesce(sum(streams) filter (where payee_id is not null), 0) as streams,
         coalesce(sum(streams) filter (where payee_id is null), 0) as unmatched_streams
     from {{ ref('int_streams_matched') }}
+    where {{ closing('period') }}
     group by period, country
 ),
 

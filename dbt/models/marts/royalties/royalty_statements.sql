@@ -1,3 +1,5 @@
+{{ config(meta={'touched': 'closing'}) }}
+
 select
     period,
     payee_id,
@@ -7,4 +9,5 @@ select
     sum(streams) as streams,
     sum(amount_minor) as amount_minor
 from {{ ref('royalties') }}
+where {{ closing('period') }}
 group by period, payee_id, country, currency
