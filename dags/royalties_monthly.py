@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule
 from common import DEFAULT_ARGS, wavehouse_task
 
+#: What the task `run` printed, in a template.
+RUN = "ti.xcom_pull(task_ids='run')"
 PERIOD = "{{ params.period or (data_interval_start | ds)[:7] }}"
 
 with DAG(
@@ -18,10 +20,15 @@ with DAG(
     1. **migrate**: the payout ledger's tables are there.
     2. **run**: `wavehouse royalties run` settles the month from what is published and
        keeps the result under its digest.
-    3. **ask**: a person approves or rejects in Airflow (*Required Actions*). Rejected: nothing more happens, the
-       month stays calculated and may be run again.
-    4. **approve**: signs exactly the settlement that was shown; one that was calculated anew since is refused.
-    5. **close**: books it in the ledger, in double entry, and closes the month for good.
+    3. **check**: the auditor's checklist. A question that is not answered with yes stops here, and nobody is asked.
+    4. **ask**: a person approves or rejects in Airflow (*Browse, Required Actions*), with the figures before them.
+    5. **approve**: signs, by that person's name, exactly the settlement that was shown; one that was calculated anew
+       since is refused.
+    6. **close**: books it in the ledger, in double entry, and closes the month for good.
+    7. **reject**, instead of 5 and 6: the month is open again, and the ledger keeps who rejected which settlement.
+       Correct the input and trigger the DAG again.
+
+    `wavehouse royalties steps` shows who did what.
 
     It reads `silver.*` and `gold.*` as published and writes nothing to the lake.
 
@@ -30,7 +37,7 @@ with DAG(
 
     ### When something fails
     The message names the row or clause and the rule; the month stays as it was. Correct the input, clear **run**.
-    A closed month is corrected with `wavehouse royalties restate`.
+    A closed month is refused at **run**; it is corrected with `wavehouse royalties restate`.
     """,
     # On the 15th finance has delivered; fifteen days before is the last of the month that is settled.
     schedule=CronTriggerTimetable("0 6 15 * *", timezone="UTC", interval=timedelta(days=15), run_immediately=False),
@@ -42,15 +49,29 @@ with DAG(
 ) as dag:
     migrate = wavehouse_task("migrate", ["royalties", "migrate"])
     run = wavehouse_task("run", ["royalties", "run", "--period", PERIOD, "--by", "royalties_monthly"], retries=1)
+    check = wavehouse_task("check", ["royalties", "checklist", "--period", PERIOD], retries=1)
     ask = ApprovalOperator(
         task_id="ask",
         subject=f"Royalties of {PERIOD}",
-        body="""Settlement `{{ ti.xcom_pull(task_ids='run')['digest'] }}`:
-{{ ti.xcom_pull(task_ids='run')['pools'] }} pools, {{ ti.xcom_pull(task_ids='run')['lines'] }} lines.
-Look at it with `wavehouse royalties compare` and `trace` before you approve.""",
-        execution_timeout=timedelta(days=14),
+        body=f"""{{{{ {RUN}['pools'] }}}} pools, {{{{ '{{:,}}'.format({RUN}['lines']) }}}} lines; all
+{{{{ ti.xcom_pull(task_ids='check') | length }}}} questions of the auditor's checklist are answered with yes.
+
+{{{{ {RUN}['summary'] }}}}
+
+**Approve** signs settlement `{{{{ {RUN}['digest'] }}}}`, books it and closes {PERIOD} for good.
+**Reject** opens the month again. Either is kept in the ledger with your name.
+
+Look closer first:
+```
+wavehouse royalties compare --period {PERIOD}
+wavehouse royalties checklist --period {PERIOD}
+wavehouse royalties statement --period {PERIOD} --payee PAYEE
+```
+[Runs of other months]({{{{ conf.get('api', 'base_url') }}}}/dags/royalties_monthly/runs)""",
+        response_timeout=timedelta(days=14),
         retries=1,
     )
+    person = "{{ ti.xcom_pull(task_ids='ask')['responded_by_user']['name'] }}"
     approve = wavehouse_task(
         "approve",
         [
@@ -59,11 +80,18 @@ Look at it with `wavehouse royalties compare` and `trace` before you approve."""
             "--period",
             PERIOD,
             "--by",
-            "{{ ti.xcom_pull(task_ids='ask')['responded_by_user']['name'] }}",
+            person,
             "--digest",
-            "{{ ti.xcom_pull(task_ids='run')['digest'] }}",
+            f"{{{{ {RUN}['digest'] }}}}",
         ],
         retries=1,
     )
-    close = wavehouse_task("close", ["royalties", "close", "--period", PERIOD], retries=1)
-    migrate >> run >> ask >> approve >> close
+    close = wavehouse_task("close", ["royalties", "close", "--period", PERIOD, "--by", person], retries=1)
+    # A rejection skips `approve`; this is how one gets into the ledger.
+    reject = wavehouse_task(
+        "reject",
+        ["royalties", "reject", "--period", PERIOD, "--by", person],
+        retries=1,
+        trigger_rule=TriggerRule.ALL_SKIPPED,
+    )
+    migrate >> run >> check >> ask >> approve >> [close, reject]

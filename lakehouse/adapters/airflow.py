@@ -157,6 +157,37 @@ class AirflowClient:
             )
         return str(state)
 
+    def question(self, dag_id: str, run_id: str, *, timeout_s: float = 600) -> dict[str, Any]:
+        """What a run asks a person (task_id, subject, body in Markdown, options); waits until it asks.
+
+        Raises:
+            FatalError: the run ended without asking.
+            RetryableError: it did not ask within `timeout_s` seconds.
+        """
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
+        deadline = time.monotonic() + timeout_s
+        while True:
+            ended = self._request("GET", path)["state"] in ENDED
+            for detail in self._request("GET", f"{path}/hitlDetails")["hitl_details"]:
+                if not detail["response_received"]:
+                    asked = ("subject", "body", "options")
+                    return {"task_id": detail["task_instance"]["task_id"]} | {name: detail[name] for name in asked}
+            if ended:
+                raise FatalError(f"{dag_id} run {run_id} ended without a question.", hint="Look at its tasks' logs.")
+            if time.monotonic() > deadline:
+                raise RetryableError(f"{dag_id} run {run_id} did not ask within {timeout_s:.0f} s.")
+            time.sleep(1)
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> str:
+        """Answer the question of a task, as the user who is signed in; returns that user's name.
+
+        Raises:
+            FatalError: it was answered before, or `option` is none of its options.
+        """
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        answer = {"chosen_options": [option], "params_input": {}}
+        return str(self._request("PATCH", path, json=answer)["responded_by"]["name"])
+
     def wait_started_by(self, run_id: str, *, timeout_s: float = 120) -> list[tuple[str, str]]:
         """(dag id, run id) of the runs that the asset events of `run_id` started; empty when it emitted none.
 

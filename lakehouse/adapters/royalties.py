@@ -388,6 +388,14 @@ def kept(settings: Settings, period: str) -> Settled:
         return _read(ledger, ledger.state(period))
 
 
+def pools_before(settings: Settings, period: str) -> tuple[PoolResult, ...]:
+    """The pools of the month before `period`; none when that was not calculated."""
+    before = add_months(period, -1)
+    with Ledger(settings) as ledger:
+        known = ledger.state(before).digest is not None
+    return kept(settings, before).settlement.pools if known else ()
+
+
 def recompute(settings: Settings, period: str) -> tuple[str, str]:
     """Digest of the kept settlement of `period`, and of one computed again from what it was computed from."""
     found = kept(settings, period)

@@ -19,13 +19,14 @@ _DECIMAL = re.compile(r"\d{1,12}(\.\d{1,12})?")
 
 
 def read_book(path: Path) -> dict[str, Any]:
-    """The book of contracts in `path`, checked.
+    """The book of contracts in `path`, as it is written.
 
     Raises:
         FatalError: there is no such file.
         RejectedInputError: `schema`, it isn't YAML or JSON. Its clauses are checked when it is used.
     """
-    return contracts.parse(_text(path))
+    book: dict[str, Any] = contracts.parse(_text(path))
+    return book
 
 
 def read_rates(path: Path) -> list[ExchangeRate]:

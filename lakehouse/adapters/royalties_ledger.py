@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,16 @@ class PeriodState:
     state: str
     digest: str | None
     decided_by: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that `period` took: the state it reached, as which settlement, who decided it, and when (UTC)."""
+
+    state: str
+    digest: str | None
+    decided_by: str
+    recorded_at: datetime
 
 
 def migrate(settings: Settings) -> list[str]:
@@ -173,6 +184,13 @@ class Ledger:
             order by period, sequence desc"""
         with self.begin() as connection:
             return [PeriodState(*row) for row in connection.execute(sa.text(query))]
+
+    def steps(self, period: str) -> list[Step]:
+        """Every step of `period`, in order; none is ever taken back."""
+        query = sa.text("""select state, digest, decided_by, recorded_at from ledger.step
+            where period = :period order by sequence""")
+        with self.begin() as connection:
+            return [Step(*row) for row in connection.execute(query, {"period": period})]
 
     def state(self, period: str) -> PeriodState:
         """Where `period` stands; one that nobody has touched is open."""

@@ -49,6 +49,26 @@ def periods(as_json: Json = False) -> None:
     out.result([asdict(entry) for entry in known])
 
 
+@app.command()
+def steps(
+    period: Annotated[str, typer.Option("--period", help="Month, YYYY-MM.")],
+    as_json: Json = False,
+) -> None:
+    """Who did what with a period, and when: calculated, rejected (open again), approved, closed.
+
+    Example: wavehouse royalties steps --period 2026-10
+    """
+    from dataclasses import asdict, astuple
+
+    from lakehouse.adapters.royalties_ledger import Ledger
+
+    out = Output(as_json=as_json)
+    with Ledger(load_settings()) as ledger:
+        taken = ledger.steps(period)
+    out.table(f"Steps of {period}", ["state", "settlement", "by", "at (UTC)"], map(astuple, taken))
+    out.result([asdict(step) for step in taken])
+
+
 PeriodOption = Annotated[str, typer.Option("--period", help="Month, YYYY-MM.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who answers for it.")]
 Contracts = Annotated[
@@ -57,6 +77,33 @@ Contracts = Annotated[
 Rates = Annotated[
     Path | None, typer.Option("--rates", help="Exchange rates, CSV: day,base,quote,rate,source; else the demo's.")
 ]
+
+
+@app.command()
+def validate(contracts: Contracts = None, rates: Rates = None, as_json: Json = False) -> None:
+    """Check contracts and exchange rates before they are used: forms, clauses, shares, dates. Needs no engine.
+
+    The first thing that breaks a rule is named with its clause, or with its row. What depends on a month (a rate or a
+    clause that it lacks) is found by `run`.
+
+    Example: wavehouse royalties validate --contracts book.yaml --rates rates.csv
+    """
+    from lakehouse.adapters.royalties_files import read_book, read_rates
+    from lakehouse.domain.royalties.contracts import build
+
+    out = Output(as_json=as_json)
+    if contracts is None and rates is None:
+        raise FatalError("No file is named.", hint="Give --contracts, --rates or both.")
+    found: dict[str, int] = {}
+    if contracts:
+        book = build(read_book(contracts))
+        clauses = sum(len(row.terms) + len(row.accounting) for row in book.agreements.values())
+        found |= {"payees": len(book.payees), "agreements": len(book.agreements)}
+        found |= {"clauses": clauses, "rights": len(book.rights)}
+    if rates:
+        found["rates"] = len(read_rates(rates))
+    out.info("Sound: " + ", ".join(f"{number:,} {what}" for what, number in found.items()))
+    out.result(found)
 
 
 @app.command()
@@ -73,6 +120,7 @@ def run(
     """
     from lakehouse.adapters import royalties
     from lakehouse.adapters.royalties_files import read_book, read_rates
+    from lakehouse.domain.royalties.summary import summary
 
     out = Output(as_json=as_json)
     settled, changed = royalties.run(
@@ -83,6 +131,7 @@ def run(
         rates=read_rates(rates) if rates else None,
     )
     pools = settled.settlement.pools
+    shown = summary(pools, settled.settlement.entries, royalties.pools_before(load_settings(), period))
     out.table(
         f"Pools of {period}",
         ["country", "tier", "currency", "net", "claimed", "retained", "streams", "unlicensed"],
@@ -100,6 +149,7 @@ def run(
             for p in pools
         ],
     )
+    out.info(f"\n{shown}\n")
     out.info(f"{period} is calculated as {settled.state.digest}{'' if changed else ', as before'}")
     out.info(f"Next: wavehouse royalties approve --period {period} --by NAME")
     out.result(
@@ -109,6 +159,7 @@ def run(
             "changed": changed,
             "lines": settled.settlement.line_count,
             "pools": len(pools),
+            "summary": shown,
         }
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lakehouse.cli.output import Output
+from lakehouse.domain.royalties.dsr.records import CURRENT, VERSIONS
 from lakehouse.errors import RejectedInputError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def read_dsr(
         "lines": reading.lines,
         "summaries": reading.summaries,
         "blocks": reading.blocks,
-        "uses": reading.uses,
+        "uses": int(reading.uses) if reading.uses == reading.uses.to_integral_value() else str(reading.uses),
         "violations": count,
     }
     header = {name: value for name, value in reading.header.items() if value}
@@ -90,6 +91,13 @@ def write_dsr(
     service: Annotated[str, typer.Option(help="Name of the service, without spaces and underscores.")] = "Wavehouse",
     message_id: Annotated[str, typer.Option(help="Identifier of the message; from period and moment if none.")] = "",
     folder: Annotated[Path, typer.Option("--to", help="Folder to write into.")] = Path(),
+    version: Annotated[
+        str, typer.Option("--profile-version", help="Of the Basic Audio Profile: 1.4 or 1.2.")
+    ] = CURRENT,
+    message_version: Annotated[
+        str,
+        typer.Option(help="Versions of parts 1, 2 and 8 of the standard, as the recipient wants them: dsrf/.../..."),
+    ] = "",
     gz: Annotated[bool, typer.Option("--gz", help="Compress the file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -104,6 +112,10 @@ def write_dsr(
     from lakehouse.domain.royalties.dsr.writing import Header, file_name, render
 
     out = Output(as_json=as_json)
+    if version not in VERSIONS:
+        raise RejectedInputError(
+            f"--profile-version: {version} is none of {', '.join(VERSIONS)}.", reason="dsr_option", value=version
+        )
     first = _moment(f"{period}-01", "--period").date()
     moment = _moment(created_at, "--created-at")
     last = date(first.year, first.month, monthrange(first.year, first.month)[1])
@@ -115,6 +127,8 @@ def write_dsr(
         sender=_party(sender, "--sender"),
         recipient=_party(recipient, "--recipient"),
         service=service,
+        version=version,
+        message_version=message_version,
     )
     settings = load_settings()
     contexts = sales_reports.contexts(settings, period, territory, service)

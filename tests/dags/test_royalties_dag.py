@@ -16,7 +16,8 @@ SHOW = """
 import json, royalties_monthly
 dag = royalties_monthly.dag
 def task(t):
-    return {"owner": t.owner, "retries": t.retries, "down": sorted(t.downstream_task_ids), "kind": type(t).__name__,
+    return {"owner": t.owner, "retries": t.retries, "down": sorted(t.downstream_task_ids),
+            "kind": type(t).__name__, "rule": t.trigger_rule,
             "command": getattr(t, "bash_command", ""), "env": getattr(t, "env", None)}
 print(json.dumps({"doc": dag.doc_md, "tags": sorted(dag.tags), "catchup": dag.catchup,
     "tasks": {t.task_id: task(t) for t in dag.tasks}}))
@@ -44,12 +45,24 @@ def test_it_is_documented_owned_and_retried(dag: dict[str, Any]) -> None:
 def test_a_person_stands_between_the_figures_and_the_books(dag: dict[str, Any]) -> None:
     assert {name: task["down"] for name, task in dag["tasks"].items()} == {
         "migrate": ["run"],
-        "run": ["ask"],
+        "run": ["check"],
+        "check": ["ask"],
         "ask": ["approve"],
-        "approve": ["close"],
+        "approve": ["close", "reject"],
         "close": [],
+        "reject": [],
     }
     assert dag["tasks"]["ask"]["kind"] == "ApprovalOperator"
+    # Only a person's rejection skips `approve`; a failure before it does not.
+    assert {name: task["rule"] for name, task in dag["tasks"].items()} == dict.fromkeys(dag["tasks"], "all_success") | {
+        "reject": "all_skipped"
+    }
+
+
+def test_who_decides_stands_in_the_ledger(dag: dict[str, Any]) -> None:
+    for name in ("approve", "close", "reject"):
+        assert dag["tasks"][name]["command"].startswith(f"wavehouse royalties {name} --period")
+        assert "{{ ti.xcom_pull(task_ids='ask')['responded_by_user']['name'] }}" in dag["tasks"][name]["env"].values()
 
 
 def test_what_is_signed_is_what_was_shown(dag: dict[str, Any]) -> None:

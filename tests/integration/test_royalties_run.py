@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from lakehouse.adapters import royalties, royalties_ledger, trino
 from lakehouse.config.settings import Settings
@@ -15,17 +14,6 @@ from lakehouse.errors import RejectedInputError
 from tests.conftest import wavehouse, wavehouse_json
 
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture
-def books(played: Settings) -> Iterator[Settings]:
-    """The stack after the main job, with empty books."""
-    owner = sa.create_engine(played.postgres.url("royalties"))
-    with owner.begin() as connection:
-        connection.execute(sa.text("drop schema if exists ledger cascade"))
-    owner.dispose()
-    royalties_ledger.migrate(played)
-    yield played
 
 
 def test_a_month_from_plays_to_closed_books(books: Settings) -> None:
@@ -83,7 +71,7 @@ def test_a_month_from_plays_to_closed_books(books: Settings) -> None:
     assert sum(row.amount_minor for row in [*found, *reverse]) == 0
 
 
-def test_what_can_not_be_settled_leaves_the_period_as_it_was(books: Settings) -> None:
+def test_what_can_not_be_settled_leaves_the_period_as_it_was(books: Settings, tmp_path: Path) -> None:
     with pytest.raises(RejectedInputError, match="no revenue"):
         royalties.run(books, "2001-05", by="run")
     period = trino.query(books, "select max(period) from lake.gold.royalty_pools where streams > 0").rows[0][0]
@@ -93,5 +81,16 @@ def test_what_can_not_be_settled_leaves_the_period_as_it_was(books: Settings) ->
     book["rights"][0]["holders"][0]["payee_id"] = "nobody"
     with pytest.raises(RejectedInputError, match="nobody"):
         royalties.run(books, period, by="run", book=book)
+    # The same at the command line: a line that names place and rule, and the exit code of rejected input.
+    (tmp_path / "book.json").write_text(json.dumps(book))
+    (tmp_path / "rates.csv").write_text("day,base,quote,rate,source\n2001-01-31,EUR,USD,1.1,ECB\n")
+    for option, name, said in (
+        ("--contracts", "book.json", "no payee 'nobody' (unknown_payee)"),
+        ("--rates", "rates.csv", f"for {period}: no rate of that month"),
+    ):
+        refused = wavehouse("royalties", "run", "--period", period, option, str(tmp_path / name), check=False)
+        assert refused.returncode == 65
+        assert said in " ".join(refused.stderr.split())
+        assert "Traceback" not in refused.stderr
     with royalties_ledger.Ledger(books) as ledger:
         assert ledger.periods() == []

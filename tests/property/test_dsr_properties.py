@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 from lakehouse.domain.royalties.dsr import names
 from lakehouse.domain.royalties.dsr.cells import is_dpid, join, split
 from lakehouse.domain.royalties.dsr.reading import Reading
-from lakehouse.domain.royalties.dsr.records import profile
-from lakehouse.domain.royalties.dsr.writing import Context, Header, Party, Recording, Sale, duration, file_name, render
+from lakehouse.domain.royalties.dsr.records import VERSIONS, profile
+from lakehouse.domain.royalties.dsr.writing import (
+    RECORDS,
+    Context,
+    Header,
+    Party,
+    Recording,
+    Sale,
+    duration,
+    file_name,
+    render,
+)
 from lakehouse.errors import RejectedInputError
 
 #: Text as a cell may hold it, with all delimiters in it.
@@ -67,22 +77,28 @@ def test_cells_read_back(cells: list[list[str]]) -> None:
     assert split(join(cells)) == cells
 
 
-@given(reports())
-def test_a_written_report_passes_the_check_and_reads_back(report: tuple[list[Context], list[Recording]]) -> None:
+@given(reports(), st.sampled_from(VERSIONS))
+def test_a_written_report_passes_the_check_and_reads_back(
+    report: tuple[list[Context], list[Recording]], version: str
+) -> None:
     contexts, recordings = report
-    text = "".join(render(HEADER, contexts, recordings))
-    assert "".join(render(HEADER, contexts, iter(recordings))) == text
+    header = replace(HEADER, version=version)
+    text = "".join(render(header, contexts, recordings))
+    assert "".join(render(header, contexts, iter(recordings))) == text
     reading = Reading()
     name = str(file_name(HEADER, "Worldwide"))
     assert list(reading.read(name, text.encode().splitlines(keepends=True))) == []
     assert list(reading.finish()) == []
     assert reading.uses == sum(sale.streams for recording in recordings for sale in recording.sales)
     assert (reading.summaries, reading.blocks) == (len(contexts), len(recordings))
-    cells = [cell.name for cell in profile().records["AS02.02"]]
-    read = [
-        dict(zip(cells, line[1:], strict=True)) for line in map(split, text[:-1].split("\n")) if line[0] == ["AS02.02"]
-    ]
-    assert [(row["DspResourceId"], row["Title"], row["DisplayArtistName"], row["ComposerAuthor"]) for row in read] == [
+    kind = RECORDS[version][1]
+    cells = [cell.name for cell in profile(version).records[kind]]
+    read = [dict(zip(cells, line[1:], strict=True)) for line in map(split, text[:-1].split("\n")) if line[0] == [kind]]
+    names_of = {
+        "1.2": ("DspResourceId", "Title", "DisplayArtistName", "ComposerAuthor"),
+        "1.4": ("DspResourceId", "ResourceTitle", "ResourceDisplayArtistName", "MusicalWorkComposerAuthorName"),
+    }[version]
+    assert [tuple(row[name] for name in names_of) for row in read] == [
         ([r.resource_id], [r.title], [r.artist], list(r.writers)) for r in recordings
     ]
 

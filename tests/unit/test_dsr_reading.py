@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -144,3 +147,75 @@ def test_the_command_reads_compressed_files_and_fails_on_violations(tmp_path: Pa
     cut = CliRunner().invoke(app, ["read-dsr", str(path), "--json"])
     assert cut.exit_code == RejectedInputError.exit_code
     assert "dsr_compression" in [v["rule"] for v in json.loads(cut.stdout)["shown"]]
+
+
+#: A report of another company under profile 1.4: a release, works of their own, summaries known in part.
+NEWER = """\
+HEAD→dsrf/1.4/6/1.5→BasicAudioProfile→1.4→M1→2026-11-02T03:00:00Z→1→1→2026-10-01→2026-10-31→PADPIDA2014111801Y→Any→Premium→→→
+SY01.03→S1→→→SubscriptionModel→OnDemandStream→DE→Premium→3.5→1000→EUR→12.5→→→→→→
+SY02.04→S2→→→AdvertisementSupportedModel→OnDemandStream→DE→Free→7→what→comes→here→is→not→known
+RE01.03→1→R1→alb-1→→→→Queen→→A Night→→Album→→→→→
+AS01.03→1→1→trk-1→GBUM71029604→Death→→Queen→→PT3M43.5S→SoundRecording→→→→
+MW01.03→1→wrk-1→T0101974597→Death→→Mercury→→→→→→→→→→1→→
+SU02.03→1→S1→T1→→1→true→3.5→→→→PT13M
+SU02.03→1→S2→T2→R1→1→true→7→→→OnDemandStream→
+FOOT→9→9→2→1→1
+""".replace("→", "\t")
+
+
+def test_the_current_profile_is_read() -> None:
+    reading = Reading()
+    assert list(reading.read("x", NEWER.encode().splitlines(keepends=True), check_name=False)) == []
+    assert list(reading.finish()) == []
+    assert (reading.summaries, reading.blocks, reading.uses) == (2, 1, Decimal("10.5"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("3.5→1000", "4→1000", (2, "9 TotalUsages", "summary_differs_from_detail")),
+        ("→→1→→\n", "→→2→→\n", (6, "17 ResourceReference", "unknown_reference")),
+        ("T1→→1→true", "T1→→→true", (7, "5 TransactedReleaseReference", "transacted")),
+        ("T2→R1→", "T2→R9→", (8, "5 TransactedReleaseReference", "unknown_reference")),
+        ("AdvertisementSupportedModel", "Ads", (3, "5 CommercialModel", "value_not_allowed")),
+        ("→1→true→3.5", "→1→→3.5", (7, "7 IsRoyaltyBearing", "missing_value")),
+    ],
+)
+def test_what_is_wrong_under_the_current_profile_is_named(old: str, new: str, place: tuple[int, str, str]) -> None:
+    old, new = old.replace("→", "\t"), new.replace("→", "\t")
+    assert old in NEWER
+    assert place in [(v.line, v.cell, v.rule) for v in check(NEWER.replace(old, new, 1))]
+
+
+#: Writes and reads a report of so many recordings, two lines each; prints lines, uses and the most memory it took (MB).
+LONG = """
+import resource, sys
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from lakehouse.adapters import sales_reports
+from lakehouse.domain.royalties.dsr.reading import Reading
+from lakehouse.domain.royalties.dsr.writing import Context, Header, Party, Recording, Sale, render
+count, path = int(sys.argv[1]), Path(sys.argv[2])
+parties = Party("PADPIDA2014111801Y", "Wavehouse"), Party("PADPIDA2013020802I", "Label")
+header = Header("M", datetime(2026, 11, 2, tzinfo=UTC), date(2026, 10, 1), date(2026, 10, 31), *parties, "Premium")
+context = Context("S", "SubscriptionModel", "DE", "Premium", "EUR", count, Decimal(1))
+recordings = (Recording(str(n), f"Title {n}", "Artist", [Sale("S", str(n), 1)]) for n in range(count))
+sales_reports.write(path, render(header, [context], recordings))
+reading = Reading()
+assert not list(reading.read(path.name, sales_reports.lines(path), check_name=False))
+assert not list(reading.finish())
+print(reading.lines, reading.uses, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_a_report_of_any_length_is_written_and_read_line_by_line(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        command = [sys.executable, "-c", LONG, str(count), str(tmp_path / "report.tsv.gz")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        lines, uses, megabytes = map(int, done.stdout.split())
+        assert (lines, uses) == (2 * count + 3, count)
+        return megabytes
+
+    # 200,000 lines at once would take 40 MB and more.
+    assert peak(100_000) - peak(10) < 10

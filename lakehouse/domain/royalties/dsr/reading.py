@@ -11,21 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 
 from lakehouse.domain.royalties.dsr import names
 from lakehouse.domain.royalties.dsr.cells import CONTROL, EscapeError, split
-from lakehouse.domain.royalties.dsr.records import CellFault, faults, profile
+from lakehouse.domain.royalties.dsr.records import VERSIONS, CellFault, Profile, faults, profile
 from lakehouse.errors import RejectedInputError
 
 #: Longest line that is read, in bytes.
 MAX_LINE = 1 << 20
-_RESOURCES = ("AS01.01", "AS02.02")
+# Records by their family, the type without its version (SU02 of SU02.03).
+_RESOURCES = ("AS01", "AS02")
 _RELEASES = ("RE01", "RE02")
 #: Cell with the number of uses of a detail record, and of a summary record that counts the uses of the report.
 _DETAIL_USES = {"SU01": "Usages", "SU02": "NumberOfStreams"}
-_SUMMARY_USES = {"SY01.01": "Usages", "SY02.02": "Usages"}
+_SUMMARY_USES = {"SY01.01": "Usages", "SY02.02": "Usages", "SY01.03": "TotalUsages"}
 #: Order of the records within a block.
-_STAGE = {"RE01": 0, "AS01.01": 1, "MW01.01": 1, "AS02.02": 1, "RE02": 2, "SU01": 3, "SU02": 3}
+_STAGE = {"RE01": 0, "AS01": 1, "MW01": 1, "AS02": 1, "RE02": 2, "SU01": 3, "SU02": 3}
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class _Summary:
     line: int
     kind: str
     cells: dict[str, str]
-    uses: int = 0
+    profile: Profile
+    uses: Decimal = Decimal(0)
 
 
 @dataclass
@@ -68,6 +71,8 @@ class _File:
     summaries: set[str] = field(default_factory=set)
     blocks: int = 0
     block: _Block | None = None
+    #: That of its header; before it is read, and where it names an unknown one, any will do for HEAD and FOOT.
+    profile: Profile = field(default_factory=profile)
     is_known: bool = True
     has_started: bool = False
     #: A line that can't be read may belong to the next block.
@@ -83,7 +88,7 @@ class Reading:
 
     lines: int = 0
     blocks: int = 0
-    uses: int = 0
+    uses: Decimal = Decimal(0)
     header: dict[str, str] = field(default_factory=dict)
     numbers: list[int] = field(default_factory=list)
     _summaries: dict[str, _Summary] = field(default_factory=dict)
@@ -131,13 +136,12 @@ class Reading:
             return
         for summary in self._summaries.values():
             cell = _SUMMARY_USES.get(summary.kind)
-            if cell and summary.cells[cell] != str(summary.uses):
-                number = next(i for i, c in enumerate(profile().records[summary.kind], start=2) if c.name == cell)
+            if cell and not _is_number(summary.cells[cell], summary.uses):
                 yield Violation(
                     summary.file,
                     summary.line,
                     summary.kind,
-                    f"{number} {cell}",
+                    summary.profile.number(summary.kind, cell),
                     "summary_differs_from_detail",
                     f"the blocks have {summary.uses}",
                     summary.cells[cell],
@@ -156,20 +160,22 @@ class Reading:
         is_first, file.has_started = not file.has_started, True
         if is_first and kind != "HEAD":
             yield self._violation("", "missing_header", "the first record must be HEAD")
+            # The version is then told by the first record that only one has.
+            file.profile = next((of for of in map(profile, VERSIONS) if kind in of.records), file.profile)
         if file.footer:
             yield self._violation("", "record_after_footer", "comes after the footer")
         elif not is_first and kind == "HEAD":
             yield self._violation("", "second_header", "a file has one header, in its first line")
-        elif kind in profile().records and (file.is_known or kind == "FOOT"):
+        elif kind in file.profile.records and (file.is_known or kind == "FOOT"):
             yield from self._record_of(file, kind, cells[1:])
         elif file.is_known:
-            known = f"{profile().name} {profile().version}"
+            known = f"{file.profile.name} {file.profile.version}"
             yield self._violation("1 RecordType", "unknown_record", f"is no record of {known}", kind)
             self._unreadable(file)
 
     def _record_of(self, file: _File, kind: str, cells: list[list[str]]) -> Iterator[Violation]:
         """What is wrong with a record of the profile."""
-        found = list(faults(kind, cells))
+        found = list(faults(file.profile, kind, cells))
         yield from (self._violation(fault.cell, fault.rule, fault.message, fault.value) for fault in found)
         if any(fault.rule == "wrong_cell_count" for fault in found):
             # Of a header of unknown shape it can't be told which profile it names.
@@ -177,11 +183,13 @@ class Reading:
             file.footer = file.footer or ({"": ""} if kind == "FOOT" else {})
             self._unreadable(file)
             return
-        values = {cell.name: "|".join(value) for cell, value in zip(profile().records[kind], cells, strict=True)}
-        good = {name: value for name, value in values.items() if not _is_faulty(name, found)}
+        known = file.profile.records[kind]
+        values = {cell.name: "|".join(value) for cell, value in zip(known, cells[: len(known)], strict=True)}
+        good = {name: value for name, value in values.items() if not _is_faulty(name, found)} if found else values
         if kind == "HEAD":
             file.header = values
-            file.is_known = (values["Profile"], values["ProfileVersion"]) == (profile().name, profile().version)
+            file.is_known = _is_supported(values["Profile"], values["ProfileVersion"])
+            file.profile = profile(values["ProfileVersion"]) if file.is_known else file.profile
             self._is_comparable = self._is_comparable and file.is_known
             yield from self._head(good)
         elif kind == "FOOT":
@@ -190,7 +198,7 @@ class Reading:
         elif kind.startswith("SY"):
             if file.block:
                 yield self._violation("", "record_out_of_place", "summaries come before the blocks")
-            yield from self._summary(kind, values, file.summaries)
+            yield from self._summary(file, kind, values)
         else:
             if file.block is None or values["BlockId"] != file.block.block_id:
                 yield from self._end(file.block)
@@ -229,12 +237,12 @@ class Reading:
             return None, [*violations, self._violation(str(error.place), "bad_escape", str(error))]
 
     def _head(self, good: dict[str, str]) -> Iterator[Violation]:
-        name, version = profile().name, profile().version
-        if (good.get("Profile", name), good.get("ProfileVersion", version)) != (name, version):
+        name, newest = profile().name, profile().version
+        if not _is_supported(good.get("Profile", name), good.get("ProfileVersion", newest)):
             yield self._violation(
                 "3 Profile",
                 "unsupported_profile",
-                f"only {name} {version} is checked; of this file only the number of lines was",
+                f"only {name} {' and '.join(VERSIONS)} are checked; of this file only the number of lines was",
                 f"{good.get('Profile', '')} {good.get('ProfileVersion', '')}",
             )
         number, total = good.get("FileNumber"), good.get("NumberOfFiles")
@@ -262,20 +270,21 @@ class Reading:
         if " " in value or "_" in value:
             yield self._violation(cell, "bad_service", "must have no space and no underscore", value)
 
-    def _summary(self, kind: str, values: dict[str, str], seen: set[str]) -> Iterator[Violation]:
+    def _summary(self, file: _File, kind: str, values: dict[str, str]) -> Iterator[Violation]:
         summary_id = values["SummaryRecordId"]
-        if summary_id in seen:
+        if summary_id in file.summaries:
             yield self._violation("2 SummaryRecordId", "duplicate_summary", "came before", summary_id)
-        seen.add(summary_id)
-        yield from self._service("8 ServiceDescription", values["ServiceDescription"])
-        earlier = self._summaries.setdefault(summary_id, _Summary(self._file, self._line, kind, values))
+        file.summaries.add(summary_id)
+        yield from self._service("8 ServiceDescription", values.get("ServiceDescription", ""))
+        earlier = self._summaries.setdefault(summary_id, _Summary(self._file, self._line, kind, values, file.profile))
         if earlier.file != self._file and (earlier.kind, earlier.cells) != (kind, values):
             yield self._violation("2 SummaryRecordId", "summary_differs", f"is another in {earlier.file}", summary_id)
 
     def _in_block(self, block: _Block, kind: str, values: dict[str, str], good: dict[str, str]) -> Iterator[Violation]:
-        stage = _STAGE[kind]
-        is_first_release = kind == "RE01" and block.stage >= 0
-        is_lone_work = kind == "MW01.01" and block.last not in ("AS01.01", "MW01.01")
+        family = _family(kind)
+        stage = _STAGE[family]
+        is_first_release = family == "RE01" and block.stage >= 0
+        is_lone_work = family == "MW01" and _family(block.last) not in ("AS01", "MW01")
         if block.is_readable and (stage < block.stage or is_first_release or is_lone_work):
             yield self._violation("", "record_out_of_place", f"can't follow {block.last or 'the start of its block'}")
         elif block.is_readable and stage > 1 and not block.resources:
@@ -285,31 +294,39 @@ class Reading:
             (_RESOURCES, "ResourceReference", block.resources),
             (_RELEASES, "ReleaseReference", block.releases),
         ):
-            if kind in kinds:
+            if family in kinds:
                 if values[cell] in known:
                     yield self._violation(f"3 {cell}", "duplicate_reference", "came before", values[cell])
                 known.add(values[cell])
-        if kind == "RE02" and block.is_readable:
+        if family == "MW01" and block.is_readable and values.get("ResourceReference", "") not in {"", *block.resources}:
+            yield self._violation(
+                "17 ResourceReference", "unknown_reference", "is no resource of the block", values["ResourceReference"]
+            )
+        if family == "RE02" and block.is_readable:
             for reference in values["UsedResources"].split("|"):
                 if reference not in block.resources:
                     yield self._violation(
                         "6 UsedResources", "unknown_reference", "is no resource of the block", reference
                     )
-        if kind in _DETAIL_USES:
-            yield from self._detail(block, kind, values, good)
+        if family in _DETAIL_USES:
+            yield from self._detail(block, _DETAIL_USES[family], values, good)
 
-    def _detail(self, block: _Block, kind: str, values: dict[str, str], good: dict[str, str]) -> Iterator[Violation]:
-        release, resource = values["TransactedRelease"], values["TransactedResource"]
-        if bool(release) == bool(resource):
+    def _detail(self, block: _Block, uses: str, values: dict[str, str], good: dict[str, str]) -> Iterator[Violation]:
+        # Version 1.4 renamed these two, and doesn't say any more that they exclude each other.
+        suffix = "" if "TransactedRelease" in values else "Reference"
+        release, resource = values[f"TransactedRelease{suffix}"], values[f"TransactedResource{suffix}"]
+        if not (release or resource) or (release and resource and not suffix):
             yield self._violation(
-                "5 TransactedRelease", "transacted", "either this or TransactedResource needs a value"
+                f"5 TransactedRelease{suffix}", "transacted", "either this or the transacted resource needs a value"
             )
         elif block.is_readable:
             if release and release not in block.releases:
-                yield self._violation("5 TransactedRelease", "unknown_reference", "is no release of the block", release)
+                yield self._violation(
+                    f"5 TransactedRelease{suffix}", "unknown_reference", "is no release of the block", release
+                )
             if resource and resource not in block.resources:
                 yield self._violation(
-                    "6 TransactedResource", "unknown_reference", "is no resource of the block", resource
+                    f"6 TransactedResource{suffix}", "unknown_reference", "is no resource of the block", resource
                 )
         summary = self._summaries.get(values["SummaryRecordId"])
         if summary is None:
@@ -318,13 +335,13 @@ class Reading:
                     "3 SummaryRecordId", "unknown_summary", "is no summary", values["SummaryRecordId"]
                 )
             self._is_comparable = False
-        if not good.get(_DETAIL_USES[kind]):
+        if not good.get(uses):
             self._is_comparable = False
             return
-        uses = int(values[_DETAIL_USES[kind]])
-        self.uses += uses
+        number = Decimal(values[uses])
+        self.uses += number
         if summary:
-            summary.uses += uses
+            summary.uses += number
 
     def _end(self, block: _Block | None) -> Iterator[Violation]:
         if block and block.is_readable and block.stage < _STAGE["SU01"]:
@@ -385,3 +402,18 @@ class Reading:
 
 def _is_faulty(name: str, found: Iterable[CellFault]) -> bool:
     return any(fault.cell.split(" ", 1)[-1] == name for fault in found)
+
+
+def _family(kind: str) -> str:
+    return kind.split(".", 1)[0]
+
+
+def _is_supported(name: str, version: str) -> bool:
+    return name == profile().name and version in VERSIONS
+
+
+def _is_number(text: str, number: Decimal) -> bool:
+    try:
+        return Decimal(text) == number
+    except InvalidOperation:
+        return False

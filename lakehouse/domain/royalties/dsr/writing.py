@@ -1,5 +1,9 @@
-"""Makes a report of one file on streams: a header, a summary (SY02.02) a sales context, a block (AS02.02, then SU02)
-a recording, a footer with the counts. Nothing is taken from a clock; the same values give the same bytes.
+"""Makes a report of one file on streams: a header, a summary a sales context, a block (a recording, then its uses) a
+recording, a footer with the counts. Nothing is taken from a clock; the same values give the same bytes.
+
+What can't be verified of version 1.4: its own value of MessageVersion (the one written here names part 1 in version
+1.4, and the last versions of parts 2 and 8 that could be read), and the cells of SY02.04 after the eighth, which is
+why contexts are written as SY01.03. See docs/architecture/sales-reports.md.
 """
 
 from __future__ import annotations
@@ -11,11 +15,26 @@ from decimal import Decimal
 
 from lakehouse.domain.royalties.dsr import names
 from lakehouse.domain.royalties.dsr.cells import join
-from lakehouse.domain.royalties.dsr.records import faults, profile
+from lakehouse.domain.royalties.dsr.records import CURRENT, Profile, faults, profile
 from lakehouse.errors import RejectedInputError
 
-#: Versions of parts 1, 2 and 8 of the standard that a header names, unless the recipient asked for others.
-MESSAGE_VERSION = "dsrf/1.2/1.2/1.2"
+#: By version of the profile: versions of parts 1, 2 and 8 that a header names, unless the recipient asked for others.
+MESSAGE_VERSIONS = {"1.2": "dsrf/1.2/1.2/1.2", "1.4": "dsrf/1.4/1.5/1.4"}
+#: By version: the records for a context, a recording and its uses.
+RECORDS = {"1.2": ("SY02.02", "AS02.02", "SU02"), "1.4": ("SY01.03", "AS02.04", "SU02.03")}
+#: Cells that version 1.4 calls otherwise than 1.2, whose names are used below.
+_RENAMED = {
+    "1.4": {
+        "TotalUsages": "Usages",
+        "ResourceISRC": "ISRC",
+        "ResourceTitle": "Title",
+        "ResourceDisplayArtistName": "DisplayArtistName",
+        "ResourceDuration": "Duration",
+        "MusicalWorkISWC": "ISWC",
+        "MusicalWorkComposerAuthorName": "ComposerAuthor",
+        "TransactedResourceReference": "TransactedResource",
+    }
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +47,10 @@ class Party:
 
 @dataclass(frozen=True)
 class Header:
-    """Who reports what to whom. `created_at` carries a time zone; `first_on` and `last_on` are the days reported."""
+    """Who reports what to whom. `created_at` carries a time zone; `first_on` and `last_on` are the days reported.
+
+    `version` is that of the profile; without a `message_version` the one of `MESSAGE_VERSIONS` is written.
+    """
 
     message_id: str
     created_at: datetime
@@ -37,7 +59,8 @@ class Header:
     sender: Party
     recipient: Party
     service: str
-    message_version: str = MESSAGE_VERSION
+    version: str = CURRENT
+    message_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +79,7 @@ class Context:
     net_revenue: Decimal
     use_type: str = "OnDemandStream"
     users: int | None = None
+    subscribers: int | None = None
     content_category: str = "Music"
 
 
@@ -110,17 +134,19 @@ def render(header: Header, contexts: Sequence[Context], recordings: Iterable[Rec
     if not contexts:
         raise _rejected("dsr_no_context", "a report needs a sales context, also for no streams at all")
     left = {context.summary_id: context.usages for context in contexts}
-    yield _record("HEAD", _head(header))
+    of = profile(header.version)
+    summary, resource, usage = RECORDS[header.version]
+    yield _record(of, "HEAD", _head(header))
     for context in contexts:
-        yield _record("SY02.02", _summary(context))
+        yield _record(of, summary, _summary(context))
     lines, blocks = 1 + len(contexts), 0
     for blocks, recording in enumerate(recordings, start=1):
-        yield _record("AS02.02", {"BlockId": str(blocks), **_resource(recording)})
+        yield _record(of, resource, {"BlockId": str(blocks), **_resource(recording)})
         for sale in recording.sales:
             if sale.summary_id not in left:
                 raise _rejected("dsr_no_context", f"recording {recording.resource_id}: no context {sale.summary_id}")
             left[sale.summary_id] -= sale.streams
-            yield _record("SU02", {"BlockId": str(blocks), **_usage(sale)})
+            yield _record(of, usage, {"BlockId": str(blocks), **_usage(sale)})
         if not recording.sales:
             raise _rejected("dsr_no_context", f"recording {recording.resource_id}: has no streams to report")
         lines += 1 + len(recording.sales)
@@ -136,7 +162,7 @@ def render(header: Header, contexts: Sequence[Context], recordings: Iterable[Rec
         "NumberOfBlocksInFile": blocks,
         "NumberOfBlocksInReport": blocks,
     }
-    yield _record("FOOT", {name: str(count) for name, count in counts.items()})
+    yield _record(of, "FOOT", {name: str(count) for name, count in counts.items()})
 
 
 def duration(milliseconds: int) -> str:
@@ -153,9 +179,9 @@ def _next_day(day: date) -> date:
 
 def _head(header: Header) -> dict[str, str]:
     return {
-        "MessageVersion": header.message_version,
-        "Profile": profile().name,
-        "ProfileVersion": profile().version,
+        "MessageVersion": header.message_version or MESSAGE_VERSIONS[header.version],
+        "Profile": profile(header.version).name,
+        "ProfileVersion": header.version,
         "MessageId": header.message_id,
         "MessageCreatedDateTime": header.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "FileNumber": "1",
@@ -179,6 +205,7 @@ def _summary(context: Context) -> dict[str, str]:
         "ServiceDescription": context.service,
         "Usages": str(context.usages),
         "Users": "" if context.users is None else str(context.users),
+        "Subscribers": "" if context.subscribers is None else str(context.subscribers),
         "CurrencyOfReporting": context.currency,
         # 5.5, not 5.50: decimals carry no zeros at their end.
         "NetRevenue": f"{context.net_revenue.normalize():f}" if context.net_revenue else "0",
@@ -210,12 +237,13 @@ def _usage(sale: Sale) -> dict[str, str]:
     }
 
 
-def _record(kind: str, values: Mapping[str, str | Sequence[str]]) -> str:
+def _record(of: Profile, kind: str, values: Mapping[str, str | Sequence[str]]) -> str:
+    renamed = _RENAMED.get(of.version, {})
     cells = []
-    for cell in profile().records[kind]:
-        value = values.get(cell.name, "")
+    for cell in of.records[kind]:
+        value = values.get(renamed.get(cell.name, cell.name), "")
         cells.append(([value] if value else []) if isinstance(value, str) else list(value))
-    for fault in faults(kind, cells):
+    for fault in faults(of, kind, cells):
         raise _rejected("dsr_cell", f"{kind}, cell {fault.cell} {fault.message}: '{fault.value}'")
     return join([[kind], *cells]) + "\n"
 
