@@ -209,7 +209,7 @@ def pay_out(  # noqa: PLR0912 - one rule after the other
             months, month = 1, rules["valid_from"]
             while month != period:
                 month, months = add_month(month, 1), months + 1
-            if months % rules["guarantee_months"] == 0:
+            if months % rules.get("guarantee_months", 1) == 0:
                 true_up, carried = max(0, rules["guarantee_minor"] - carried), 0
             state["earned"][name] = carried
         tracks = {r["track_id"] for r in book["rights"] for h in r["holders"] if h["agreement_id"] == name}

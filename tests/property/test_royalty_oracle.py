@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lakehouse.adapters import royalties_demo
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.models import MODELS, Plays, Policy, Track, weigh
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
@@ -134,7 +135,6 @@ def test_equal_to_the_cent(block: int) -> None:
 def compare(seed: int) -> None:
     rng = random.Random(seed)
     raw = some_book(rng)
-    book = contracts.build(raw)
     rates = {
         (base, quote): Fraction(rng.randint(1, 400), 100)
         for base in oracle.DECIMALS
@@ -145,6 +145,31 @@ def compare(seed: int) -> None:
         f"t{n}": {"artist": f"a{n % 3}", "noise": rng.random() < 0.1, "annual": rng.choice([5, 1000, 99999])}
         for n in range(8)
     }
+    compare_months(seed, rng, raw, rates, tracks, [0, 3, 14, 28])
+
+
+def test_the_demo_equal_to_the_cent() -> None:
+    """The demo's contracts: each kind of clause in one book."""
+    catalogue = [(n, 10 + n // 3, f"Artist {10 + n // 3}") for n in range(36)]
+    raw = royalties_demo.standard_book(catalogue)
+    for advance in (row for agreement in raw["agreements"] for row in agreement.get("advances", [])):
+        advance["period"] = "2026-10"  # the oracle knows no month before the first
+    quoted = {currency for _, _, currency in POOLS}
+    for seed in range(12):
+        rates = {(row.base, row.quote): row.rate for row in royalties_demo.rates(["2026-10"], quoted)}
+        tracks = {str(n): {"artist": str(artist), "noise": False, "annual": 1000} for n, artist, _ in catalogue}
+        compare_months(seed, random.Random(seed), raw, rates, tracks, [150, 300])
+
+
+def compare_months(
+    seed: int,
+    rng: random.Random,
+    raw: dict[str, Any],
+    rates: dict[tuple[str, str], Fraction],
+    tracks: dict[str, Any],
+    plays_a_month: list[int],
+) -> None:
+    book = contracts.build(raw)
     facts = {name: Track(name, row["artist"], row["noise"], row["annual"]) for name, row in tracks.items()}
     policy = Policy(professional_streams=8, professional_listeners=3, listener_cap=12)
     state: dict[str, Any] = {"earned": {}, "streams": {}, "reserves": {}, "advances": {}}
@@ -154,8 +179,8 @@ def compare(seed: int) -> None:
             pool: (rng.choice([0, 101, rng.randint(0, 10**5)]), rng.randint(0, 9)) for pool in rng.sample(POOLS, 3)
         }
         plays: list[oracle.Play] = [
-            (rng.choice(list(pools)), f"u{rng.randint(0, 4)}", f"t{rng.randint(0, 7)}", rng.random() < 0.3)
-            for _ in range(rng.choice([0, 3, 14, 28]))
+            (rng.choice(list(pools)), f"u{rng.randint(0, 4)}", rng.choice(list(tracks)), rng.random() < 0.3)
+            for _ in range(rng.choice(plays_a_month))
         ]
         before = dict(state["streams"])
         lines = {
