@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.adapters import royalties, royalties_ledger, trino
+from lakehouse.adapters import royalties, royalties_checklist, royalties_ledger, trino
 from lakehouse.config.settings import Settings
+from lakehouse.contracts import load
 from lakehouse.domain.royalties.contracts import build
 from lakehouse.errors import RejectedInputError
 from tests.conftest import wavehouse, wavehouse_json
@@ -94,3 +95,71 @@ def test_what_can_not_be_settled_leaves_the_period_as_it_was(books: Settings, tm
         assert "Traceback" not in refused.stderr
     with royalties_ledger.Ledger(books) as ledger:
         assert ledger.periods() == []
+
+
+#: What is changed in a copy of a calculation, and the files of the checklist that must see it.
+TAMPERED: list[tuple[str, set[str]]] = [
+    ("select 1 from {t}lines where calculation = '{c}'", set()),
+    ("update {t}lines set amount_minor = amount_minor + 1 where calculation = '{c}' and {line}", {"06", "11"}),
+    ("update {t}lines set unrounded_amount = unrounded_amount * 2 where calculation = '{c}' and {line}", {"07"}),
+    ("update {t}lines set amount_minor = amount_minor + 9 where calculation = '{c}' and {line}", {"08"}),
+    ("update {t}lines set clause = 'A/of-nobody@1' where calculation = '{c}' and {line}", {"04", "07"}),
+    ("delete from {t}lines where calculation = '{c}' and {track}", {"02", "06", "11"}),
+    ("insert into {t}lines select * from {t}lines where calculation = '{c}' and {line}", {"05", "06"}),
+    ("delete from {t}pools where calculation = '{c}' and {streams}", {"01", "04"}),
+    ("update {t}entries set amount_minor = amount_minor + 1 where calculation = '{c}' and {entry}", {"10", "11"}),
+]
+
+
+def test_the_checklist_sees_what_was_tampered_with(books: Settings) -> None:
+    period = trino.query(books, "select max(period) from lake.gold.royalty_pools where streams > 0").rows[0][0]
+    settled, _ = royalties.run(books, period, by="run")
+    prefix, copy = "lake.gold_audit.settlement_", "f" * 32
+    made = settled.inputs.calculation.calculation
+    streams, line, track, entry = trino.query(
+        books,
+        f"select (select max(streams) from {prefix}pools where calculation = ?), line_number, track_id, "  # noqa: S608
+        f"(select min(entry_number) from {prefix}entries where calculation = ? and entry_kind = 'royalty' "
+        f"and refers_to = '{settled.inputs.period}/EUR' and currency = 'EUR') from {prefix}lines where calculation = ? "
+        "and currency = 'EUR' and account = 'payable' and deciding_rule = 'share' and amount_minor > 0 "
+        "order by line_number limit 1",
+        [made, made, made],
+    ).rows[0]
+    names = {
+        "t": prefix,
+        "c": copy,
+        "streams": f"streams = {streams}",
+        "line": f"line_number = {line}",
+        "track": f"track_id = {track}",
+        "entry": f"entry_number = {entry}",
+    }
+    tables = ("lines", "pools", "entries", "clauses")
+
+    def forget() -> None:
+        for table in tables:
+            trino.query(books, f"delete from {prefix}{table} where calculation = ?", [copy])  # noqa: S608
+
+    def wrong() -> set[str]:
+        found = set()
+        files = sorted(royalties_checklist.QUERIES.glob("*.sql"))
+        for path, (_, sql) in zip(files, royalties_checklist.queries(settled), strict=True):
+            of_copy = sql.replace(made, copy).replace("lake.gold.settlement_", prefix)
+            if path.name[:2] != "03" and trino.query(books, of_copy, user="auditor").rows[0][1]:
+                found.add(path.name[:2])
+        return found
+
+    try:
+        for statement, seen_by in TAMPERED:
+            forget()
+            for table in tables:
+                columns = [column.name for column in load(f"gold_audit.settlement_{table}").columns][1:]
+                trino.query(
+                    books,
+                    f"insert into {prefix}{table} select ?, {', '.join(columns)} "  # noqa: S608
+                    f"from {prefix}{table} where calculation = ?",
+                    [copy, made],
+                )
+            trino.query(books, statement.format(**names))
+            assert wrong() >= seen_by if seen_by else wrong() == set(), statement
+    finally:
+        forget()

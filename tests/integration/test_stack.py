@@ -267,6 +267,10 @@ def test_an_analyst_reads_published_views(stack: Settings) -> None:
             query(stack, "select n from lake.gold_audit.stack_test", user="analyst")
         with pytest.raises(FatalError, match="Access Denied"):
             query(stack, "drop view lake.gold.stack_test", user="analyst")
+        assert query(stack, "select n from lake.gold_audit.stack_test", user="auditor").rows == [(7,)]
+        for refused in ("delete from lake.gold_audit.stack_test", "select * from lake.bronze.plays"):
+            with pytest.raises(FatalError, match="Access Denied"):
+                query(stack, refused, user="auditor")
     finally:
         query(stack, "drop view lake.gold.stack_test")
         query(stack, "drop table lake.gold_audit.stack_test")
