@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,12 +12,15 @@ from sqlalchemy import TextClause, bindparam, create_engine, text
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from lakehouse.adapters.clickhouse import TrackCounts
 from lakehouse.config.settings import Settings
 from lakehouse.errors import RetryableError
 
 #: No read of a page may hold a connection for longer.
 STATEMENT_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 3
+#: Tracks looked up at a time.
+LOOKED_UP = 1_000
 
 _TRACKS = """
 select c.content_id, c.kind, c.title, c.artist_id, a.name as artist_name, c.release_id, r.title as release_title,
@@ -62,6 +65,33 @@ class ArtistRow:
     artist_id: int
     name: str
     tracks: int
+
+
+@dataclass(frozen=True)
+class ArtistCounts:
+    """Totals of an artist's tracks in a range of time."""
+
+    artist_id: int
+    artist_name: str
+    plays: int
+    streams: int
+
+
+def by_artist(tracks: Sequence[TrackCounts], many: Callable[[Sequence[int]], Sequence[TrackRow]]) -> list[ArtistCounts]:
+    """Artists by the streams of their tracks; of equals the lowest id first. `many` looks tracks up in the catalogue;
+    those that it doesn't know have no artist.
+    """
+    totals: dict[int, ArtistCounts] = {}
+    for first in range(0, len(tracks), LOOKED_UP):
+        page = tracks[first : first + LOOKED_UP]
+        known = {row.content_id: row for row in many([counts.track_id for counts in page])}
+        for counts in page:
+            if row := known.get(counts.track_id):
+                total = totals.get(row.artist_id, ArtistCounts(row.artist_id, row.artist_name, 0, 0))
+                totals[row.artist_id] = replace(
+                    total, plays=total.plays + counts.plays, streams=total.streams + counts.streams
+                )
+    return sorted(totals.values(), key=lambda artist: (-artist.streams, artist.artist_id))
 
 
 class CatalogReader:

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 DATABASE = "live"
 User = Literal["loader", "reader"]
 HINT = "`wavehouse status` shows whether it runs; `wavehouse logs clickhouse` says why not."
-#: Server errors that pass: too many queries, timeout, memory, network, too many parts, cancelled at a stop.
-PASSING_CODES = frozenset({159, 202, 209, 210, 241, 252, 394})
+#: Server errors that pass: can't write or close a file, too many queries, timeout, network, memory, no space on the
+#: disk, too many parts, cancelled at a stop.
+PASSING_CODES = frozenset({75, 77, 159, 202, 209, 210, 241, 243, 252, 394})
 #: Half an hour without a new play ends a session, the convention of web analytics (Google Analytics' default).
 SESSION_GAP = timedelta(minutes=30)
+#: Of rows in a ranking, where none is asked for: more than ClickHouse could send.
+NO_LIMIT = 2**32 - 1
 T = TypeVar("T")
 
 
@@ -66,6 +69,26 @@ class TrackCounts:
     track_id: int
     plays: int
     streams: int
+
+
+@dataclass(frozen=True)
+class CountryCounts:
+    """Totals of a country (ISO 3166-1 alpha-2) in a range of time."""
+
+    country: str
+    plays: int
+    streams: int
+    listeners: int
+
+
+@dataclass(frozen=True)
+class CampaignCounts:
+    """Totals of a campaign in a range of time; cost 1e-6 of a currency."""
+
+    campaign_id: int
+    impressions: int
+    listeners: int
+    cost_micros: int
 
 
 @dataclass(frozen=True)
@@ -275,8 +298,12 @@ class LiveCounts:
             lambda moment, *counts: MinuteCounts(_aware(moment), *counts),
         )
 
-    def top(self, start: datetime, end: datetime, *, country: str | None = None, limit: int = 10) -> list[TrackCounts]:
-        """Tracks with the most streams, in one country (ISO 3166-1 alpha-2) or all; of equals the lowest id first."""
+    def top(
+        self, start: datetime, end: datetime, *, country: str | None = None, limit: int | None = 10
+    ) -> list[TrackCounts]:
+        """Tracks with the most streams (without a limit all that were played), in one country (ISO 3166-1 alpha-2) or
+        all; of equals the lowest id first.
+        """
         return self._rows(
             """
             SELECT track_id, sum(plays), sum(streams) AS total_streams
@@ -285,8 +312,38 @@ class LiveCounts:
               AND ({country:String} = '' OR country = {country:String})
             GROUP BY track_id HAVING sum(plays) > 0 ORDER BY total_streams DESC, track_id LIMIT {limit:UInt32}
             """,
-            {"start": _utc(start), "end": _utc(end), "country": country or "", "limit": limit},
+            {"start": _utc(start), "end": _utc(end), "country": country or "", "limit": limit or NO_LIMIT},
             TrackCounts,
+        )
+
+    def top_countries(self, start: datetime, end: datetime, *, limit: int = 10) -> list[CountryCounts]:
+        """Countries with the most streams, with their distinct listeners; of equals the first in the alphabet first."""
+        return self._rows(
+            """
+            SELECT country, sum(plays), sum(streams) AS total_streams, uniqExact(user_id)
+            FROM live.play_minutes FINAL
+            WHERE window_start >= {start:DateTime64(6, 'UTC')} AND window_start < {end:DateTime64(6, 'UTC')}
+              AND plays > 0
+            GROUP BY country ORDER BY total_streams DESC, country LIMIT {limit:UInt32}
+            """,
+            {"start": _utc(start), "end": _utc(end), "limit": limit},
+            CountryCounts,
+        )
+
+    def top_campaigns(
+        self, start: datetime, end: datetime, *, country: str | None = None, limit: int = 10
+    ) -> list[CampaignCounts]:
+        """Campaigns with the most impressions, in one country or all; of equals the lowest id first."""
+        return self._rows(
+            """
+            SELECT campaign_id, sum(impressions) AS total_impressions, uniqExact(user_id), sum(cost_micros)
+            FROM live.ad_minutes FINAL
+            WHERE window_start >= {start:DateTime64(6, 'UTC')} AND window_start < {end:DateTime64(6, 'UTC')}
+              AND impressions > 0 AND ({country:String} = '' OR country = {country:String})
+            GROUP BY campaign_id ORDER BY total_impressions DESC, campaign_id LIMIT {limit:UInt32}
+            """,
+            {"start": _utc(start), "end": _utc(end), "country": country or "", "limit": limit},
+            CampaignCounts,
         )
 
     def days(self, first: date, last: date, *, track_id: int | None = None) -> list[DayCounts]:

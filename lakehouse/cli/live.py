@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The live counts: plays by minute, fresh within seconds.", no_args_is_help=True)
 
+
+class Ranked(StrEnum):
+    """What a ranking is of."""
+
+    TRACK = "track"
+    ARTIST = "artist"
+    COUNTRY = "country"
+    CAMPAIGN = "campaign"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 Start = Annotated[datetime | None, typer.Option("--from", formats=FORMATS, help="UTC; default: a day before --to.")]
@@ -30,25 +41,41 @@ End = Annotated[
 def top(
     start: Start = None,
     end: End = None,
+    by: Annotated[Ranked, typer.Option(help="What is ranked.")] = Ranked.TRACK,
     country: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-2 code; default: all.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Tracks with the most streams in a range of time.
+    """Tracks, artists or countries with the most streams in a range of time, or campaigns with the most impressions.
 
-    Example: wavehouse live top --from 2026-10-31 --to 2026-11-01 --country SE
+    Example: wavehouse live top --by artist --from 2026-10-31 --to 2026-11-01 --country SE
     """
     from lakehouse.adapters.clickhouse import LiveCounts
 
-    out, counts = Output(as_json=as_json), LiveCounts(load_settings())
+    if by is Ranked.COUNTRY and country is not None:
+        raise FatalError("A ranking of countries is over all of them.", hint="Leave --country out.")
+    out, settings = Output(as_json=as_json), load_settings()
+    counts = LiveCounts(settings)
     start, end = _range(counts, start, end)
-    rows = counts.top(start, end, country=country, limit=limit)
+    rows: Sequence[Any]
+    if by is Ranked.TRACK:
+        rows = counts.top(start, end, country=country, limit=limit)
+    elif by is Ranked.ARTIST:
+        from lakehouse.adapters.catalog_reader import CatalogReader, by_artist
+
+        tracks = counts.top(start, end, country=country, limit=None)
+        rows = by_artist(tracks, CatalogReader(settings).many)[:limit]
+    elif by is Ranked.COUNTRY:
+        rows = counts.top_countries(start, end, limit=limit)
+    else:
+        rows = counts.top_campaigns(start, end, country=country, limit=limit)
+    found = [vars(row) for row in rows]
     out.table(
-        f"Top tracks, {start:%F %R} to {end:%F %R} UTC",
-        ["track", "streams", "plays"],
-        [(row.track_id, row.streams, row.plays) for row in rows],
+        f"Top by {by}, {start:%F %R} to {end:%F %R} UTC",
+        list(found[0]) if found else [by],
+        [list(row.values()) for row in found],
     )
-    out.result([vars(row) for row in rows])
+    out.result(found)
 
 
 @app.command()

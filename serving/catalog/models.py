@@ -163,6 +163,81 @@ class TopTracks(Model):
     unavailable: list[str] = Field(description="Parts that are null because the engine behind them is away")
 
 
+class Ranged(Model):
+    """An answer about a range of event time."""
+
+    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
+    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
+
+
+class TopArtist(Model):
+    """An artist's place in a ranking."""
+
+    position: int = Field(description="Place in the ranking, from 1", examples=[1])
+    artist_id: Id = Field(description=meaning("artist_id"))
+    artist_name: str = Field(description=meaning("artist_name"))
+    streams: int = Field(description=meaning("streams"))
+    plays: int = Field(description=meaning("plays"))
+
+
+class TopArtists(Ranged):
+    """Artists by streams. Tracks that the catalogue does not know have no artist here."""
+
+    country: str | None = Field(description=meaning("country"), examples=["SE"])
+    items: list[TopArtist]
+
+
+class TopCountry(Model):
+    """A country's place in a ranking."""
+
+    position: int = Field(description="Place in the ranking, from 1", examples=[1])
+    country: str = Field(description=meaning("country"), examples=["SE"])
+    streams: int = Field(description=meaning("streams"))
+    plays: int = Field(description=meaning("plays"))
+    listeners: int = Field(description=f"{meaning('listeners')}; exact")
+
+
+class TopCountries(Ranged):
+    """Countries by streams."""
+
+    items: list[TopCountry]
+
+
+class TopCampaign(Model):
+    """A campaign's place in a ranking."""
+
+    position: int = Field(description="Place in the ranking, from 1", examples=[1])
+    campaign_id: Id = Field(description=meaning("campaign_id"))
+    impressions: int = Field(description=meaning("impressions"))
+    listeners: int = Field(description=f"{meaning('listeners')}; exact")
+    cost_micros: int = Field(description=meaning("cost_micros"))
+
+
+class TopCampaigns(Ranged):
+    """Campaigns by impressions."""
+
+    country: str | None = Field(description=meaning("country"), examples=["SE"])
+    items: list[TopCampaign]
+
+
+class AdWindow(Model):
+    """Impressions of one window of event time."""
+
+    window_start: datetime = Field(description="Start of the window, inclusive; UTC")
+    impressions: int = Field(description=meaning("impressions"))
+    late_impressions: int = Field(description=meaning("late_impressions"))
+    listeners: int = Field(description=f"{meaning('listeners')}; exact, each counted once a window")
+    cost_micros: int = Field(description=meaning("cost_micros"))
+
+
+class LiveAdWindows(Ranged):
+    """Windows of event time in order; those without an impression are left out."""
+
+    width_minutes: int = Field(description="Length of a window", examples=[5])
+    step_minutes: int = Field(description="From the start of a window to that of the next", examples=[1])
+    windows: list[AdWindow]
+
+
 class Freshness(Model):
     """How far the live counts are."""
 

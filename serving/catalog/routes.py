@@ -13,8 +13,12 @@ from serving.catalog.models import (
     MAX_ID,
     Artist,
     Freshness,
+    LiveAdWindows,
     LiveSessions,
     LiveWindows,
+    TopArtists,
+    TopCampaigns,
+    TopCountries,
     TopTracks,
     TrackDetail,
     TrackLive,
@@ -60,6 +64,12 @@ To = Annotated[
         examples=["2026-10-31T00:00:00Z"],
     ),
 ]
+Country = Annotated[
+    str | None, Query(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code of a market", examples=["SE"])
+]
+Places = Annotated[int, Query(ge=1, le=100, description="Length of the ranking")]
+Width = Annotated[Literal["1m", "5m", "1h"], Query(description="Length of a window")]
+Sliding = Annotated[bool, Query(description="A window every minute, instead of one after the other")]
 
 catalog = APIRouter(prefix="/v1", tags=["catalog"])
 live = APIRouter(prefix="/v1", tags=["live"])
@@ -100,13 +110,51 @@ def list_top_tracks(
     service: Service,
     start: From = None,
     end: To = None,
-    country: Annotated[
-        str | None, Query(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code of a market", examples=["SE"])
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=100, description="Length of the ranking")] = 10,
+    country: Country = None,
+    limit: Places = 10,
 ) -> TopTracks:
     """The most streamed tracks of a range of at most 100 days; ties go to the lower id."""
     return service.top(start, end, country=country, limit=limit)
+
+
+@live.get("/live/top/artists", summary="Artists by streams", responses=responses(503))
+def list_top_artists(
+    service: Service, start: From = None, end: To = None, country: Country = None, limit: Places = 10
+) -> TopArtists:
+    """The most streamed artists of a range of at most 100 days; ties go to the lower id."""
+    return service.top_artists(start, end, country=country, limit=limit)
+
+
+@live.get("/live/top/countries", summary="Countries by streams", responses=responses(503))
+def list_top_countries(service: Service, start: From = None, end: To = None, limit: Places = 10) -> TopCountries:
+    """The countries with the most streams in a range of at most 100 days; ties go to the first in the alphabet."""
+    return service.top_countries(start, end, limit=limit)
+
+
+@live.get("/live/top/campaigns", summary="Campaigns by impressions", responses=responses(503))
+def list_top_campaigns(
+    service: Service, start: From = None, end: To = None, country: Country = None, limit: Places = 10
+) -> TopCampaigns:
+    """The most shown campaigns of a range of at most 100 days; ties go to the lower id."""
+    return service.top_campaigns(start, end, country=country, limit=limit)
+
+
+@live.get("/live/campaigns/windows", summary="Windows by campaign and country", responses=responses(503))
+def list_campaign_windows(
+    service: Service,
+    start: From = None,
+    end: To = None,
+    width: Width = "1m",
+    sliding: Sliding = False,
+    campaign_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this campaign")] = None,
+    country: Country = None,
+) -> LiveAdWindows:
+    """Impressions, exact distinct listeners and cost in windows that lie within the range, at most 24 hours at a time.
+    Late impressions correct the windows they belong to and are counted as `late_impressions` too.
+    """
+    return service.ad_windows(
+        start, end, width=WIDTHS[width], sliding=sliding, campaign_id=campaign_id, country=country
+    )
 
 
 @live.get("/live/windows", summary="Windows by track, artist and country", responses=responses(404, 503))
@@ -114,13 +162,11 @@ def list_windows(
     service: Service,
     start: From = None,
     end: To = None,
-    width: Annotated[Literal["1m", "5m", "1h"], Query(description="Length of a window")] = "1m",
-    sliding: Annotated[bool, Query(description="A window every minute, instead of one after the other")] = False,
+    width: Width = "1m",
+    sliding: Sliding = False,
     track_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this track")] = None,
     artist_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this artist's tracks")] = None,
-    country: Annotated[
-        str | None, Query(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code of a market", examples=["SE"])
-    ] = None,
+    country: Country = None,
 ) -> LiveWindows:
     """Plays, exact distinct listeners and time heard in windows that lie within the range, at most 24 hours at a time.
     Late plays correct the windows they belong to and are counted as `late_plays` too.

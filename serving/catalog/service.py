@@ -13,16 +13,33 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow
-from lakehouse.adapters.clickhouse import MinuteCounts, Sessions, TrackCounts, WindowCounts, WindowState
+from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow, by_artist
+from lakehouse.adapters.clickhouse import (
+    AdWindowCounts,
+    CampaignCounts,
+    CountryCounts,
+    MinuteCounts,
+    Sessions,
+    TrackCounts,
+    WindowCounts,
+    WindowState,
+)
 from lakehouse.errors import RejectedInputError, RetryableError
 from serving.catalog.models import (
+    AdWindow,
     Artist,
     Features,
     Freshness,
+    LiveAdWindows,
     LiveSessions,
     LiveWindows,
     Minute,
+    TopArtist,
+    TopArtists,
+    TopCampaign,
+    TopCampaigns,
+    TopCountries,
+    TopCountry,
     TopTrack,
     TopTracks,
     Track,
@@ -79,8 +96,26 @@ class Live(Protocol):
     def minutes(self, track_id: int, start: datetime, end: datetime) -> list[MinuteCounts]:
         """Counts by the minute in [start, end), over all countries."""
 
-    def top(self, start: datetime, end: datetime, *, country: str | None, limit: int) -> list[TrackCounts]:
-        """Tracks by streams, then id."""
+    def top(self, start: datetime, end: datetime, *, country: str | None, limit: int | None) -> list[TrackCounts]:
+        """Tracks by streams, then id; without a limit all."""
+
+    def top_countries(self, start: datetime, end: datetime, *, limit: int) -> list[CountryCounts]:
+        """Countries by streams, then name."""
+
+    def top_campaigns(self, start: datetime, end: datetime, *, country: str | None, limit: int) -> list[CampaignCounts]:
+        """Campaigns by impressions, then id."""
+
+    def ad_windows(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        width: timedelta,
+        step: timedelta | None,
+        campaign_id: int | None,
+        country: str | None,
+    ) -> list[AdWindowCounts]:
+        """Windows within the range, in order."""
 
     def windows(
         self,
@@ -236,6 +271,75 @@ class CatalogService:
                 for position, row in enumerate(rows, start=1)
             ],
             unavailable=unavailable,
+        )
+
+    def top_artists(
+        self, start: datetime | None, end: datetime | None, *, country: str | None, limit: int
+    ) -> TopArtists:
+        """Artists by the streams of their tracks in [start, end)."""
+        span = self._range(start, end, longest=MAX_RANKING)
+        rows = self._live.top(*span, country=country, limit=None) if span else []
+        ranked = by_artist(rows, self._catalog.many)[:limit]
+        return TopArtists(
+            start=span[0] if span else None,
+            end=span[1] if span else None,
+            country=country,
+            items=[
+                TopArtist(position=position, **vars(row) | {"artist_id": str(row.artist_id)})
+                for position, row in enumerate(ranked, start=1)
+            ],
+        )
+
+    def top_countries(self, start: datetime | None, end: datetime | None, *, limit: int) -> TopCountries:
+        """Countries by streams in [start, end)."""
+        span = self._range(start, end, longest=MAX_RANKING)
+        rows = self._live.top_countries(*span, limit=limit) if span else []
+        return TopCountries(
+            start=span[0] if span else None,
+            end=span[1] if span else None,
+            items=[TopCountry(position=position, **vars(row)) for position, row in enumerate(rows, start=1)],
+        )
+
+    def top_campaigns(
+        self, start: datetime | None, end: datetime | None, *, country: str | None, limit: int
+    ) -> TopCampaigns:
+        """Campaigns by impressions in [start, end)."""
+        span = self._range(start, end, longest=MAX_RANKING)
+        rows = self._live.top_campaigns(*span, country=country, limit=limit) if span else []
+        return TopCampaigns(
+            start=span[0] if span else None,
+            end=span[1] if span else None,
+            country=country,
+            items=[
+                TopCampaign(position=position, **vars(row) | {"campaign_id": str(row.campaign_id)})
+                for position, row in enumerate(rows, start=1)
+            ],
+        )
+
+    def ad_windows(
+        self,
+        start: datetime | None,
+        end: datetime | None,
+        *,
+        width: timedelta,
+        sliding: bool,
+        campaign_id: int | None,
+        country: str | None,
+    ) -> LiveAdWindows:
+        """Windows of impressions in [start, end): of a campaign or of all. Sliding ones begin every minute."""
+        step = MINUTE if sliding else width
+        span = self._range(start, end, longest=MAX_MINUTES)
+        rows = (
+            self._live.ad_windows(*span, width=width, step=step, campaign_id=campaign_id, country=country)
+            if span
+            else []
+        )
+        return LiveAdWindows(
+            start=span[0] if span else None,
+            end=span[1] if span else None,
+            width_minutes=width // MINUTE,
+            step_minutes=step // MINUTE,
+            windows=[AdWindow(**vars(row)) for row in rows],
         )
 
     def freshness(self) -> Freshness:

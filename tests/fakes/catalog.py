@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow
-from lakehouse.adapters.clickhouse import MinuteCounts, Sessions, TrackCounts, WindowCounts, WindowState
+from lakehouse.adapters.clickhouse import (
+    AdWindowCounts,
+    CampaignCounts,
+    CountryCounts,
+    MinuteCounts,
+    Sessions,
+    TrackCounts,
+    WindowCounts,
+    WindowState,
+)
 from lakehouse.errors import RetryableError
 
 T0 = datetime(2026, 10, 31, 12, 0, tzinfo=UTC)
@@ -96,7 +105,7 @@ class FakeLive(Switch):
         self.ping()
         return [c for track, _, c in self.counts if track == track_id and start <= c.window_start < end]
 
-    def top(self, start: datetime, end: datetime, *, country: str | None, limit: int) -> list[TrackCounts]:
+    def top(self, start: datetime, end: datetime, *, country: str | None, limit: int | None) -> list[TrackCounts]:
         self.ping()
         totals: dict[int, list[int]] = {}
         for track, where, c in self.counts:
@@ -106,6 +115,39 @@ class FakeLive(Switch):
                 total[1] += c.streams
         ranked = [TrackCounts(track_id=t, plays=p, streams=s) for t, (p, s) in totals.items()]
         return sorted(ranked, key=lambda r: (-r.streams, r.track_id))[:limit]
+
+    def top_countries(self, start: datetime, end: datetime, *, limit: int) -> list[CountryCounts]:
+        """As if every play had a listener of its own."""
+        self.ping()
+        totals: dict[str, list[int]] = {}
+        for _, where, c in self.counts:
+            if start <= c.window_start < end:
+                total = totals.setdefault(where, [0, 0])
+                total[0] += c.plays
+                total[1] += c.streams
+        ranked = [CountryCounts(where, plays, streams, plays) for where, (plays, streams) in totals.items()]
+        return sorted(ranked, key=lambda r: (-r.streams, r.country))[:limit]
+
+    def top_campaigns(self, start: datetime, end: datetime, *, country: str | None, limit: int) -> list[CampaignCounts]:
+        """Campaigns stand for tracks, and impressions for plays that cost a millionth each."""
+        found = self.top(start, end, country=country, limit=None)
+        ranked = [CampaignCounts(t.track_id, t.plays, t.plays, t.plays) for t in found]
+        return sorted(ranked, key=lambda r: (-r.impressions, r.campaign_id))[:limit]
+
+    def ad_windows(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        width: timedelta,
+        step: timedelta | None,
+        campaign_id: int | None,
+        country: str | None,
+    ) -> list[AdWindowCounts]:
+        """As `top_campaigns`."""
+        tracks = None if campaign_id is None else [campaign_id]
+        found = self.windows(start, end, width=width, step=step, track_ids=tracks, country=country)
+        return [AdWindowCounts(w.window_start, w.plays, w.late_plays, w.listeners, w.plays) for w in found]
 
     def windows(
         self,

@@ -228,6 +228,35 @@ class TestLive:
         body = world.client.get("/v1/live/top", params={"country": "SE"}).json()
         assert [i["title"] for i in body["items"]] == ["Knolls", "knalla"]
 
+    def test_top_artists_add_up_their_tracks_and_leave_out_unknown_ones(self, world: World) -> None:
+        world.live.counts = [*world.live.counts, (5, "SE", minute(0, 99, 99))]
+        body = world.client.get("/v1/live/top/artists").json()
+        found = [(i["position"], i["artist_name"], i["streams"], i["plays"]) for i in body["items"]]
+        others = world.catalog.rows[0].artist_name
+        assert found == [(1, others, 11, 12), (2, "Knut", 9, 9)]
+        swedish = world.client.get("/v1/live/top/artists", params={"country": "SE", "limit": 1}).json()
+        assert [i["artist_name"] for i in swedish["items"]] == [others]
+        world.catalog.away = True
+        assert world.client.get("/v1/live/top/artists").status_code == 503
+
+    def test_top_countries(self, world: World) -> None:
+        body = world.client.get("/v1/live/top/countries").json()
+        assert [(i["position"], i["country"], i["streams"]) for i in body["items"]] == [(1, "SE", 11), (2, "US", 9)]
+        assert len(world.client.get("/v1/live/top/countries", params={"limit": 1}).json()["items"]) == 1
+
+    def test_campaigns(self, world: World) -> None:
+        whole = {"from": "2026-10-31T00:00:00Z", "to": "2026-11-01T00:00:00Z"}
+        body = world.client.get("/v1/live/top/campaigns", params=whole).json()
+        assert [(i["campaign_id"], i["impressions"]) for i in body["items"]] == [(str(C), 9), (str(A), 8), (str(B), 4)]
+        params = whole | {"width": "1h", "campaign_id": A}
+        windows = world.client.get("/v1/live/campaigns/windows", params=params).json()["windows"]
+        assert sum(w["impressions"] for w in windows) == 8
+        everyone = world.client.get("/v1/live/campaigns/windows", params=whole | {"width": "1h"}).json()["windows"]
+        assert sum(w["impressions"] for w in everyone) == 21
+        world.live.counts = []
+        assert world.client.get("/v1/live/campaigns/windows").json()["windows"] == []
+        assert world.client.get("/v1/live/top/campaigns").json()["items"] == []
+
     def test_top_without_the_catalogue_has_no_names_and_says_so(self, world: World) -> None:
         world.catalog.away = True
         body = world.client.get("/v1/live/top").json()
