@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from airflow.exceptions import AirflowException, AirflowFailException
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Asset
 
@@ -45,13 +46,29 @@ def command(args: Sequence[str]) -> tuple[str, dict[str, str]]:
     return " ".join([*words, "--json"]), env
 
 
+class WavehouseOperator(BashOperator):
+    """A command that is not tried again when it refuses its input: the same input would be refused again."""
+
+    #: EX_DATAERR, the exit code of every `RejectedInputError`.
+    REJECTED = 65
+
+    def execute(self, context: Any) -> Any:
+        """Run the command; its XCom as of `BashOperator`."""
+        try:
+            return super().execute(context)
+        except AirflowException as error:
+            if str(error).endswith(f"exit code {self.REJECTED}."):
+                raise AirflowFailException("Refused; the log says what and why. It is not tried again.") from error
+            raise
+
+
 def wavehouse_task(task_id: str, args: Sequence[str], **kw: Any) -> BashOperator:
     """A task that runs `wavehouse ARGS... --json`; its XCom is the JSON document that the command prints.
 
     `output_processor` may narrow the document (text of the last line -> value), `env` adds variables.
     """
     bash_command, env = command(args)
-    return BashOperator(
+    return WavehouseOperator(
         task_id=task_id,
         bash_command=bash_command,
         env=env | kw.pop("env", {}),
@@ -68,6 +85,6 @@ def wavehouse_mapped(task_id: str, args: Sequence[str], *, env: Any, **kw: Any) 
     bash_command, own_env = command(args)
     if own_env:
         raise ValueError("Arguments of a mapped task are constant; what differs is in `env`.")
-    return BashOperator.partial(
+    return WavehouseOperator.partial(
         task_id=task_id, bash_command=bash_command, append_env=True, **{"output_processor": json.loads} | kw
     ).expand(env=env)

@@ -48,7 +48,7 @@ with DAG(
     tags=["royalties", "ledger"],
 ) as dag:
     migrate = wavehouse_task("migrate", ["royalties", "migrate"])
-    run = wavehouse_task("run", ["royalties", "run", "--period", PERIOD, "--by", "royalties_monthly"], retries=1)
+    run = wavehouse_task("run", ["royalties", "run", "--period", PERIOD, "--by", "royalties_monthly"])
     check = wavehouse_task("check", ["royalties", "checklist", "--period", PERIOD], retries=1)
     ask = ApprovalOperator(
         task_id="ask",
@@ -84,14 +84,12 @@ wavehouse royalties statement --period {PERIOD} --payee PAYEE
             "--digest",
             f"{{{{ {RUN}['digest'] }}}}",
         ],
-        retries=1,
     )
-    close = wavehouse_task("close", ["royalties", "close", "--period", PERIOD, "--by", person], retries=1)
+    close = wavehouse_task("close", ["royalties", "close", "--period", PERIOD, "--by", person])
     # A rejection skips `approve`; this is how one gets into the ledger.
     reject = wavehouse_task(
         "reject",
         ["royalties", "reject", "--period", PERIOD, "--by", person],
-        retries=1,
         trigger_rule=TriggerRule.ALL_SKIPPED,
     )
     migrate >> run >> check >> ask >> approve >> [close, reject]

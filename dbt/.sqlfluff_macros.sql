@@ -6,6 +6,7 @@
 {% macro is_stream() %}(ms_played > 0){% endmacro %}
 {% macro royalty_bearing(period, flags) %}({{ period }} > '2000-01' and {{ flags }} is null){% endmacro %}
 {% macro royalty_policy(period) %}{{ period }}{% endmacro %}
+{% macro is_noise(genre) %}({{ genre }} is null){% endmacro %}
 {% macro royalty_share_bps(period) %}if({{ period }} > '2000-01', 7000, 0){% endmacro %}
 {% macro local_date(moment, time_zone) %}cast({{ moment }} as date){% endmacro %}
 {% macro received_in_window(lookback_days=0) %}(received_at > current_date){% endmacro %}

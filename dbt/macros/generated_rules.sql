@@ -28,6 +28,10 @@ CASE WHEN cost_micros < 0 THEN 'negative_cost' WHEN shown_at > received_at + INT
 {{ {'bot-user-agent': {'version': 1}, 'overlapping-plays': {'version': 1, 'least_plays': 20, 'tolerance_ms': 5000}, 'track-loop': {'version': 1, 'least_plays': 100}, 'shared-device': {'version': 1, 'least_accounts': 10}}[name][key] }}
 {%- endmacro %}
 
+{% macro is_noise(genre) -%}
+COALESCE(LOWER(TRIM({{ genre }})) IN ('ambient noise', 'brown noise', 'fan noise', 'functional noise', 'nature sounds', 'pink noise', 'rain', 'rain sounds', 'sleep sounds', 'sound effects', 'static', 'white noise'), FALSE)
+{%- endmacro %}
+
 {% macro royalty_share_bps(period) -%}
 cast(case when {{ period }} >= '2000-01' then 7000 end as bigint)
 {%- endmacro %}

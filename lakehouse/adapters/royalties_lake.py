@@ -357,7 +357,7 @@ def _replacing(table: Table, calculation: str) -> Iterator[Transaction]:
     """
     import warnings
 
-    from pyiceberg.exceptions import CommitFailedException
+    from pyiceberg.exceptions import CommitFailedException, ValidationException
     from pyiceberg.expressions import EqualTo
 
     transaction = table.transaction()
@@ -367,7 +367,7 @@ def _replacing(table: Table, calculation: str) -> Iterator[Transaction]:
     yield transaction
     try:
         transaction.commit_transaction()
-    except CommitFailedException as error:
+    except (CommitFailedException, ValidationException) as error:
         raise RetryableError(
             "Another settlement was written at the same time.", hint="Run the command again; nothing is half-written."
         ) from error

@@ -13,7 +13,7 @@ import yaml
 
 from lakehouse.contracts.model import Contract, all_ids, load
 from lakehouse.domain.listening import rules
-from lakehouse.domain.royalties import terms
+from lakehouse.domain.royalties import noise, terms
 
 #: Folders of dbt models and the namespace their tables live in.
 FOLDERS = {"models/silver": "silver_audit", "models/marts": "gold_audit"}
@@ -53,6 +53,7 @@ def macros() -> str:
         "royalty_bearing(period, flags)": rules.royalty_bearing_sql("{{ period }}", "{{ flags }}"),
         "royalty_policy(period)": rules.royalty_policy_sql("{{ period }}"),
         "artificial_rule(name, key)": f"{{{{ {thresholds}[name][key] }}}}",
+        "is_noise(genre)": noise.is_noise_sql("{{ genre }}"),
         "royalty_share_bps(period)": f"cast(case {shares} end as bigint)",
     }
     head = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +71,12 @@ def test_what_is_signed_is_what_was_shown(dag: dict[str, Any]) -> None:
     assert approve["command"].startswith("wavehouse royalties approve --period")
     assert "{{ ti.xcom_pull(task_ids='run')['digest'] }}" in approve["env"].values()
     assert "{{ ti.xcom_pull(task_ids='ask')['responded_by_user']['name'] }}" in approve["env"].values()
+
+
+@pytest.mark.parametrize(("code", "error"), [(65, "AirflowFailException"), (75, "AirflowException")])
+def test_refused_input_is_not_tried_again(tmp_path: Path, code: int, error: str) -> None:
+    made = f"WavehouseOperator(task_id='x', bash_command='exit {code}')"
+    text = f"from common import WavehouseOperator\n{made}.execute({{}})"
+    env = os.environ | {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(CHECKOUT / "dags")}
+    done = subprocess.run([AIRFLOW, "-c", text], env=env, capture_output=True, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1].split(":")[0].endswith(error)

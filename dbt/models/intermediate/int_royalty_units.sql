@@ -10,6 +10,7 @@ with heard as (
         listened.track_id,
         tracks.artist_id,
         tracks.title,
+        {{ is_noise('tracks.genre') }} as is_noise,
         sum(listened.royalty_streams) as streams,
         sum(listened.chosen_streams) as chosen_streams
     from {{ ref('listener_track_monthly') }} as listened
@@ -22,7 +23,8 @@ with heard as (
         listened.user_id,
         listened.track_id,
         tracks.artist_id,
-        tracks.title
+        tracks.title,
+        tracks.genre
 ),
 
 in_pools as (
@@ -84,7 +86,7 @@ select
     artists.artist_streams,
     artists.artist_listeners,
     annual.annual_streams,
-    false as is_noise -- no rule names noise yet
+    heard.is_noise
 from heard
 inner join in_pools
     on
@@ -106,4 +108,5 @@ group by
     in_months.month_streams,
     artists.artist_streams,
     artists.artist_listeners,
-    annual.annual_streams
+    annual.annual_streams,
+    heard.is_noise
