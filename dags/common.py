@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow.exceptions import AirflowException, AirflowFailException
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 #: Verbs are idempotent, so that a task may always be tried again; an engine that restarts is back within minutes.
 DEFAULT_ARGS: dict[str, Any] = {

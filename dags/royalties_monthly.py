@@ -53,8 +53,12 @@ with DAG(
     ask = ApprovalOperator(
         task_id="ask",
         subject=f"Royalties of {PERIOD}",
-        body=f"""{{{{ {RUN}['pools'] }}}} pools, {{{{ '{{:,}}'.format({RUN}['lines']) }}}} lines; all
-{{{{ ti.xcom_pull(task_ids='check') | length }}}} questions of the auditor's checklist are answered with yes.
+        body=f"""{{{{ {RUN}['pools'] }}}} pools, {{{{ '{{:,}}'.format({RUN}['lines']) }}}} lines.
+{{% set answers = ti.xcom_pull(task_ids='check') %}}{{% if answers -%}}
+All {{{{ answers | length }}}} questions of the auditor's checklist are answered with yes.
+{{%- else -%}}
+**The auditor's checklist was passed over by hand.**
+{{%- endif %}}
 
 {{{{ {RUN}['summary'] }}}}
 
