@@ -71,7 +71,7 @@ wavehouse royalties compare --period {PERIOD}
 wavehouse royalties checklist --period {PERIOD}
 wavehouse royalties statement --period {PERIOD} --payee PAYEE
 ```
-[Runs of other months]({{{{ conf.get('api', 'base_url') }}}}/dags/royalties_monthly/runs)""",
+[Runs of other months](/dags/royalties_monthly/runs)""",
         response_timeout=timedelta(days=14),
         retries=1,
     )
