@@ -137,7 +137,9 @@ def lay_out(settings: Settings, scale: Scale, files: dict[str, list[Path]], *, s
                 change.set_properties(scale=scale.name)
         table = catalog.load_table(table_id)
         present = {Path(row).name for row in table.inspect.files()["file_path"].to_pylist()}
-        targets = {path: f"{table.location()}/data/{path.name}" for path in paths if path.name not in present}
+        # Files of a lake never change: engines keep what they have read by name.
+        names = {path: f"{scale.name}-{path.name}" for path in paths}
+        targets = {path: f"{table.location()}/data/{name}" for path, name in names.items() if name not in present}
         for path, target in targets.items():
             with path.open("rb") as source, table.io.new_output(target).create(overwrite=True) as sink:
                 shutil.copyfileobj(source, sink, 8 << 20)
