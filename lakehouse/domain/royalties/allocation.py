@@ -7,11 +7,22 @@ exact share. The SQL twin is dbt/models/marts/royalties/royalties.sql.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from math import lcm
 from typing import Any, TypeVar
 
 Key = TypeVar("Key", bound=Any)  # what can be sorted: an int, a str, a tuple of them
+
+
+def exact_sum(values: Iterable[int | Fraction]) -> Fraction:
+    """The sum of many numbers with few denominators: integers are added up, not fractions."""
+    numerators: dict[int, int] = {}
+    for value in values:
+        numerator, denominator = value.as_integer_ratio()
+        numerators[denominator] = numerators.get(denominator, 0) + numerator
+    common = lcm(*numerators)
+    return Fraction(sum(number * (common // denominator) for denominator, number in numerators.items()), common)
 
 
 def allocate(pool_minor: int, weights: Mapping[Key, int | Fraction]) -> dict[Key, int]:
@@ -25,15 +36,12 @@ def allocate(pool_minor: int, weights: Mapping[Key, int | Fraction]) -> dict[Key
     """
     if pool_minor < 0 or any(weight < 0 for weight in weights.values()):
         raise ValueError("a pool and its weights can't be negative")
-    ratios = {key: weight.as_integer_ratio() for key, weight in weights.items()}
-    by_denominator: dict[int, int] = {}  # few denominators, many weights: the exact sum at the price of integers
-    for numerator, denominator in ratios.values():
-        by_denominator[denominator] = by_denominator.get(denominator, 0) + numerator
-    total = sum((Fraction(numerator, denominator) for denominator, numerator in by_denominator.items()), Fraction(0))
+    total = exact_sum(weights.values())
     if total == 0:
         return dict.fromkeys(weights, 0)
     # Fractions with denominators below 2**b that differ do so by more than 2**-2b: as integers they compare exactly.
-    bits = 2 * (max(by_denominator).bit_length() + total.numerator.bit_length())
+    ratios = {key: weight.as_integer_ratio() for key, weight in weights.items()}
+    bits = 2 * (max(denominator for _, denominator in ratios.values()).bit_length() + total.numerator.bit_length())
     parts: dict[Key, int] = {}
     fractions: dict[Key, int] = {}
     for key, (numerator, denominator) in ratios.items():

@@ -13,8 +13,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 from typing import NamedTuple
 
+from lakehouse.domain.royalties.allocation import exact_sum
 from lakehouse.domain.royalties.pools import PoolKey
 from lakehouse.errors import RejectedInputError
 
@@ -95,7 +97,7 @@ def weigh_units(
     policy = policy or Policy()
     streams: dict[str, int] = defaultdict(int)
     by_pool: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    centric: dict[str, Fraction | int] = defaultdict(int)
+    centric: dict[str, list[Fraction | int]] = defaultdict(list)
     factor: dict[str, Fraction | int] = {}
     is_user_centric, is_artist_centric = USER_CENTRIC in models, ARTIST_CENTRIC in models
     for row in units:
@@ -104,21 +106,23 @@ def weigh_units(
         if is_user_centric:
             by_pool[track][row.pool_streams] += row.streams
         if is_artist_centric:
-            weight = row.streams - row.chosen + row.chosen * policy.chosen_boost
+            weight = row.streams - row.chosen + row.chosen * policy.chosen_boost if row.chosen else row.streams
             if row.month_streams > policy.listener_cap:
                 weight *= Fraction(policy.listener_cap, row.month_streams)
-            centric[track] += weight
+            centric[track].append(weight)
             if track not in factor:
                 factor[track] = _factor(row, policy)
     uses: list[Use] = []
     for track in sorted(streams):
         number = streams[track]
         if is_artist_centric:
-            uses.append(Use(key, ARTIST_CENTRIC, track, number, centric[track] * factor[track]))
+            uses.append(Use(key, ARTIST_CENTRIC, track, number, exact_sum(centric[track]) * factor[track]))
         if PRO_RATA in models:
             uses.append(Use(key, PRO_RATA, track, number, number))
         if is_user_centric:
-            votes = sum((Fraction(n, d) for d, n in by_pool[track].items()), Fraction(0))
+            of = by_pool[track]
+            common = lcm(*of)
+            votes = Fraction(sum(n * (common // d) for d, n in of.items()), common)
             uses.append(Use(key, USER_CENTRIC, track, number, votes))
     return uses
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from lakehouse.domain.royalties.allocation import allocate
+from lakehouse.domain.royalties.allocation import allocate, exact_sum
 from lakehouse.domain.royalties.contracts import ACTIVE, DISPUTED, Accounting, Agreement, Book, Holder, Terms, current
 from lakehouse.domain.royalties.models import Use
 from lakehouse.domain.royalties.pools import (
@@ -301,12 +301,13 @@ class Settling:
 
     def _holdings(self, played: Played) -> dict[str, list[_Held]]:
         """What each agreement holds in the pool."""
-        totals: dict[str, int | Fraction] = defaultdict(int)
         licensed = {track: self._book.rights_of(track, self._period) for track in played}
+        weights: dict[str, list[int | Fraction]] = defaultdict(list)
         for track, models in played.items():
             if licensed[track]:
                 for use in models.values():
-                    totals[use.model] += use.weight
+                    weights[use.model].append(use.weight)
+        totals = {model: exact_sum(values) for model, values in weights.items()}
         found: dict[str, list[_Held]] = defaultdict(list)
         for track, models in sorted(played.items()):
             for right in licensed[track]:
@@ -345,12 +346,12 @@ class Settling:
         rule = max(claims, key=lambda name: claims[name])  # the first of equals: the order of `_rules`
         counts_streams = rule in {"rate", "per_stream_minimum"}
         parts = [row.use.streams * row.holder.share if counts_streams else row.weight for row in held]
-        total = _sum(parts)
+        total = exact_sum(parts)
         unit = claims[rule] / total if total else Fraction(0)
         clause = f"{agreement.agreement_id}/{terms.clause_id}@{terms.version}"
         for row, part in zip(held, parts, strict=True):
             amount = unit * part
-            weight = Fraction(row.weight) / row.total if row.total else Fraction(0)
+            weight = Fraction(row.weight, row.total) if row.total else Fraction(0)
             account_name = {ACTIVE: PAYABLE, DISPUTED: DISPUTE}.get(row.holder.status, NO_CLAIM)
             for chain, end in self._ends(row.holder):
                 lines.append(
@@ -392,11 +393,7 @@ class _Held(NamedTuple):
     use: Use
     holder: Holder
     weight: int | Fraction
-    total: int | Fraction
-
-
-def _sum(values: Iterable[int | Fraction]) -> Fraction:
-    return Fraction(sum(values))
+    total: Fraction
 
 
 def _opening(period: str, opening: Iterable[Balance]) -> dict[tuple[str, str], Balance]:
@@ -454,8 +451,8 @@ def _rules(
     """What each rule of the clause would give, in minor units of the pool, exact."""
     value = terms.value_at(before if terms.escalation_over == "agreement" else 0, volume)
     total = held[0].total  # one agreement has one model
-    part = _sum(row.weight for row in held) / total if total else Fraction(0)
-    streams = _sum(row.use.streams * row.holder.share for row in held)
+    part = exact_sum(row.weight for row in held) / total if total else Fraction(0)
+    streams = exact_sum(row.use.streams * row.holder.share for row in held)
 
     def minor(amount: Fraction) -> Fraction:
         """Whole units of the agreement's currency in minor units of the pool's; no rate is asked for nothing."""
