@@ -37,15 +37,25 @@ from lakehouse.errors import FatalError
 JOB_NAME = "plays-to-lake-and-live"
 #: Class in flink_jobs/java that runs the statements on the cluster.
 MAIN_CLASS = "org.wavehouse.flink.Submit"
+FUNCTIONS = tuple(
+    f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS 'org.wavehouse.flink.{class_name}'"
+    for name, class_name in (
+        ("DECODE_EVENT", "DecodeEvent"),
+        ("ENCODE_EVENT", "EncodeEvent"),
+    )
+)
 
 
 @dataclass(frozen=True)
 class Window:
-    """Running totals of one topic: `measures` gives the SQL of each column that is not part of the key."""
+    """Running totals of one topic: `facts` gives the SQL of what is taken from each event, `measures` that of each
+    column that is not part of the key, from facts.
+    """
 
     name: str
     source: str
     event_time: str
+    facts: Mapping[str, str]
     measures: Mapping[str, str]
 
 
@@ -56,11 +66,17 @@ WINDOWS = (
         name="play_minutes",
         source="plays",
         event_time="played_at",
+        facts={
+            "is_stream": is_stream_sql(),
+            "is_bot": is_bot_sql(),
+            "is_late": is_late_sql("played_at"),
+            "ms_played": "ms_played",
+        },
         measures={
             "plays": "COUNT(*)",
-            "streams": f"COUNT(*) FILTER (WHERE {is_stream_sql()})",
-            "bot_plays": f"COUNT(*) FILTER (WHERE {is_bot_sql()})",
-            "late_plays": f"COUNT(*) FILTER (WHERE {is_late_sql('played_at')})",
+            "streams": "COUNT(*) FILTER (WHERE is_stream)",
+            "bot_plays": "COUNT(*) FILTER (WHERE is_bot)",
+            "late_plays": "COUNT(*) FILTER (WHERE is_late)",
             "ms_played": "SUM(ms_played)",
         },
     ),
@@ -68,9 +84,10 @@ WINDOWS = (
         name="ad_minutes",
         source="ad_impressions",
         event_time="shown_at",
+        facts={"is_late": is_late_sql("shown_at"), "cost_micros": "cost_micros"},
         measures={
             "impressions": "COUNT(*)",
-            "late_impressions": f"COUNT(*) FILTER (WHERE {is_late_sql('shown_at')})",
+            "late_impressions": "COUNT(*) FILTER (WHERE is_late)",
             "cost_micros": "SUM(cost_micros)",
         },
     ),
@@ -97,6 +114,8 @@ def configuration(settings: Settings) -> dict[str, str]:
         "state.backend.type": "rocksdb",
         # Most events and minutes are new, and a Bloom filter says so without a look at the files.
         "state.backend.rocksdb.use-bloom-filter": "true",
+        # Files of the upper levels are soon merged into the next: packing them cost more than it saved.
+        "state.backend.rocksdb.compression.per.level": "NO_COMPRESSION;NO_COMPRESSION;SNAPPY_COMPRESSION",
         # Identities and minutes must outlive the 30 days an offline device may take, with room for an outage.
         "table.exec.state.ttl": f"{LIVE_DAYS + 1} d",
         "table.local-time-zone": "UTC",
@@ -122,8 +141,7 @@ def checkpoint_root(settings: Settings) -> str:
 def render(settings: Settings) -> list[str]:
     """The statements of the job, in order; the last one starts it."""
     statements = [
-        "CREATE TEMPORARY SYSTEM FUNCTION DECODE_EVENT AS 'org.wavehouse.flink.DecodeEvent'",
-        "CREATE TEMPORARY SYSTEM FUNCTION ENCODE_EVENT AS 'org.wavehouse.flink.EncodeEvent'",
+        *FUNCTIONS,
         f"CREATE CATALOG {CATALOG} WITH ({_options({'type': 'iceberg'} | catalog_properties(settings))})",
     ]
     for topic in EVENT_TOPICS:
@@ -141,8 +159,7 @@ def render_window(settings: Settings, window: Window, *, source: str, target: st
     """
     until_now = {"scan.bounded.mode": "latest-offset"}
     return [
-        "CREATE TEMPORARY SYSTEM FUNCTION DECODE_EVENT AS 'org.wavehouse.flink.DecodeEvent'",
-        "CREATE TEMPORARY SYSTEM FUNCTION ENCODE_EVENT AS 'org.wavehouse.flink.EncodeEvent'",
+        *FUNCTIONS,
         _source(settings, window.source, {"topic": source} | until_now),
         _decoded(settings, window.source),
         _window_table(settings, window, {"topic": target}),
@@ -202,18 +219,36 @@ def _dead_letters() -> str:
 
 
 def _first_of_each(window: Window) -> str:
-    """Valid events without their repetitions: the first to arrive stays, so that no update is ever taken back."""
-    key = load(f"topics.{window.source}").key
+    """Facts of the valid events without their repetitions: the first to arrive stays, so that no update is taken back.
+
+    Only what the totals need goes on from here: every column less is less to hand over to another task.
+    """
+    identity = _names(load(f"topics.{window.source}").key)
+    taken = _group(window) | {f"`{name}`": sql for name, sql in window.facts.items()}
     return f"""CREATE TEMPORARY VIEW {window.source}_distinct AS
 SELECT * FROM (
-  SELECT *, ROW_NUMBER() OVER (PARTITION BY {", ".join(key)} ORDER BY arrived) AS occurrence
-  FROM {window.source}_decoded
-  WHERE reason IS NULL AND ({rejection_reason_sql(window.source)}) IS NULL AND {counts_live_sql(window.event_time)}
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY {identity} ORDER BY arrived) AS occurrence
+  FROM (
+    SELECT {identity}, {", ".join(f"{sql} AS {name}" for name, sql in taken.items())}, arrived
+    FROM {window.source}_decoded
+    WHERE reason IS NULL AND ({rejection_reason_sql(window.source)}) IS NULL AND {counts_live_sql(window.event_time)}
+  )
 ) WHERE occurrence = 1"""
 
 
+def _group(window: Window) -> dict[str, str]:
+    """SQL of the key columns of a window over its events, by quoted name."""
+    key = load(f"topics.{window.name}").key
+    minute = f"FLOOR({window.event_time} TO MINUTE)"
+    return {f"`{name}`": minute if name == "window_start" else f"`{name}`" for name in key}
+
+
 def _window_table(settings: Settings, window: Window, others: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The topic as a table of its key and the encoded message (which holds the key's columns too)."""
+    """The topic as a table of its key and the encoded message (which holds the key's columns too).
+
+    The key stays in columns: of a key that we encode ourselves the planner can't know that it is the group's, and would
+    send a tombstone ahead of every update.
+    """
     contract = load(f"topics.{window.name}")
     keys = ",\n  ".join(f"`{name}` {contract.column(name).physical.flink} NOT NULL" for name in contract.key)
     options = {
@@ -240,21 +275,20 @@ def _window_table(settings: Settings, window: Window, others: Mapping[str, str] 
 
 def _window(settings: Settings, window: Window) -> str:
     contract = load(f"topics.{window.name}")
-    minute = f"FLOOR({window.event_time} TO MINUTE)"
-    sql = {name: minute if name == "window_start" else f"`{name}`" for name in contract.key} | dict(window.measures)
-    if list(sql) != [c.name for c in contract.columns]:
+    if [*contract.key, *window.measures] != [c.name for c in contract.columns]:
         raise FatalError(
             f"The measures of {window.name} are {list(window.measures)}, its contract has other columns.",
             hint="Bring WINDOWS in flink_jobs/statements.py in line with lakehouse/contracts/topics.",
         )
-    totals = ", ".join(f"{expression} AS `{name}`" for name, expression in sql.items())
+    key, totals = _names(contract.key), ", ".join(f"{sql} AS `{name}`" for name, sql in window.measures.items())
     fixed = (json.dumps(contract.avro_schema()), kafka.subject(window.name), settings.registry.http + CCOMPAT_PATH)
+    columns = _names(c.name for c in contract.columns)
     return f"""INSERT INTO {window.name}
-SELECT {_names(contract.key)}, ENCODE_EVENT({", ".join(map(_literal, fixed))}, {_names(sql)})
+SELECT {key}, ENCODE_EVENT({", ".join(map(_literal, fixed))}, {columns})
 FROM (
-SELECT {totals}
+SELECT {key}, {totals}
 FROM {window.source}_distinct
-GROUP BY {", ".join(sql[name] for name in contract.key)}
+GROUP BY {key}
 )"""
 
 

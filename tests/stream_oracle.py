@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -65,12 +65,10 @@ def decoded(settings: Settings, topic: str) -> Decoded:
     return found
 
 
-def play_windows(events: list[dict[str, Any]]) -> dict[Key, dict[str, int]]:
-    """Totals by minute, track, country and listener of the distinct valid plays."""
-    totals: dict[Key, dict[str, int]] = defaultdict(
-        lambda: dict.fromkeys(("plays", "streams", "bot_plays", "late_plays", "ms_played"), 0)
-    )
-    seen = set()
+def valid_plays(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The distinct valid plays."""
+    seen: set[str] = set()
+    found = []
     for e in events:
         invalid = (
             e["ms_played"] < 0
@@ -80,15 +78,43 @@ def play_windows(events: list[dict[str, Any]]) -> dict[Key, dict[str, int]]:
         if invalid or e["event_id"] in seen:
             continue
         seen.add(e["event_id"])
+        found.append(e)
+    return found
+
+
+def is_bot(play: dict[str, Any]) -> bool:
+    """Whether the player says that it is an automaton."""
+    return any(part in play["user_agent"].lower() for part in BOTS)
+
+
+def is_stream(play: dict[str, Any]) -> bool:
+    """Whether a valid play counts."""
+    return not is_bot(play) and play["ms_played"] >= 30_000
+
+
+def play_windows(events: list[dict[str, Any]]) -> dict[Key, dict[str, int]]:
+    """Totals by minute, track, country and listener of the distinct valid plays."""
+    totals: dict[Key, dict[str, int]] = defaultdict(
+        lambda: dict.fromkeys(("plays", "streams", "bot_plays", "late_plays", "ms_played"), 0)
+    )
+    for e in valid_plays(events):
         key = (e["played_at"].replace(second=0, microsecond=0), e["track_id"], e["country"], e["user_id"])
-        bot = any(part in e["user_agent"].lower() for part in BOTS)
         total = totals[key]
         total["plays"] += 1
         total["late_plays"] += e["received_at"] - e["played_at"] >= timedelta(hours=1)
-        total["bot_plays"] += bot
-        total["streams"] += not bot and e["ms_played"] >= 30_000
+        total["bot_plays"] += is_bot(e)
+        total["streams"] += is_stream(e)
         total["ms_played"] += e["ms_played"]
     return dict(totals)
+
+
+def days(plays: list[dict[str, Any]]) -> dict[date, tuple[int, int]]:
+    """Plays and streams by UTC day of valid plays."""
+    found: dict[date, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for e in plays:
+        count, streams = found[e["played_at"].date()]
+        found[e["played_at"].date()] = (count + 1, streams + is_stream(e))
+    return dict(found)
 
 
 def ad_windows(events: list[dict[str, Any]]) -> dict[Key, dict[str, int]]:

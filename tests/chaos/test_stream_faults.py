@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import threading
 import time
-import uuid
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -22,87 +19,17 @@ from lakehouse.config.settings import Settings
 from lakehouse.errors import RetryableError
 from tests import stream_oracle
 from tests.chaos.conftest import Victim
+from tests.chaos.crowd import crowd
 
 pytestmark = [pytest.mark.stack, pytest.mark.chaos]
 
-START = datetime(2026, 10, 1, tzinfo=UTC)
 #: Plays a second while the victim lives, and plays sent after its death.
 PACE = 400
 AFTERWARDS = 3_000
-COUNTRIES = ("DE", "US", "SE")
 WINDOWS = {
     "plays": ("play_minutes", ("window_start", "track_id", "country", "user_id"), stream_oracle.play_windows),
     "ad_impressions": ("ad_minutes", ("window_start", "campaign_id", "country", "user_id"), stream_oracle.ad_windows),
 }
-#: Malformed (three), of a schema nobody registered, and of the schema of another topic (ids are given out from 1).
-BAD_MESSAGES = (b"", b"\0\0", b"not avro at all", b"\0\0\0\xff\xf0rest", b"\0\0\0\0\1rest", b"\0\0\0\0\2rest")
-
-
-def crowd(seed: int) -> Iterator[tuple[str, dict[str, Any] | bytes]]:
-    """Plays without end, with ads and likes: repetitions, late, impossible and broken ones among them.
-
-    Few tracks, countries and minutes, so that most minutes get several updates, from both before and after a kill.
-    """
-    rng = random.Random(seed)
-
-    def new_id() -> str:
-        return str(uuid.UUID(int=rng.getrandbits(128), version=4))
-
-    sent: list[dict[str, Any]] = []
-    for number in itertools.count():
-        user = rng.randrange(400)
-        moment = START + timedelta(seconds=number * 8 % 86_400, microseconds=rng.randrange(1_000_000))
-        late = timedelta(days=rng.randrange(30)) if rng.random() < 0.02 else timedelta()
-        play = {
-            "event_id": new_id(),
-            "user_id": user,
-            "track_id": int(5 * rng.random() ** 2),
-            "session_id": new_id(),
-            "played_at": moment - late,
-            "received_at": moment,
-            "ms_played": rng.randrange(200_000),
-            "track_duration_ms": 200_000,
-            "reason_start": "clickrow",
-            "reason_end": "trackdone",
-            "context": "album",
-            "device": "phone",
-            "user_agent": "Googlebot/2.1" if user % 50 == 0 else "wavehouse-ios/9",
-            "tier": "free",
-            "country": rng.choice(COUNTRIES),
-            "time_zone": "Europe/Berlin",
-            "is_offline": bool(late),
-        }
-        chance = rng.random()
-        if chance < 0.01:
-            play["ms_played"] = -1
-        elif chance < 0.02:
-            play["played_at"] = moment + timedelta(days=400)
-        sent.append(play)
-        yield "plays", play
-        if rng.random() < 0.05:
-            yield "plays", rng.choice(sent)
-        if rng.random() < 0.002:
-            yield "plays", rng.choice(BAD_MESSAGES)
-        if number % 5 == 0:
-            shown = {
-                name: play[name] for name in ("user_id", "session_id", "received_at", "device", "user_agent", "country")
-            }
-            yield (
-                "ad_impressions",
-                shown
-                | {
-                    "event_id": new_id(),
-                    "campaign_id": rng.randrange(5),
-                    "creative_id": 1,
-                    "shown_at": play["played_at"],
-                    "cost_micros": rng.randrange(-50, 9_000),
-                    "currency": "EUR",
-                    "time_zone": "Europe/Berlin",
-                },
-            )
-        if number % 20 == 0:
-            like = {name: play[name] for name in ("user_id", "track_id", "received_at", "country")}
-            yield "likes", like | {"event_id": new_id(), "is_liked": True, "liked_at": play["received_at"]}
 
 
 def send(settings: Settings, seed: int, killed: threading.Event) -> None:
@@ -141,18 +68,25 @@ def await_checkpoint(settings: Settings, *, after: int, seconds: float = 240) ->
     return number
 
 
-def live_windows(settings: Settings, table: str, key: tuple[str, ...]) -> dict[Any, dict[str, int]]:
-    """What ClickHouse answers, by key."""
+def live_windows(settings: Settings, table: str, key: tuple[str, ...], *, final: str = "FINAL") -> list[Any]:
+    """Rows that ClickHouse answers with, as pairs of key and counts."""
     client = clickhouse.connect(settings, "reader")
-    result = client.query(f"SELECT * FROM live.{table} FINAL", query_tz="UTC")  # noqa: S608 - names of ours
-    found = {}
+    result = client.query(f"SELECT * FROM live.{table} {final}", query_tz="UTC")  # noqa: S608 - names of ours
+    found = []
     for row in result.named_results():
         window = {name: value for name, value in row.items() if name not in ("kafka_partition", "version")}
         moment = window["window_start"]
         window["window_start"] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        found[tuple(window.pop(name) for name in key)] = window
+        found.append((tuple(window.pop(name) for name in key), window))
     client.close()
     return found
+
+
+def merge(settings: Settings, table: str) -> None:
+    """Let ClickHouse replace all rows now that it would replace some day."""
+    client = clickhouse.connect(settings, "loader")
+    client.command(f"OPTIMIZE TABLE live.{table} FINAL")
+    client.close()
 
 
 def assert_exact(settings: Settings) -> None:
@@ -170,7 +104,12 @@ def assert_exact(settings: Settings) -> None:
             table, key, compute = WINDOWS[topic]
             wanted = compute(expected.events)
             assert stream_oracle.published_windows(settings, table, key) == wanted
-            assert live_windows(settings, table, key) == wanted
+            deduplicated = live_windows(settings, table, key)
+            assert (len(deduplicated), dict(deduplicated)) == (len(wanted), wanted)
+            # After merges a plain count, without FINAL, is the same.
+            merge(settings, table)
+            plain = live_windows(settings, table, key, final="")
+            assert (len(plain), dict(plain)) == (len(wanted), wanted)
     dead = lake.read(settings, "bronze.dead_letters").to_pylist()
     assert len(dead) == len(undecodable)
     assert {(d["topic"], d["kafka_partition"], d["kafka_offset"]): d["reason"] for d in dead} == undecodable

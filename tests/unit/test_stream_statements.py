@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,16 @@ def test_one_window_alone_is_that_of_the_job_between_other_topics(local: Setting
     [plays, _] = statements.WINDOWS
     alone = statements.render_window(local, plays, source="in", target="out")
     assert alone[-1] in whole[-1]
-    assert "'topic' = 'in'" in alone[2]
-    assert "'scan.bounded.mode' = 'latest-offset'" in alone[2]
-    assert "'topic' = 'out'" in alone[4]
+    source, target = alone[len(statements.FUNCTIONS)], alone[len(statements.FUNCTIONS) + 2]
+    assert "'topic' = 'in'" in source
+    assert "'scan.bounded.mode' = 'latest-offset'" in source
+    assert "'topic' = 'out'" in target
     assert not any("bronze" in text for text in alone)
 
 
 def test_a_measure_that_the_contract_lacks_is_refused(local: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     [plays, _] = statements.WINDOWS
-    wrong = statements.Window(plays.name, plays.source, plays.event_time, {**plays.measures, "skips": "COUNT(*)"})
+    wrong = replace(plays, measures={**plays.measures, "skips": "COUNT(*)"})
     monkeypatch.setattr(statements, "WINDOWS", (wrong,))
     with pytest.raises(FatalError, match="play_minutes"):
         statements.render(local)
@@ -71,7 +73,7 @@ def test_a_measure_that_the_contract_lacks_is_refused(local: Settings, monkeypat
 
 def test_quotes_in_values_stay_inside_their_literal(local: Settings) -> None:
     broken = local.s3.model_copy(update={"access_key": "it's; DROP"})
-    catalog = statements.render(local.model_copy(update={"s3": broken}))[2]
+    catalog = statements.render(local.model_copy(update={"s3": broken}))[len(statements.FUNCTIONS)]
     assert "'s3.access-key-id' = 'it''s; DROP'" in catalog
 
 
@@ -87,11 +89,13 @@ def test_the_program_does_not_change_with_addresses_passwords_or_descriptions(
         }
     )
     assert service.fingerprint(elsewhere) == before
-    monkeypatch.setattr(statements, "is_stream_sql", lambda: "never")
     [plays, ads] = statements.WINDOWS
-    other = statements.Window(plays.name, plays.source, plays.event_time, {**plays.measures, "streams": "COUNT(*)"})
-    monkeypatch.setattr(statements, "WINDOWS", (other, ads))
-    assert service.fingerprint(local) != before
+    for other in (
+        replace(plays, measures={**plays.measures, "streams": "COUNT(*)"}),
+        replace(plays, facts={**plays.facts, "is_stream": "FALSE"}),
+    ):
+        monkeypatch.setattr(statements, "WINDOWS", (other, ads))
+        assert service.fingerprint(local) != before
 
 
 def completed(folder: Path, run: str, number: int) -> Path:

@@ -1,9 +1,6 @@
 package org.wavehouse.flink;
 
 import org.apache.avro.Schema;
-import org.apache.avro.generic.GenericData;
-import org.apache.avro.generic.GenericDatumWriter;
-import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.io.BinaryEncoder;
 import org.apache.avro.io.EncoderFactory;
 import org.apache.flink.table.api.DataTypes;
@@ -14,10 +11,11 @@ import org.apache.flink.table.types.inference.TypeInference;
 import org.apache.flink.table.types.inference.TypeStrategies;
 
 import java.io.ByteArrayOutputStream;
-import java.io.DataOutputStream;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
+import java.util.List;
 
 /**
  * {@code ENCODE_EVENT(schema, subject, registry, field, ...)}: the fields, in the order of the Avro record schema, as one
@@ -33,30 +31,55 @@ public final class EncodeEvent extends ScalarFunction {
     private static final int REGISTRY = 2;
     private static final int FIELDS = 3;
 
-    private transient GenericDatumWriter<GenericRecord> writer;
-    private transient Schema schema;
-    private transient int id;
+    private transient List<Schema.Field> fields;
+    private transient byte[] frame;
+    private transient ByteArrayOutputStream message;
     private transient BinaryEncoder encoder;
 
     /** The message; Flink calls it by this name. */
     public byte[] eval(Object... arguments) throws IOException {
-        if (writer == null) {
-            schema = new Schema.Parser().parse((String) arguments[SCHEMA]);
-            id = new SchemaRegistry((String) arguments[REGISTRY]).register((String) arguments[SUBJECT], schema.toString());
-            writer = new GenericDatumWriter<>(schema);
+        if (fields == null) {
+            Schema schema = new Schema.Parser().parse((String) arguments[SCHEMA]);
+            int id = new SchemaRegistry((String) arguments[REGISTRY]).register((String) arguments[SUBJECT], schema.toString());
+            frame = ByteBuffer.allocate(1 + Integer.BYTES).put((byte) 0).putInt(id).array();
+            message = new ByteArrayOutputStream(128);
+            encoder = EncoderFactory.get().directBinaryEncoder(message, null);
+            fields = schema.getFields();
         }
-        GenericRecord record = new GenericData.Record(schema);
-        for (int i = 0; i < arguments.length - FIELDS; i++) {
-            Object value = arguments[FIELDS + i];
-            record.put(i, value instanceof Instant ? ChronoUnit.MICROS.between(Instant.EPOCH, (Instant) value) : value);
+        message.reset();
+        message.write(frame);
+        for (int i = 0; i < fields.size(); i++) {
+            write(fields.get(i).schema(), arguments[FIELDS + i]);
         }
-        ByteArrayOutputStream message = new ByteArrayOutputStream(128);
-        DataOutputStream frame = new DataOutputStream(message);
-        frame.writeByte(0);
-        frame.writeInt(id);
-        encoder = EncoderFactory.get().directBinaryEncoder(message, encoder);
-        writer.write(record, encoder);
         return message.toByteArray();
+    }
+
+    private void write(Schema field, Object value) throws IOException {
+        switch (field.getType()) {
+            case UNION:
+                int branch = field.getIndexNamed("null");
+                branch = value == null ? branch : 1 - branch;
+                encoder.writeIndex(branch);
+                write(field.getTypes().get(branch), value);
+                break;
+            case NULL:
+                encoder.writeNull();
+                break;
+            case STRING:
+                encoder.writeString((String) value);
+                break;
+            case BOOLEAN:
+                encoder.writeBoolean((Boolean) value);
+                break;
+            case DOUBLE:
+                encoder.writeDouble((Double) value);
+                break;
+            case LONG:
+                encoder.writeLong(value instanceof Instant moment ? ChronoUnit.MICROS.between(Instant.EPOCH, moment) : (Long) value);
+                break;
+            default:
+                throw new IllegalArgumentException("ENCODE_EVENT cannot write a field of " + field.getType());
+        }
     }
 
     @Override

@@ -5,10 +5,10 @@ import org.apache.avro.LogicalTypes;
 import org.apache.avro.Schema;
 import org.apache.avro.SchemaCompatibility;
 import org.apache.avro.SchemaCompatibility.SchemaCompatibilityType;
-import org.apache.avro.generic.GenericDatumReader;
-import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.io.BinaryDecoder;
+import org.apache.avro.io.Decoder;
 import org.apache.avro.io.DecoderFactory;
+import org.apache.avro.io.ResolvingDecoder;
 import org.apache.avro.util.Utf8;
 import org.apache.flink.table.api.DataTypes;
 import org.apache.flink.table.data.GenericRowData;
@@ -27,8 +27,14 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
-/** Reads messages in the Confluent wire format into rows of one Avro reader schema. Not thread-safe. */
+/**
+ * Reads messages in the Confluent wire format into rows of one Avro reader schema. Not thread-safe.
+ *
+ * <p>Fields go from Avro's decoder straight into the row. A message of the reader's own schema, which nearly all are, needs no
+ * schema resolution; the others are read by the same code through Avro's resolving decoder.
+ */
 final class EventReader {
     /** Why a message cannot be decoded: a machine-readable reason and a text for people. */
     static final class Undecodable extends Exception {
@@ -42,8 +48,8 @@ final class EventReader {
         }
     }
 
-    private interface Converter {
-        Object convert(Object value) throws Undecodable;
+    private interface FieldReader {
+        Object read(Decoder in) throws IOException, Undecodable;
     }
 
     private static final int FRAME = 5; // the zero byte and the schema id
@@ -61,17 +67,16 @@ final class EventReader {
 
     private final Schema schema;
     private final SchemaRegistry registry;
-    private final Converter[] converters;
-    private final Map<Integer, GenericDatumReader<GenericRecord>> readers = new HashMap<>();
+    private final FieldReader[] fields;
+    /** By schema id; empty for the reader's own schema. */
+    private final Map<Integer, Optional<ResolvingDecoder>> known = new HashMap<>();
     private BinaryDecoder decoder;
-    private GenericRecord record;
+    private Utf8 buffer = new Utf8();
 
     EventReader(String readerSchema, SchemaRegistry registry) {
         this.schema = new Schema.Parser().parse(readerSchema);
         this.registry = registry;
-        this.converters = schema.getFields().stream()
-                .map(f -> converter(f.name(), valueSchema(f.schema())))
-                .toArray(Converter[]::new);
+        this.fields = schema.getFields().stream().map(f -> nullable(f.name(), f.schema())).toArray(FieldReader[]::new);
     }
 
     /** Flink type of the rows: the fields, all nullable, then {@code reason} and {@code message}. */
@@ -90,41 +95,46 @@ final class EventReader {
         if (value == null || value.length < FRAME || value[0] != 0) {
             throw new Undecodable("malformed", "Not in the Confluent wire format (zero byte, schema id, Avro).");
         }
-        GenericDatumReader<GenericRecord> datums = readerOf(ByteBuffer.wrap(value, 1, Integer.BYTES).getInt());
+        Optional<ResolvingDecoder> resolving = resolvingDecoder(ByteBuffer.wrap(value, 1, Integer.BYTES).getInt());
+        GenericRowData row = new GenericRowData(fields.length + 2);
         try {
             decoder = DecoderFactory.get().binaryDecoder(value, FRAME, value.length - FRAME, decoder);
-            record = datums.read(record, decoder);
+            if (resolving.isPresent()) {
+                ResolvingDecoder in = resolving.get();
+                in.configure(decoder);
+                for (Schema.Field field : in.readFieldOrder()) {
+                    row.setField(field.pos(), fields[field.pos()].read(in));
+                }
+                in.drain();
+            } else {
+                for (int i = 0; i < fields.length; i++) {
+                    row.setField(i, fields[i].read(decoder));
+                }
+            }
             if (!decoder.isEnd()) {
                 throw new Undecodable("malformed", "Bytes are left over after the Avro record.");
             }
         } catch (IOException | RuntimeException e) { // Avro signals broken input by both, down to index errors
-            record = null;
             throw new Undecodable("malformed", "Not an Avro record of its schema: " + e + ".");
-        }
-        GenericRowData row = new GenericRowData(converters.length + 2);
-        for (int i = 0; i < converters.length; i++) {
-            Object field = record.get(i);
-            row.setField(i, field == null ? null : converters[i].convert(field));
         }
         return row;
     }
 
     /** The row of a message that {@link #read} refused. */
     RowData rejected(Undecodable error) {
-        GenericRowData row = new GenericRowData(converters.length + 2);
-        row.setField(converters.length, StringData.fromString(error.reason));
-        row.setField(converters.length + 1, StringData.fromString(error.getMessage()));
+        GenericRowData row = new GenericRowData(fields.length + 2);
+        row.setField(fields.length, StringData.fromString(error.reason));
+        row.setField(fields.length + 1, StringData.fromString(error.getMessage()));
         return row;
     }
 
-    private GenericDatumReader<GenericRecord> readerOf(int id) throws Undecodable {
-        GenericDatumReader<GenericRecord> known = readers.get(id);
-        if (known != null) {
-            return known;
+    private Optional<ResolvingDecoder> resolvingDecoder(int id) throws Undecodable {
+        Optional<ResolvingDecoder> found = known.get(id);
+        if (found != null) {
+            return found;
         }
         String text = registry.schema(id)
                 .orElseThrow(() -> new Undecodable("unknown_schema", "The registry has no schema " + id + "."));
-        GenericDatumReader<GenericRecord> datums;
         try {
             Schema writer = new Schema.Parser().parse(text);
             var fit = SchemaCompatibility.checkReaderWriterCompatibility(schema, writer);
@@ -132,12 +142,14 @@ final class EventReader {
                 String why = String.join("; ", fit.getResult().getIncompatibilities().stream().map(i -> i.getMessage()).toList());
                 throw new Undecodable("incompatible_schema", "Schema " + id + " cannot be read as " + schema.getFullName() + ": " + why);
             }
-            datums = new GenericDatumReader<>(writer, schema);
-        } catch (AvroRuntimeException e) {
+            found = writer.equals(schema)
+                    ? Optional.empty()
+                    : Optional.of(DecoderFactory.get().resolvingDecoder(Schema.applyAliases(writer, schema), schema, null));
+        } catch (IOException | AvroRuntimeException e) {
             throw new Undecodable("incompatible_schema", "Schema " + id + " is not an Avro schema: " + e.getMessage());
         }
-        readers.put(id, datums);
-        return datums;
+        known.put(id, found);
+        return found;
     }
 
     /** The schema without its null branch. */
@@ -171,25 +183,49 @@ final class EventReader {
         }
     }
 
-    private static Converter converter(String name, Schema field) {
+    private FieldReader nullable(String name, Schema field) {
+        FieldReader value = reader(name, valueSchema(field));
+        if (field.getType() != Schema.Type.UNION) {
+            return value;
+        }
+        int nothing = field.getIndexNamed("null");
+        return in -> {
+            int branch = in.readIndex();
+            if (branch == 1 - nothing) {
+                return value.read(in);
+            }
+            if (branch != nothing) {
+                throw new AvroRuntimeException(name + " has no branch " + branch);
+            }
+            in.readNull();
+            return null;
+        };
+    }
+
+    private FieldReader reader(String name, Schema field) {
         switch (field.getType()) {
             case STRING:
-                return value -> text(name, (Utf8) value);
+                return in -> text(name, in);
             case ENUM:
-                return value -> StringData.fromString(value.toString());
+                StringData[] symbols = field.getEnumSymbols().stream().map(StringData::fromString).toArray(StringData[]::new);
+                return in -> symbols[in.readEnum()];
+            case BOOLEAN:
+                return Decoder::readBoolean;
+            case DOUBLE:
+                return Decoder::readDouble;
             case BYTES:
-                return value -> {
-                    ByteBuffer buffer = (ByteBuffer) value;
-                    byte[] bytes = new byte[buffer.remaining()];
-                    buffer.duplicate().get(bytes);
-                    return bytes;
+                return in -> {
+                    ByteBuffer bytes = in.readBytes(null);
+                    return Arrays.copyOfRange(bytes.array(), bytes.position(), bytes.limit());
                 };
+            case INT:
+                return Decoder::readInt;
             case LONG:
                 return field.getLogicalType() instanceof LogicalTypes.TimestampMicros
-                        ? value -> timestamp(name, (Long) value)
-                        : value -> value;
+                        ? in -> timestamp(name, in.readLong())
+                        : Decoder::readLong;
             default:
-                return value -> value;
+                throw new IllegalArgumentException("DECODE_EVENT has no type for the field " + name + " of " + field.getType());
         }
     }
 
@@ -200,8 +236,9 @@ final class EventReader {
         return TimestampData.fromEpochMillis(Math.floorDiv(micros, 1000L), (int) Math.floorMod(micros, 1000L) * 1000);
     }
 
-    private static StringData text(String name, Utf8 value) throws Undecodable {
-        byte[] bytes = Arrays.copyOf(value.getBytes(), value.getByteLength()); // Avro reuses its buffer
+    private StringData text(String name, Decoder in) throws IOException, Undecodable {
+        buffer = in.readString(buffer);
+        byte[] bytes = Arrays.copyOf(buffer.getBytes(), buffer.getByteLength());
         for (byte b : bytes) {
             if (b < 0) { // the engines that read the lake refuse broken UTF-8, so it must not get there
                 try {
