@@ -42,6 +42,16 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return {"bootstrap.servers": settings.kafka.address, "log_level": 0, "socket.timeout.ms": 30_000}
 
 
+def producer_config(settings: Settings) -> dict[str, Any]:
+    """What every producer needs: nothing is acknowledged before all replicas have it, nothing twice by a retry."""
+    return client_config(settings) | {
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "compression.type": "lz4",
+    }
+
+
 def init_topics(settings: Settings) -> list[str]:
     """Create the topics that the contracts define and bring the settings of the others in line; returns the new ones.
 
@@ -176,12 +186,8 @@ class EventProducer:
         _metadata(_admin(settings), settings)  # a broker that is away is noticed now and not five minutes later
         self._failure: KafkaError | None = None
         self._producer: Producer = Producer(
-            client_config(settings)
+            producer_config(settings)
             | {
-                "enable.idempotence": True,
-                "acks": "all",
-                "partitioner": "murmur2_random",
-                "compression.type": "lz4",
                 "linger.ms": 20,
                 "batch.size": 262_144,
                 "queue.buffering.max.messages": MAX_QUEUED,

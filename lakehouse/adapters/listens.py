@@ -18,13 +18,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from lakehouse.adapters import kafka, lake
 from lakehouse.config.settings import Settings
 from lakehouse.domain.listening.imports import FORMATS, Listen, Seen, check, read, wanted
-from lakehouse.domain.listening.imports.listens import recording_hash
+from lakehouse.domain.listening.imports.listens import Store, recording_hash
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
 
 TOPIC = "listens"
 IMPORTED, DUPLICATE, REJECTED = "imported", "duplicate", "rejected"
@@ -161,7 +164,7 @@ def import_listens(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wavehouse-import-")))
         await_arrival(settings)
         index = stack.enter_context(Index(folder))
-        _fill(settings, index, user_id)
+        known_listens(lake.catalog(settings), index, user_id)
         draft = report.with_name(f".{report.name}.draft") if report else None
         lines = stack.enter_context(draft.open("w")) if draft else None
         producer = stack.enter_context(kafka.EventProducer(settings))
@@ -277,21 +280,38 @@ def await_arrival(settings: Settings, *, timeout_seconds: float = ARRIVAL_TIMEOU
         time.sleep(1)
 
 
-def _fill(settings: Settings, index: Index, user_id: int) -> None:
-    """What the listener has already: listens of earlier imports, and plays here of recordings in the catalogue."""
-    catalog = lake.catalog(settings)
-    mine = f"user_id == {user_id}"
+def known_listens(
+    catalog: Catalog, index: Store, user_id: int, *, between: tuple[datetime, datetime] | None = None
+) -> None:
+    """Put into `index` what the listener has: listens in the lake, and plays here of recordings in the catalogue.
+
+    `between` bounds the moments (UTC, both inclusive); without it, all.
+    """
+
+    def mine(column: str) -> str:
+        rows = f"user_id == {user_id}"
+        if between is None:
+            return rows
+        first, last = (moment.isoformat() for moment in between)
+        return f"{rows} and {column} >= '{first}' and {column} <= '{last}'"
+
     listens = catalog.load_table(f"bronze.{TOPIC}").scan(
-        row_filter=mine, selected_fields=("listened_at", "recording_key", "source")
+        row_filter=mine("listened_at"), selected_fields=("listened_at", "recording_key", "source")
     )
     for batch in listens.to_arrow_batch_reader():
         for row in batch.to_pylist():
             index.add(int(row["listened_at"].timestamp()), recording_hash(row["recording_key"]), row["source"])
-    names = lake.read(settings, "bronze.catalog_content", columns=("content_id", "artist_name", "title")).to_pylist()
-    plays = catalog.load_table("bronze.plays").scan(row_filter=mine, selected_fields=("track_id", "played_at"))
-    hashes: dict[int, tuple[str, str]] = {row["content_id"]: (row["artist_name"], row["title"]) for row in names}
+    plays = catalog.load_table("bronze.plays").scan(
+        row_filter=mine("played_at"), selected_fields=("track_id", "played_at")
+    )
+    hashes: dict[int, tuple[str, str]] = {}
     for batch in plays.to_arrow_batch_reader():
-        for row in batch.to_pylist():
+        rows = batch.to_pylist()
+        if rows and not hashes:
+            content = catalog.load_table("bronze.catalog_content")
+            names = content.scan(selected_fields=("content_id", "artist_name", "title")).to_arrow().to_pylist()
+            hashes = {row["content_id"]: (row["artist_name"], row["title"]) for row in names}
+        for row in rows:
             if row["track_id"] in hashes:
                 artist, title = hashes[row["track_id"]]
                 known = Listen("wavehouse", row["played_at"], artist, title)

@@ -10,9 +10,9 @@ from typing import Any
 from lakehouse.config.settings import Settings
 
 #: Roles, each owning the database of its name.
-DATABASES = ("catalog", "iceberg", "airflow", "registry", "royalties")
+DATABASES = ("catalog", "iceberg", "airflow", "registry", "royalties", "scrobble")
 #: Roles that may connect to another's database; its migrations say what they may do there.
-CLERKS = {"royalties_clerk": "royalties"}
+CLERKS = {"royalties_clerk": "royalties", "scrobble_service": "scrobble"}
 BUCKETS = ("landing", "audio", "lake", "audit")
 
 

@@ -24,6 +24,7 @@ GROUPS = {
     "policies": "policies",
     "simulate": "simulate",
     "imports": "import",
+    "listens": "listens",
     "stats": "",
     "revenue": "revenue",
     "royalties": "royalties",

@@ -44,6 +44,7 @@ def addresses(settings: Settings) -> list[tuple[str, str, str, str]]:
         ("ClickHouse (HTTP)", settings.clickhouse.http, "reader", secret["clickhouse"].get_secret_value()),
         ("MinIO (S3)", settings.s3.http, settings.s3.access_key, secret["minio"].get_secret_value()),
         ("Catalogue API", settings.catalog_api.http, "", ""),
+        ("Scrobbling", settings.scrobble_api.http, "", "wavehouse listens token create USER"),
         ("Flink", settings.flink.http, "", ""),
         ("Data Docs", (settings.home / "data_docs" / "index.html").as_uri(), "", ""),
     ]

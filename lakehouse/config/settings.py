@@ -51,6 +51,8 @@ class Postgres(Endpoint):
     registry_password: SecretStr = SecretStr("")
     royalties_password: SecretStr = SecretStr("")
     royalties_clerk_password: SecretStr = SecretStr("")
+    scrobble_password: SecretStr = SecretStr("")
+    scrobble_service_password: SecretStr = SecretStr("")
 
     def url(self, database: str, *, role: str | None = None, driver: str = "postgresql+psycopg") -> str:
         """SQLAlchemy URL of `database` for `role`; without one for its owner, who carries the same name."""
@@ -133,6 +135,7 @@ class Settings(BaseSettings):
     redis: Redis
     airflow: Airflow
     catalog_api: Endpoint
+    scrobble_api: Endpoint
 
     @classmethod
     def settings_customise_sources(

@@ -1,0 +1,7 @@
+"""Alembic's entry: runs the migrations on the connection that `scrobble_tokens.migrate` (or a test) hands over."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], version_table_schema="scrobble")
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,1 @@
+"""Listens sent live, over the submission API of ListenBrainz."""
