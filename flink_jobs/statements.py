@@ -114,7 +114,7 @@ def configuration(settings: Settings) -> dict[str, str]:
         "state.backend.type": "rocksdb",
         # Most events and minutes are new, and a Bloom filter says so without a look at the files.
         "state.backend.rocksdb.use-bloom-filter": "true",
-        # Files of the upper levels are soon merged into the next: packing them cost more than it saved.
+        # Files of the upper levels are soon merged into the next, so packing them should not pay (not measured alone).
         "state.backend.rocksdb.compression.per.level": "NO_COMPRESSION;NO_COMPRESSION;SNAPPY_COMPRESSION",
         # Identities and minutes must outlive the 30 days an offline device may take, with room for an outage.
         "table.exec.state.ttl": f"{LIVE_DAYS + 1} d",
