@@ -235,7 +235,7 @@ def _settle(settings: Settings, inputs: Inputs, book: Book, *, keep: bool) -> Se
             lines = settling.settle_pool(key, uses)
             if writer is not None:
                 writer.write(lines)
-    return settling.finish()
+        return settling.finish()
 
 
 def run(

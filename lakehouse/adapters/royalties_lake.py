@@ -62,7 +62,7 @@ class Calculation:
 def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> None:
     """Count the month's streams into `settlement_units`, market by market; `streams` says how many each market has."""
     columns = [c.name for c in load("gold_audit.settlement_units").columns if c.name not in ("calculation", "period")]
-    trino.query(settings, "delete from lake.gold_audit.settlement_units where calculation = ?", [of.calculation])
+    _forget_broken_off(settings, of)
     for countries, parts in _portions(streams):
         marks = ", ".join("?" for _ in countries)
         for part in range(parts):
@@ -73,6 +73,20 @@ def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> N
                 f"where period = ? and country in ({marks}) and mod(track_id, ?) = ?",
                 [of.calculation, of.period, *countries, parts, part],
             )
+
+
+def _forget_broken_off(settings: Settings, of: Calculation) -> None:
+    """Delete the units of the calculation, and all rows of the month's calculations that were never completed."""
+    broken = trino.query(
+        settings,
+        "select distinct calculation from lake.gold_audit.settlement_units where period = ? "
+        "and calculation not in (select calculation from lake.gold_audit.settlements)",
+        [of.period],
+    ).rows
+    for (calculation,) in broken:
+        for table in TABLES[:-1]:
+            trino.query(settings, f"delete from lake.{table} where calculation = ?", [calculation])  # noqa: S608
+    trino.query(settings, "delete from lake.gold_audit.settlement_units where calculation = ?", [of.calculation])
 
 
 def _portions(streams: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
@@ -303,12 +317,6 @@ def put_results(
         pa.Table.from_pylist([*rows, head], schema=schema),
         where=f"period = '{of.period}'",
     )
-
-
-def is_complete(settings: Settings, calculation: str) -> bool:
-    """Whether all rows of the calculation are there."""
-    found = lake.read(settings, "gold_audit.settlements", where=f"calculation = '{calculation}'")
-    return bool(found.num_rows)
 
 
 def _clauses(book: Book, period: str, before: Mapping[str, int], played: Mapping[str, int]) -> Iterator[dict[str, Any]]:

@@ -38,7 +38,7 @@ def ledger(stack: Settings) -> Iterator[Ledger]:
     with owner.begin() as connection:
         connection.execute(sa.text("drop schema if exists ledger cascade"))
     owner.dispose()
-    assert royalties_ledger.migrate(stack) == ["0001"]
+    assert royalties_ledger.migrate(stack) == ["0001", "0002"]
     assert royalties_ledger.migrate(stack) == []
     with Ledger(stack) as opened:
         yield opened

@@ -97,6 +97,34 @@ def test_what_can_not_be_settled_leaves_the_period_as_it_was(books: Settings, tm
         assert ledger.periods() == []
 
 
+def test_a_calculation_that_was_broken_off_is_in_nobodys_way(books: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    sql = "select distinct period from lake.gold.royalty_pools where streams > 0 order by period"
+    earlier, period = [row[0] for row in trino.query(books, sql).rows][-2:]
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for month in (earlier, period):
+        with monkeypatch.context() as patched:
+            patched.setattr(royalties.royalties_lake, "put_results", killed)
+            with pytest.raises(KeyboardInterrupt):
+                royalties.run(books, month, by="run")
+
+    def incomplete() -> set[str]:
+        sql = (
+            "select distinct period from lake.gold_audit.settlement_lines "
+            "where calculation not in (select calculation from lake.gold_audit.settlements)"
+        )
+        return {row[0] for row in trino.query(books, sql).rows}
+
+    assert incomplete() == {earlier, period}
+    settled, _ = royalties.run(books, period, by="run")
+    assert incomplete() == {earlier}
+    assert sum(1 for _ in royalties.lines(books, settled)) == settled.settlement.line_count
+    royalties.run(books, earlier, by="run")
+    assert incomplete() == set()
+
+
 #: What is changed in a copy of a calculation, and the files of the checklist that must see it.
 TAMPERED: list[tuple[str, set[str]]] = [
     ("select 1 from {t}lines where calculation = '{c}'", set()),
