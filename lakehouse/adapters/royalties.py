@@ -22,6 +22,7 @@ from lakehouse.adapters.royalties_lake import CURRENT, RESTATEMENT, Calculation
 from lakehouse.adapters.royalties_ledger import Correction, Ledger, PeriodState, Posting
 from lakehouse.config.settings import Settings
 from lakehouse.domain.royalties import contracts
+from lakehouse.domain.royalties.allocation import exact_sum
 from lakehouse.domain.royalties.contracts import Book
 from lakehouse.domain.royalties.models import MODELS, weigh_units
 from lakehouse.domain.royalties.periods import CALCULATED, CLOSED, OPEN, Period, restate
@@ -35,6 +36,7 @@ from lakehouse.domain.royalties.settlement import (
     PoolResult,
     Settlement,
     Settling,
+    canonical_json,
     volumes,
 )
 from lakehouse.domain.royalties.statement import Statement, compile_statement
@@ -82,9 +84,8 @@ class Inputs:
     @property
     def calculation(self) -> Calculation:
         """The calculation, named by all of this: the same inputs are the same calculation."""
-        text = json.dumps(_dump(self), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return Calculation(
-            hashlib.sha256(text.encode()).hexdigest()[:32],
+            hashlib.sha256(canonical_json(_dump(self))).hexdigest()[:32],
             self.period,
             self.book_sha256,
             self.snapshots["silver_audit.plays"],
@@ -100,11 +101,6 @@ class Settled:
     state: PeriodState
     inputs: Inputs
     settlement: Settlement
-
-
-def book_document(raw: Mapping[str, Any]) -> bytes:
-    """A book of contracts as canonical JSON; its SHA-256 names it."""
-    return json.dumps(raw, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def snapshots(settings: Settings) -> dict[str, int]:
@@ -148,7 +144,7 @@ def gather(
 
     Raises:
         FatalError: the tables are not published.
-        RejectedInputError: finance has not delivered the month, or not a pool that was played (`missing_revenue`).
+        RejectedInputError: finance has not delivered the month (`missing_revenue`).
     """
     pinned = snapshots(settings)
     # All columns: a lake from before revenue came in parts lacks them until its next publication.
@@ -160,14 +156,6 @@ def gather(
             reason="missing_revenue",
             value=period,
             hint="Finance delivers it: `wavehouse revenue load`, then the transform.",
-        )
-    played = set(_streams(settings, period))
-    if missing := sorted(played - {(row.key.country, row.key.tier) for row in revenue}):
-        raise RejectedInputError(
-            f"Plays of {period} in {missing[0][0]}, {missing[0][1]}, have no revenue.",
-            reason="missing_revenue",
-            value="/".join(missing[0]),
-            hint="Ask finance for the whole month; the period stays as it was.",
         )
     if rates is None:
         keys = [row.key for row in revenue] + [row.key for row in adjustments]
@@ -199,19 +187,29 @@ def calculate(settings: Settings, inputs: Inputs, book: Book, *, kind: str = CUR
     Again with the same inputs it gives the same rows, in place of the former ones.
 
     Raises:
-        RejectedInputError: as `Settling` does; nothing of the result is published.
+        RejectedInputError: a market that was played has no revenue (`missing_revenue`), or as `Settling` does; nothing
+            of the result is published.
         RetryableError: the sources changed meanwhile.
         FatalError: the result does not pass its audit.
     """
     of = inputs.calculation
+    played = _streams(settings, inputs.period)
+    if missing := sorted(played.keys() - {(row.key.country, row.key.tier) for row in inputs.revenue}):
+        raise RejectedInputError(
+            f"Plays of {inputs.period} in {missing[0][0]}, {missing[0][1]}, have no revenue.",
+            reason="missing_revenue",
+            value="/".join(missing[0]),
+            hint="Ask finance for the whole month; the period stays as it was.",
+        )
     by_country: dict[str, int] = defaultdict(int)
-    for (country, _), number in _streams(settings, inputs.period).items():
+    for (country, _), number in played.items():
         by_country[country] += number
     royalties_lake.put_units(settings, of, by_country)
     if snapshots(settings) != inputs.snapshots:
         raise RetryableError("New data was published meanwhile.", hint="Run it again; the period stays as it was.")
-    settlement = _settle(settings, inputs, book, keep=True)
-    royalties_lake.put_results(settings, of, inputs.revenue, inputs.opening, book, settlement, kind=kind)
+    volume = _volumes(settings, inputs, book)
+    settlement = _settle(settings, inputs, book, volume, keep=True)
+    royalties_lake.put_results(settings, of, inputs.revenue, inputs.opening, book, volume, settlement, kind=kind)
     for verdict in audit.audit(settings, royalties_lake.TABLES):
         if not verdict.passed:
             failed = next(finding for finding in verdict.findings if finding.severity == audit.FAIL)
@@ -223,11 +221,15 @@ def calculate(settings: Settings, inputs: Inputs, book: Book, *, kind: str = CUR
     return settlement
 
 
-def _settle(settings: Settings, inputs: Inputs, book: Book, *, keep: bool) -> Settlement:
+def _volumes(settings: Settings, inputs: Inputs, book: Book) -> dict[str, int]:
+    """The streams of each agreement, from the units that the lake holds of this calculation."""
+    return volumes(royalties_lake.streams_of_tracks(settings, inputs.calculation.calculation), book, inputs.period)
+
+
+def _settle(settings: Settings, inputs: Inputs, book: Book, volume: Mapping[str, int], *, keep: bool) -> Settlement:
     """Settle the units that the lake holds of this calculation; `keep` writes the lines there."""
     of = inputs.calculation
-    played = volumes(royalties_lake.streams_of_tracks(settings, of.calculation), book, inputs.period)
-    settling = Settling(inputs.period, inputs.revenue, book, played, inputs.rates, inputs.opening, inputs.adjustments)
+    settling = Settling(inputs.period, inputs.revenue, book, volume, inputs.rates, inputs.opening, inputs.adjustments)
     models = {agreement.model for agreement in book.agreements.values()}
     with royalties_lake.lines_writer(settings, of) if keep else nullcontext() as writer:
         for key in settling.pools:
@@ -267,8 +269,8 @@ def run(
         adjustments = _adjustments(ledger.corrections(into=period))
         if now.state not in (OPEN, CALCULATED):
             now.calculate("")  # says why not
-        document = book_document(demo_book(settings) if book is None else book)
-        checked = contracts.build(json.loads(document))
+        document = canonical_json(demo_book(settings) if book is None else book)
+        checked = contracts.load(document.decode())
         sha256 = ledger.put_book(document)
         inputs = gather(settings, period, sha256, opening=opening, adjustments=adjustments, rates=rates)
         settlement = calculate(settings, inputs, checked)
@@ -399,7 +401,8 @@ def pools_before(settings: Settings, period: str) -> tuple[PoolResult, ...]:
 def recompute(settings: Settings, period: str) -> tuple[str, str]:
     """Digest of the kept settlement of `period`, and of one computed again from what it was computed from."""
     found = kept(settings, period)
-    again = _settle(settings, found.inputs, book_of(settings, found), keep=False)
+    book = book_of(settings, found)
+    again = _settle(settings, found.inputs, book, _volumes(settings, found.inputs, book), keep=False)
     return found.state.digest or "", again.digest()
 
 
@@ -410,7 +413,14 @@ def book_of(settings: Settings, settled: Settled) -> Book:
 
 
 def _book(ledger: Ledger, inputs: Inputs) -> Book:
-    return contracts.build(json.loads(ledger.book(inputs.book_sha256)))
+    return contracts.load(ledger.book(inputs.book_sha256).decode())
+
+
+def _raw_book(settings: Settings, settled: Settled) -> dict[str, Any]:
+    """The document of contracts as it was given: to look one thing up it need not be checked and built again."""
+    with Ledger(settings) as ledger:
+        raw: dict[str, Any] = json.loads(ledger.book(settled.inputs.book_sha256))
+    return raw
 
 
 def lines(settings: Settings, settled: Settled, **which: Any) -> Iterator[Line]:
@@ -447,8 +457,8 @@ def correct(
         into = add_months(period, 1)
         while ledger.state(into).state not in (OPEN, CALCULATED):
             into = add_months(into, 1)
-        document = ledger.book(closed.inputs.book_sha256) if book is None else book_document(book)
-        checked = contracts.build(json.loads(document))
+        document = ledger.book(closed.inputs.book_sha256) if book is None else canonical_json(book)
+        checked = contracts.load(document.decode())
         inputs = gather(
             settings,
             period,
@@ -486,10 +496,12 @@ def correct(
 def compare(settings: Settings, settled: Settled) -> dict[tuple[str, str], dict[str, int]]:
     """What each payee would earn were all agreements of a model: (payee, currency) -> model -> minor units."""
     book = book_of(settings, settled)
+    volume = _volumes(settings, settled.inputs, book)
     result: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(MODELS, 0))
     for model in MODELS:
         agreements = {name: replace(row, model=model) for name, row in book.agreements.items()}
-        for entry in _settle(settings, settled.inputs, replace(book, agreements=agreements), keep=False).entries:
+        of_model = replace(book, agreements=agreements)
+        for entry in _settle(settings, settled.inputs, of_model, volume, keep=False).entries:
             if entry.kind in ("royalty", "true_up"):
                 result[entry.payee_id, entry.currency][model] += entry.amount_minor
     return dict(result)
@@ -540,8 +552,7 @@ def trace(settings: Settings, settled: Settled, line: Line, *, limit: int) -> Tr
     inputs = settled.inputs
     agreement_id, clause = line.clause.split("/", 1)
     clause_id, version = clause.split("@")
-    with Ledger(settings) as ledger:
-        raw = json.loads(ledger.book(inputs.book_sha256))
+    raw = _raw_book(settings, settled)
     terms = next(
         row
         for agreement in raw["agreements"]
@@ -567,7 +578,7 @@ def trace(settings: Settings, settled: Settled, line: Line, *, limit: int) -> Tr
         line,
         next(pool for pool in settled.settlement.pools if pool.key == line.key),
         next(row for row in inputs.revenue if row.key == line.key),
-        sum((Fraction(use.weight) for use in weigh_units(line.key, units, models=(line.model,))), Fraction(0)),
+        exact_sum(use.weight for use in weigh_units(line.key, units, models=(line.model,))),
         terms,
         plays,
         total,
@@ -580,11 +591,11 @@ def statement(settings: Settings, settled: Settled, payee_id: str) -> Statement:
     Raises:
         RejectedInputError: there is nothing about the payee in the period.
     """
-    payee = book_of(settings, settled).payees.get(payee_id)
+    payees = {row["payee_id"]: row["name"] for row in _raw_book(settings, settled)["payees"]}
     return compile_statement(
         replace(settled.settlement, lines=tuple(lines(settings, settled, payee=payee_id))),
         payee_id,
-        payee.name if payee else payee_id,
+        payees.get(payee_id, payee_id),
         titles=royalties_lake.titles(settings, settled.inputs.calculation.calculation, payee_id),
         opening=settled.inputs.opening,
         adjustments=settled.inputs.adjustments,

@@ -22,7 +22,8 @@ from lakehouse.contracts import load
 from lakehouse.domain.royalties.contracts import Book, current, in_force
 from lakehouse.domain.royalties.models import Units
 from lakehouse.domain.royalties.pools import PoolKey, Revenue
-from lakehouse.domain.royalties.settlement import Balance, Line, Settlement, volumes
+from lakehouse.domain.royalties.revenue_file import AMOUNTS
+from lakehouse.domain.royalties.settlement import Balance, Line, Settlement
 from lakehouse.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -224,18 +225,19 @@ def put_results(
     revenue: Iterable[Revenue],
     opening: Iterable[Balance],
     book: Book,
+    volume: Mapping[str, int],
     settlement: Settlement,
     *,
     kind: str,
 ) -> None:
     """Write everything but units and lines; then `settlements` says that the calculation is complete.
 
+    `volume` are the streams of each agreement, as they were settled.
     A `CURRENT` one takes the place of the month's current one before it.
     """
     earned = {row.key: row for row in revenue}
-    played = volumes(streams_of_tracks(settings, of.calculation), book, of.period)
     before = {row.agreement_id: row.streams for row in opening if row.streams}
-    _put(settings, of, "settlement_clauses", list(_clauses(book, of.period, before, played)))
+    _put(settings, of, "settlement_clauses", list(_clauses(book, of.period, before, volume)))
     _put(
         settings,
         of,
@@ -245,11 +247,7 @@ def put_results(
                 "country": pool.key.country,
                 "tier": pool.key.tier,
                 "currency": pool.key.currency,
-                "subscription_minor": earned[pool.key].subscription_minor,
-                "advertising_minor": earned[pool.key].advertising_minor,
-                "taxes_minor": earned[pool.key].taxes_minor,
-                "fees_minor": earned[pool.key].fees_minor,
-                "subscribers": earned[pool.key].subscribers,
+                **{name: getattr(earned[pool.key], name) for name in AMOUNTS},
                 "net_minor": pool.net_minor,
                 "claimed_minor": pool.claimed_minor,
                 "retained_minor": pool.retained_minor,
@@ -319,7 +317,7 @@ def put_results(
     )
 
 
-def _clauses(book: Book, period: str, before: Mapping[str, int], played: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+def _clauses(book: Book, period: str, before: Mapping[str, int], volume: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     for agreement in book.agreements.values():
         for terms in current(agreement.terms):
             if not in_force(terms, period):
@@ -343,7 +341,7 @@ def _clauses(book: Book, period: str, before: Mapping[str, int], played: Mapping
                         "volume_before": (
                             before.get(agreement.agreement_id, 0) if terms.escalation_over == "agreement" else 0
                         ),
-                        "volume": played.get(agreement.agreement_id, 0),
+                        "volume": volume.get(agreement.agreement_id, 0),
                     }
 
 

@@ -171,11 +171,16 @@ class Settlement:
 
     def to_json(self) -> bytes:
         """The result as canonical JSON (UTF-8, sorted keys; fractions as text): equal results are equal bytes."""
-        return json.dumps(_plain(self), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        return canonical_json(_plain(self))
 
     def digest(self) -> str:
         """SHA-256 of `to_json`, in hex: what is approved and closed."""
         return hashlib.sha256(self.to_json()).hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON in UTF-8 with sorted keys and no white space: equal values are equal bytes, and so have one SHA-256."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _plain(value: Any) -> Any:
