@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
+from lakehouse.adapters import migrations
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.reasons import DUPLICATE_AUDIO
 from lakehouse.domain.audio.validation import AudioFacts
@@ -263,30 +264,11 @@ def migrate(settings: Settings) -> list[str]:
     Raises:
         RetryableError: PostgreSQL does not answer.
     """
-    from alembic import command
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    script = ScriptDirectory.from_config(config)
     with CatalogDb(settings) as db, db.begin() as connection:
-        # One migration at a time, whoever else starts one; the lock ends with the transaction.
-        connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('catalog migrations'))"))
-        connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
-        before = _revision(connection)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        after = _revision(connection)
+        applied = migrations.upgrade(connection, MIGRATIONS, SCHEMA)
         for kind in KINDS:
             _put_kind(connection, kind)
-    return [step.revision for step in script.iterate_revisions(after, before)][::-1] if after != before else []
-
-
-def _revision(connection: sa.Connection) -> str | None:
-    from alembic.migration import MigrationContext
-
-    return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
+    return applied
 
 
 class CatalogDb:

@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lakehouse.adapters import migrations
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
@@ -90,33 +91,9 @@ def migrate(settings: Settings) -> list[str]:
     engine = sa.create_engine(settings.postgres.url("royalties"))
     try:
         with _connected(engine, settings) as connection:
-            return upgrade(connection)
+            return migrations.upgrade(connection, MIGRATIONS, SCHEMA)
     finally:
         engine.dispose()
-
-
-def upgrade(connection: sa.Connection) -> list[str]:
-    """`migrate` within the transaction of `connection`."""
-    from alembic import command
-    from alembic.config import Config
-    from alembic.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    def revision() -> str | None:
-        return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    # One migration at a time, whoever else starts one; the lock ends with the transaction.
-    connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('ledger migrations'))"))
-    connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
-    before = revision()
-    command.upgrade(config, "head")
-    after = revision()
-    if before == after:
-        return []
-    return [step.revision for step in ScriptDirectory.from_config(config).iterate_revisions(after, before)][::-1]
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from lakehouse.adapters import trino
 from lakehouse.config.settings import Settings
 from lakehouse.domain.royalties.dsr.reading import MAX_LINE
 from lakehouse.domain.royalties.dsr.writing import Context, Recording, Sale
-from lakehouse.domain.royalties.iso import DECIMALS
+from lakehouse.domain.royalties.iso import units
 from lakehouse.errors import FatalError, RejectedInputError
 
 #: DDEX's CommercialModelType of a product tier.
@@ -90,7 +89,7 @@ def contexts(settings: Settings, period: str, territory: str, service: str) -> l
             service=service,
             currency=currency,
             usages=streams,
-            net_revenue=Decimal(revenue_minor).scaleb(-DECIMALS[currency]),
+            net_revenue=units(revenue_minor, currency),
         )
         for country, tier, currency, revenue_minor, streams in rows
     ]

@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lakehouse.adapters import migrations
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RetryableError
 
@@ -52,7 +53,7 @@ def create(settings: Settings, user_id: int, *, label: str) -> tuple[int, str]:
     """
     token = str(uuid.UUID(bytes=secrets.token_bytes(16)))
     with _owner(settings) as connection:
-        _upgrade(connection)
+        migrations.upgrade(connection, MIGRATIONS, SCHEMA)
         token_id = connection.execute(
             sa.text("insert into scrobble.token (token_hash, user_id, label) values (:hash, :user, :label) "
                     "returning token_id"),
@@ -70,7 +71,7 @@ def tokens(settings: Settings, user_id: int | None = None) -> list[Token]:
     query = """select token_id, user_id, label, created_at, revoked_at from scrobble.token
         where cast(:user as bigint) is null or user_id = :user order by token_id"""
     with _owner(settings) as connection:
-        _upgrade(connection)
+        migrations.upgrade(connection, MIGRATIONS, SCHEMA)
         return [Token(*row) for row in connection.execute(sa.text(query), {"user": user_id})]
 
 
@@ -84,7 +85,7 @@ def revoke(settings: Settings, token_id: int) -> Token:
     query = """update scrobble.token set revoked_at = coalesce(revoked_at, transaction_timestamp())
         where token_id = :id returning token_id, user_id, label, created_at, revoked_at"""
     with _owner(settings) as connection:
-        _upgrade(connection)
+        migrations.upgrade(connection, MIGRATIONS, SCHEMA)
         row = connection.execute(sa.text(query), {"id": token_id}).one_or_none()
     if row is None:
         raise FatalError(f"There is no token {token_id}.", hint="See `wavehouse listens token list`.")
@@ -153,17 +154,3 @@ def _owner(settings: Settings) -> Iterator[sa.Connection]:
             yield connection
     finally:
         engine.dispose()
-
-
-def _upgrade(connection: sa.Connection) -> None:
-    """Bring the schema to the newest revision, in the transaction of `connection`."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    # One migration at a time, whoever else starts one; the lock ends with the transaction.
-    connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('scrobble migrations'))"))
-    connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
-    command.upgrade(config, "head")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +13,7 @@ from lakehouse.adapters.feature_store import FeatureStore
 from lakehouse.config.settings import Settings, load_settings
 from serving.catalog import pages, routes
 from serving.catalog.service import CatalogService
-from serving.kit.app import build
+from serving.kit.app import build, log_to_stdout
 from serving.kit.health import Probe
 
 DESCRIPTION = """Tracks, artists and what listeners play right now.
@@ -27,11 +25,7 @@ and no more (`unavailable` names it), or is answered with 503 and `Retry-After`.
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service on the engines of `settings` (default: the profile of the environment)."""
-    log = logging.getLogger("serving")
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler(sys.stdout))
-    log.setLevel(logging.INFO)
-
+    log_to_stdout()
     settings = settings or load_settings()
     catalog, features, live = CatalogReader(settings), FeatureStore(settings), LiveCounts(settings)
 

@@ -98,6 +98,13 @@ class Minute(Model):
     ms_played: int = Field(description=f"{meaning('ms_played')}, summed over plays, bots included")
 
 
+class Ranged(Model):
+    """An answer about a range of event time."""
+
+    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
+    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
+
+
 class Window(Model):
     """Counts of one window of event time."""
 
@@ -110,33 +117,27 @@ class Window(Model):
     ms_played: int = Field(description=f"{meaning('ms_played')}, summed over plays, bots included")
 
 
-class LiveWindows(Model):
+class LiveWindows(Ranged):
     """Windows of event time in order; those without a play are left out."""
 
-    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
-    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
     width_minutes: int = Field(description="Length of a window", examples=[5])
     step_minutes: int = Field(description="From the start of a window to that of the next", examples=[1])
     windows: list[Window]
 
 
-class LiveSessions(Model):
+class LiveSessions(Ranged):
     """Sessions in a range of event time: plays of a listener without a pause of more than half an hour."""
 
-    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
-    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
     sessions: int = Field(description="Sessions that the plays of the range make")
     listeners: int = Field(description=meaning("listeners"))
     plays: int = Field(description=meaning("plays"))
     ms_played: int = Field(description=f"{meaning('ms_played')}, summed over plays, bots included")
 
 
-class TrackLive(Model):
+class TrackLive(Ranged):
     """Plays of one track by the minute; minutes without a play are left out."""
 
     track_id: Id = Field(description=meaning("track_id"))
-    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
-    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
     plays: int = Field(description="Sum over the range")
     streams: int = Field(description="Sum over the range")
     minutes: list[Minute]
@@ -153,21 +154,12 @@ class TopTrack(Model):
     plays: int = Field(description=meaning("plays"))
 
 
-class TopTracks(Model):
+class TopTracks(Ranged):
     """Tracks by streams in a range of event time."""
 
-    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
-    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
     country: str | None = Field(description=meaning("country"), examples=["SE"])
     items: list[TopTrack]
     unavailable: list[str] = Field(description="Parts that are null because the engine behind them is away")
-
-
-class Ranged(Model):
-    """An answer about a range of event time."""
-
-    start: datetime | None = Field(serialization_alias="from", description="Start of the range, inclusive; UTC")
-    end: datetime | None = Field(serialization_alias="to", description="End of the range, exclusive; UTC")
 
 
 class TopArtist(Model):

@@ -11,7 +11,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow, by_artist
 from lakehouse.adapters.clickhouse import (
@@ -63,6 +63,13 @@ DEFAULT_RANGE = timedelta(hours=24)
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 Range = tuple[datetime, datetime]
+
+
+class Bounds(TypedDict):
+    """The ends of a range, [start, end)."""
+
+    start: datetime | None
+    end: datetime | None
 
 
 class Catalog(Protocol):
@@ -184,8 +191,7 @@ class CatalogService:
         rows = self._live.minutes(track_id, *span) if span else []
         return TrackLive(
             track_id=str(track_id),
-            start=span[0] if span else None,
-            end=span[1] if span else None,
+            **_bounds(span),
             plays=sum(row.plays for row in rows),
             streams=sum(row.streams for row in rows),
             minutes=[
@@ -222,8 +228,7 @@ class CatalogService:
             tracks = [track_id] if tracks is None or track_id in tracks else []
         rows = self._live.windows(*span, width=width, step=step, track_ids=tracks, country=country) if span else []
         return LiveWindows(
-            start=span[0] if span else None,
-            end=span[1] if span else None,
+            **_bounds(span),
             width_minutes=width // MINUTE,
             step_minutes=step // MINUTE,
             windows=[Window(**vars(row)) for row in rows],
@@ -233,7 +238,7 @@ class CatalogService:
         """Sessions in [start, end)."""
         span = self._range(start, end, longest=MAX_RANKING)
         found = self._live.sessions(*span) if span else Sessions(0, 0, 0, 0)
-        return LiveSessions(start=span[0] if span else None, end=span[1] if span else None, **vars(found))
+        return LiveSessions(**_bounds(span), **vars(found))
 
     def _tracks_of(self, artist_id: int) -> list[int]:
         """All tracks of an artist."""
@@ -256,8 +261,7 @@ class CatalogService:
         except RetryableError:
             unavailable = ["title", "artist_name"]
         return TopTracks(
-            start=span[0] if span else None,
-            end=span[1] if span else None,
+            **_bounds(span),
             country=country,
             items=[
                 TopTrack(
@@ -281,8 +285,7 @@ class CatalogService:
         rows = self._live.top(*span, country=country, limit=None) if span else []
         ranked = by_artist(rows, self._catalog.many)[:limit]
         return TopArtists(
-            start=span[0] if span else None,
-            end=span[1] if span else None,
+            **_bounds(span),
             country=country,
             items=[
                 TopArtist(position=position, **vars(row) | {"artist_id": str(row.artist_id)})
@@ -295,8 +298,7 @@ class CatalogService:
         span = self._range(start, end, longest=MAX_RANKING)
         rows = self._live.top_countries(*span, limit=limit) if span else []
         return TopCountries(
-            start=span[0] if span else None,
-            end=span[1] if span else None,
+            **_bounds(span),
             items=[TopCountry(position=position, **vars(row)) for position, row in enumerate(rows, start=1)],
         )
 
@@ -307,8 +309,7 @@ class CatalogService:
         span = self._range(start, end, longest=MAX_RANKING)
         rows = self._live.top_campaigns(*span, country=country, limit=limit) if span else []
         return TopCampaigns(
-            start=span[0] if span else None,
-            end=span[1] if span else None,
+            **_bounds(span),
             country=country,
             items=[
                 TopCampaign(position=position, **vars(row) | {"campaign_id": str(row.campaign_id)})
@@ -335,8 +336,7 @@ class CatalogService:
             else []
         )
         return LiveAdWindows(
-            start=span[0] if span else None,
-            end=span[1] if span else None,
+            **_bounds(span),
             width_minutes=width // MINUTE,
             step_minutes=step // MINUTE,
             windows=[AdWindow(**vars(row)) for row in rows],
@@ -378,6 +378,12 @@ class CatalogService:
                 f"The range is longer than {longest.days * 24} hours.", reason="range_too_long", hint="Ask in parts."
             )
         return start, end
+
+
+def _bounds(span: Range | None) -> Bounds:
+    """The ends of the range, as every answer about one names them."""
+    start, end = span or (None, None)
+    return {"start": start, "end": end}
 
 
 def _utc(moment: datetime | None) -> datetime | None:

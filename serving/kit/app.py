@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -59,6 +61,14 @@ def build(
 
     app.openapi = openapi  # type: ignore[method-assign]
     return app
+
+
+def log_to_stdout() -> None:
+    """What the service logs goes to standard output, however often an application is made."""
+    log = logging.getLogger("serving")
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler(sys.stdout))
+    log.setLevel(logging.INFO)
 
 
 def _operation_id(route: APIRoute) -> str:

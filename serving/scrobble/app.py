@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,7 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from lakehouse.adapters.listen_sender import ListenSender
 from lakehouse.adapters.scrobble_tokens import Tokens
 from lakehouse.config.settings import Settings, load_settings
-from serving.kit.app import build
+from serving.kit.app import build, log_to_stdout
 from serving.kit.health import Probe
 from serving.scrobble import routes
 from serving.scrobble.service import RateLimit, ScrobbleService
@@ -24,11 +22,7 @@ set its address need nothing else. `wavehouse listens token create USER` makes t
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service on the engines of `settings` (default: the profile of the environment)."""
-    log = logging.getLogger("serving")
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler(sys.stdout))
-    log.setLevel(logging.INFO)
-
+    log_to_stdout()
     settings = settings or load_settings()
     tokens, sender = Tokens(settings), ListenSender(settings)
 

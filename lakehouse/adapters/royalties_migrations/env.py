@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `royalties_ledger.migrate` (or a test) hands over."""
+"""Alembic's entry: runs the migrations on the connection that `migrations.upgrade` (or a test) hands over."""
 
 from alembic import context
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 _COUNTRIES = """
     AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ
     CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR
@@ -37,3 +39,12 @@ def minor_from_micros(micros: int, currency: str) -> int:
     """
     per_unit: int = 10 ** DECIMALS[currency]
     return micros * per_unit // 1_000_000
+
+
+def units(minor: int, currency: str) -> Decimal:
+    """`minor` units of `currency` in whole units, exact, with as many decimals as the currency has.
+
+    Raises:
+        KeyError: not a currency.
+    """
+    return Decimal(minor).scaleb(-DECIMALS[currency])

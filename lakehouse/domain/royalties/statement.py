@@ -10,13 +10,12 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakehouse.domain.royalties.iso import DECIMALS
+from lakehouse.domain.royalties.iso import units
 from lakehouse.domain.royalties.settlement import Adjustment, Balance, Entry, Line, PoolResult, Settlement
 from lakehouse.errors import RejectedInputError
 
@@ -112,7 +111,7 @@ def compile_statement(
 
 def money(amount_minor: int, currency: str) -> str:
     """An amount in units, as 1234.50, with as many decimals as the currency has."""
-    return f"{Decimal(amount_minor).scaleb(-DECIMALS[currency]):f}"
+    return f"{units(amount_minor, currency):f}"
 
 
 def to_csv(statement: Statement) -> str:

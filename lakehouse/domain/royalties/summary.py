@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 
-from lakehouse.domain.royalties.iso import DECIMALS
+from lakehouse.domain.royalties.iso import units
 from lakehouse.domain.royalties.settlement import Entry, PoolResult
 
 #: What accounts come to, in the order of the waterfall: column and the kinds of entries that it sums.
@@ -98,7 +98,7 @@ def _notes(pools: tuple[PoolResult, ...], earlier: set[str]) -> list[str]:
 
 
 def _money(minor: int, currency: str) -> str:
-    return f"{Decimal(minor).scaleb(-DECIMALS[currency]):,}"
+    return f"{units(minor, currency):,}"
 
 
 def _percent(part: int, whole: int, *, signed: bool = False) -> str:
