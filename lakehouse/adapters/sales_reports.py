@@ -22,14 +22,15 @@ COMMERCIAL_MODELS = {"free": "AdvertisementSupportedModel"}
 SUBSCRIPTION = "SubscriptionModel"
 
 _CONTEXTS = """
-select revenue.country, revenue.tier, revenue.currency, revenue.revenue_minor, coalesce(sum(streams.royalty_streams), 0)
+select revenue.country, revenue.tier, revenue.currency, revenue.revenue_minor, nullif(revenue.subscribers, 0),
+       coalesce(sum(streams.royalty_streams), 0)
 from silver.revenue as revenue
 left join (
     select monthly.* from gold.streams_monthly as monthly inner join silver.tracks as tracks using (track_id)
 ) as streams
     on streams.period = revenue.period and streams.country = revenue.country and streams.tier = revenue.tier
 where revenue.period = ? and (? = '' or revenue.country = ?)
-group by revenue.country, revenue.tier, revenue.currency, revenue.revenue_minor
+group by revenue.country, revenue.tier, revenue.currency, revenue.revenue_minor, revenue.subscribers
 order by revenue.country, revenue.tier
 """
 _SALES = """
@@ -90,8 +91,9 @@ def contexts(settings: Settings, period: str, territory: str, service: str) -> l
             currency=currency,
             usages=streams,
             net_revenue=units(revenue_minor, currency),
+            subscribers=subscribers,
         )
-        for country, tier, currency, revenue_minor, streams in rows
+        for country, tier, currency, revenue_minor, subscribers, streams in rows
     ]
 
 

@@ -11,6 +11,7 @@ from lakehouse.adapters import royalties, royalties_checklist, royalties_ledger,
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import load
 from lakehouse.domain.royalties.contracts import build
+from lakehouse.domain.royalties.dsr import records
 from lakehouse.errors import RejectedInputError
 from tests.conftest import wavehouse, wavehouse_json
 
@@ -191,3 +192,28 @@ def test_the_checklist_sees_what_was_tampered_with(books: Settings) -> None:
             assert wrong() >= seen_by if seen_by else wrong() == set(), statement
     finally:
         forget()
+
+
+def test_the_month_is_reported_to_a_licensor(played: Settings, tmp_path: Path) -> None:
+    period = trino.query(played, "select max(period) from lake.gold.royalty_pools where streams > 0").rows[0][0]
+    wavehouse(
+        *("royalties", "write-dsr", "--period", period, "--to", str(tmp_path), "--created-at", "2026-11-02T03:00:00Z"),
+        *("--sender", "PADPIDA2014111801Y::Wavehouse", "--recipient", "PADPIDA2013020802I::Label"),
+    )
+    (path,) = tmp_path.iterdir()
+    read = wavehouse_json("royalties", "read-dsr", str(path))
+    assert read["violations"] == 0
+    streams = "select sum(streams) from lake.gold.royalties where period = ?"
+    assert read["uses"] == trino.query(played, streams, [period]).rows[0][0]
+    # Every market and product is a summary, with the subscribers that finance counted.
+    names = ["RecordType", *(cell.name for cell in records.profile().records["SY01.03"])]
+    summaries = [
+        dict(zip(names, line.split("\t"), strict=True))
+        for line in path.read_text().splitlines()
+        if line.startswith("SY01.03\t")
+    ]
+    reported = {(row["SummaryRecordId"], row["Subscribers"]) for row in summaries}
+    sql = "select country, tier, subscribers from lake.silver.revenue where period = ?"
+    delivered = trino.query(played, sql, [period]).rows
+    assert any(subscribers for *_, subscribers in delivered)
+    assert reported == {(f"{country}-{tier}", str(subscribers or "")) for country, tier, subscribers in delivered}
