@@ -84,7 +84,7 @@ def _round(
         say(f"{name}: {cost.cpu_s:,.1f} CPU s, {cost.wall_s:,.0f} s, {peak.rss_bytes / 1e9:.2f} GB")
 
     def ours(models: Iterable[str], variables: dict[str, Any]) -> Callable[[], None]:
-        return lambda: _dbt(settings, scale, models, variables)
+        return lambda: build(settings, scale, models, variables)
 
     _empty_gold(settings)
     contend("full month", ours((*DAILY, *CLOSE), month), [trino_pid])
@@ -175,7 +175,12 @@ def clear(settings: Settings) -> None:
         catalog.drop_namespace(PREFIX + layer)
 
 
-def _dbt(settings: Settings, scale: Scale, models: Iterable[str], variables: dict[str, Any]) -> None:
+def build(settings: Settings, scale: Scale, models: Iterable[str], variables: dict[str, Any]) -> None:
+    """Run `models` with dbt, a statement no larger than Trino's memory; `variables` go before the benchmark's own.
+
+    Raises:
+        FatalError: dbt failed.
+    """
     a_day = scale.streams / DAYS
     known = {
         "namespace_prefix": PREFIX,

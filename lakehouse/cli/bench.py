@@ -149,6 +149,36 @@ def royalties(
 
 
 @app.command()
+def settlement(
+    streams: Annotated[int, typer.Option(min=1000, help="Streams of the month.")] = 10_000_000,
+    tracks: Annotated[int, typer.Option(min=10, help="Tracks they are of.")] = 1_000_000,
+    payees: Annotated[int, typer.Option(min=1, help="Artists of the tracks, who are paid.")] = 50_000,
+    listeners: Annotated[int, typer.Option(min=100, help="People who listen.")] = 200_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """A month at scale settled by `royalties run`, with contracts of every kind, and the auditor's checklist over it.
+
+    It needs a lake of its own: WAVEHOUSE_PROFILE=bench wavehouse up --only lake
+
+    Example: WAVEHOUSE_PROFILE=bench wavehouse bench settlement --streams 1000000 --tracks 100000 --payees 5000
+    """
+    from benchmarks import settlement as bench_settlement
+    from benchmarks.royalties_data import Scale
+
+    out, settings = Output(as_json=as_json), load_settings()
+    found = bench_settlement.run(settings, Scale(streams, tracks, payees, listeners, seed), say=out.info)
+    rows = [
+        (name, f"{cost['cpu_s']:,.0f}", f"{cost['wall_s']:,.0f}", f"{cost['peak_gb']:.2f}")
+        for name, cost in found["steps"].items()
+    ]
+    out.table(f"{found['lines']:,} lines of {streams:,} streams", ["step", "CPU s", "wall s", "peak GB"], rows)
+    items = [(item["question"], f"{item['looked_at']:,}", item["wrong"]) for item in found["checklist"]]
+    out.table("Checklist", ["question", "looked at", "wrong"], items)
+    out.result(found)
+
+
+@app.command()
 def lake(
     commits: Annotated[int, typer.Option(min=10, help="Small commits to make.")] = 10_000,
     rows: Annotated[int, typer.Option(min=1, help="Plays in each.")] = 200,

@@ -59,7 +59,7 @@ def test_profiles_share_no_port() -> None:
         dump = load_settings(profile).model_dump()
         return {n for v in dump.values() if isinstance(v, dict) for k, n in v.items() if k.endswith("port")}
 
-    taken = [ports(profile) for profile in ("local", "test", "chaos")]
+    taken = [ports(profile) for profile in ("local", "test", "chaos", "bench")]
     assert len(set.union(*taken)) == sum(map(len, taken))
     # From here on Linux gives ports to outgoing connections, and a service that restarts may find its own taken.
     assert max(set.union(*taken)) < 32_768

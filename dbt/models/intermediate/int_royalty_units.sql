@@ -9,22 +9,13 @@ with heard as (
         listened.user_id,
         listened.track_id,
         tracks.artist_id,
-        tracks.title,
-        {{ is_noise('tracks.genre') }} as is_noise,
         sum(listened.royalty_streams) as streams,
         sum(listened.chosen_streams) as chosen_streams
     from {{ ref('listener_track_monthly') }} as listened
     inner join {{ ref('tracks') }} as tracks on listened.track_id = tracks.track_id
     where listened.royalty_streams > 0
     group by
-        listened.period,
-        listened.country,
-        listened.tier,
-        listened.user_id,
-        listened.track_id,
-        tracks.artist_id,
-        tracks.title,
-        tracks.genre
+        listened.period, listened.country, listened.tier, listened.user_id, listened.track_id, tracks.artist_id
 ),
 
 in_pools as (
@@ -45,6 +36,28 @@ in_months as (
         sum(pool_streams) as month_streams
     from in_pools
     group by period, user_id
+),
+
+classes as (
+    select
+        heard.period,
+        heard.country,
+        heard.tier,
+        heard.track_id,
+        in_pools.pool_streams,
+        in_months.month_streams,
+        sum(heard.streams) as streams,
+        sum(heard.chosen_streams) as chosen_streams
+    from heard
+    inner join in_pools
+        on
+            heard.period = in_pools.period
+            and heard.country = in_pools.country
+            and heard.tier = in_pools.tier
+            and heard.user_id = in_pools.user_id
+    inner join in_months on heard.period = in_months.period and heard.user_id = in_months.user_id
+    group by
+        heard.period, heard.country, heard.tier, heard.track_id, in_pools.pool_streams, in_months.month_streams
 ),
 
 artists as (
@@ -73,40 +86,21 @@ annual as (
 )
 
 select
-    heard.period,
-    heard.country,
-    heard.tier,
-    heard.track_id,
-    heard.artist_id,
-    heard.title,
-    in_pools.pool_streams,
-    in_months.month_streams,
-    sum(heard.streams) as streams,
-    sum(heard.chosen_streams) as chosen_streams,
+    classes.period,
+    classes.country,
+    classes.tier,
+    classes.track_id,
+    tracks.artist_id,
+    tracks.title,
+    classes.pool_streams,
+    classes.month_streams,
+    classes.streams,
+    classes.chosen_streams,
     artists.artist_streams,
     artists.artist_listeners,
     annual.annual_streams,
-    heard.is_noise
-from heard
-inner join in_pools
-    on
-        heard.period = in_pools.period
-        and heard.country = in_pools.country
-        and heard.tier = in_pools.tier
-        and heard.user_id = in_pools.user_id
-inner join in_months on heard.period = in_months.period and heard.user_id = in_months.user_id
-inner join artists on heard.period = artists.period and heard.artist_id = artists.artist_id
-inner join annual on heard.period = annual.period and heard.track_id = annual.track_id
-group by
-    heard.period,
-    heard.country,
-    heard.tier,
-    heard.track_id,
-    heard.artist_id,
-    heard.title,
-    in_pools.pool_streams,
-    in_months.month_streams,
-    artists.artist_streams,
-    artists.artist_listeners,
-    annual.annual_streams,
-    heard.is_noise
+    {{ is_noise('tracks.genre') }} as is_noise
+from classes
+inner join {{ ref('tracks') }} as tracks on classes.track_id = tracks.track_id
+inner join artists on classes.period = artists.period and tracks.artist_id = artists.artist_id
+inner join annual on classes.period = annual.period and classes.track_id = annual.track_id

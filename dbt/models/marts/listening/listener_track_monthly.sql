@@ -14,5 +14,5 @@ select
     count_if(is_royalty_bearing) as royalty_streams,
     count_if(is_royalty_bearing and context in ('search', 'library')) as chosen_streams
 from {{ ref('int_plays_judged') }}
-where {{ touched('period', "date_format(played_on, '%Y-%m')") }}
+where {{ touched('period', "date_format(played_on, '%Y-%m')") }} and {{ in_part('user_id') }}
 group by date_format(played_on, '%Y-%m'), year(local_played_on), user_id, track_id, country, tier, is_bot

@@ -12,7 +12,7 @@ with days as (
         sum(ms_played) as ms_played,
         sum(royalty_streams) as royalty_streams
     from {{ ref('streams_daily') }}
-    where {{ touched('period', "date_format(played_on, '%Y-%m')") }}
+    where {{ touched('period', "date_format(played_on, '%Y-%m')") }} and {{ in_part('track_id') }}
     group by date_format(played_on, '%Y-%m'), track_id, country, tier
 ),
 
@@ -24,7 +24,7 @@ listeners as (
         tier,
         count(distinct user_id) as listeners
     from {{ ref('listener_track_monthly') }}
-    where {{ touched('period') }}
+    where {{ touched('period') }} and {{ in_part('track_id') }}
     group by period, track_id, country, tier
 )
 
