@@ -28,9 +28,8 @@ from lakehouse.contracts import load
 from lakehouse.domain.simulation.world import MARKETS
 from lakehouse.errors import FatalError
 
-#: The tables that dbt makes of the month before it is settled.
-MONTH = ("streams_daily", "listener_track_monthly", "streams_monthly")
-VIEWS = ("int_plays_judged", "int_royalty_units")
+#: What dbt makes of the month before it is settled.
+MODELS = ("int_plays_judged", "streams_daily", "listener_track_monthly", "streams_monthly", "int_royalty_units")
 GOALS = {"peak_gb": 6.0}
 
 
@@ -89,7 +88,8 @@ def lay_out(settings: Settings, files: dict[str, list[Path]], scale: Scale, *, s
         table_id = f"silver_audit.{name}"
         table = lake.catalog(settings).load_table(table_id)
         if table.properties.get("scale") != scale.name:
-            table.delete()
+            lake.overwrite(settings, table_id, load(table_id).arrow_schema().empty_table(), where="")
+            table.refresh()
             for path in paths:
                 table.append(_widened(pq.read_table(path), load(table_id).arrow_schema()))
             with table.transaction() as change:
@@ -112,13 +112,14 @@ def _constant(kind: pa.DataType) -> object:
         return datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC)
     if pa.types.is_date(kind):
         return FIRST
+    if pa.types.is_boolean(kind):
+        return False
     return "" if pa.types.is_string(kind) else 0
 
 
 def _models(settings: Settings, scale: Scale) -> None:
-    for names in (MONTH, VIEWS):
-        window = {"from": str(FIRST), "to": str(FIRST.replace(day=DAYS)), "period": PERIOD}
-        volume.build(settings, scale, names, window | {"namespace_prefix": ""})
+    window = {"from": str(FIRST), "to": str(FIRST.replace(day=DAYS)), "period": PERIOD}
+    volume.build(settings, scale, MODELS, window | {"namespace_prefix": ""})
 
 
 def mark_published(settings: Settings) -> None:
