@@ -1,8 +1,8 @@
 """Settlements in the lake: what a calculation weighs (`settlement_units`), and what came out of it.
 
 Every table is partitioned by `calculation`. A calculation is named by all that it is computed from, so writing it again
-replaces its rows by equal ones, and those of other calculations are never touched. The row in `settlements` is written
-last: a calculation that has none was broken off.
+replaces its rows by equal ones, and those of other calculations are never touched. The row in `settlements` goes first
+and is written last: a calculation that has none was broken off, and the month's next one clears it away.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Calculation:
 def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> None:
     """Count the month's streams into `settlement_units`, market by market; `streams` says how many each market has."""
     columns = [c.name for c in load("gold_audit.settlement_units").columns if c.name not in ("calculation", "period")]
-    _forget_broken_off(settings, of)
+    _forget(settings, of)
     for countries, parts in _portions(streams):
         marks = ", ".join("?" for _ in countries)
         for part in range(parts):
@@ -76,8 +76,14 @@ def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> N
             )
 
 
-def _forget_broken_off(settings: Settings, of: Calculation) -> None:
-    """Delete the units of the calculation, and all rows of the month's calculations that were never completed."""
+def _forget(settings: Settings, of: Calculation) -> None:
+    """Delete the calculation, and all rows of the month's calculations that were never completed.
+
+    What readers see is what was published before, until this one is.
+    """
+    _put_heads(
+        settings, of.period, [row for row in _heads(settings, of.period) if row["calculation"] != of.calculation]
+    )
     broken = trino.query(
         settings,
         "select distinct calculation from lake.gold_audit.settlement_units where period = ? "
@@ -87,7 +93,18 @@ def _forget_broken_off(settings: Settings, of: Calculation) -> None:
     for (calculation,) in broken:
         for table in TABLES[:-1]:
             trino.query(settings, f"delete from lake.{table} where calculation = ?", [calculation])  # noqa: S608
-    trino.query(settings, "delete from lake.gold_audit.settlement_units where calculation = ?", [of.calculation])
+
+
+def _heads(settings: Settings, period: str) -> list[dict[str, Any]]:
+    """The rows of `settlements` of a month."""
+    rows: list[dict[str, Any]] = lake.read(settings, "gold_audit.settlements", where=f"period = '{period}'").to_pylist()
+    return rows
+
+
+def _put_heads(settings: Settings, period: str, rows: list[dict[str, Any]]) -> None:
+    schema = load("gold_audit.settlements").arrow_schema()
+    table = pa.Table.from_pylist(rows, schema=schema)
+    lake.overwrite(settings, "gold_audit.settlements", table, where=f"period = '{period}'")
 
 
 def _portions(streams: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
@@ -304,17 +321,10 @@ def put_results(
         "flags_snapshot": of.flags_snapshot,
         "tracks_snapshot": of.tracks_snapshot,
     }
-    known = lake.read(settings, "gold_audit.settlements", where=f"period = '{of.period}'").to_pylist()
-    rows = [row for row in known if row["calculation"] != of.calculation]
+    rows = _heads(settings, of.period)
     if kind == CURRENT:
         rows = [row | {"calculation_kind": SUPERSEDED} if row["calculation_kind"] == CURRENT else row for row in rows]
-    schema = load("gold_audit.settlements").arrow_schema()
-    lake.overwrite(
-        settings,
-        "gold_audit.settlements",
-        pa.Table.from_pylist([*rows, head], schema=schema),
-        where=f"period = '{of.period}'",
-    )
+    _put_heads(settings, of.period, [*rows, head])
 
 
 def _clauses(book: Book, period: str, before: Mapping[str, int], volume: Mapping[str, int]) -> Iterator[dict[str, Any]]:
