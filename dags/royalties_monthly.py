@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import DAG, CronTriggerTimetable, Param, task
 from common import DEFAULT_ARGS, wavehouse_task
 
 #: What the task `run` printed, in a template.
@@ -21,7 +21,8 @@ with DAG(
     2. **run**: `wavehouse royalties run` settles the month from what is published and
        keeps the result under its digest.
     3. **check**: the auditor's checklist. A question that is not answered with yes stops here, and nobody is asked.
-    4. **ask**: a person approves or rejects in Airflow (*Browse, Required Actions*), with the figures before them.
+    4. **ask**, **decide**: a person approves or rejects in Airflow (*Browse, Required Actions*), the figures before
+       them. (An answer within a second or two of the question may be lost by Airflow 3.3, which then asks again.)
     5. **approve**: signs, by that person's name, exactly the settlement that was shown; one that was calculated anew
        since is refused.
     6. **close**: books it in the ledger, in double entry, and closes the month for good.
@@ -50,8 +51,10 @@ with DAG(
     migrate = wavehouse_task("migrate", ["royalties", "migrate"])
     run = wavehouse_task("run", ["royalties", "run", "--period", PERIOD, "--by", "royalties_monthly"])
     check = wavehouse_task("check", ["royalties", "checklist", "--period", PERIOD], retries=1)
-    ask = ApprovalOperator(
+    # Not Airflow's ApprovalOperator: after a rejection that one does not tell who answered.
+    ask = HITLOperator(
         task_id="ask",
+        options=["Approve", "Reject"],
         subject=f"Royalties of {PERIOD}",
         body=f"""{{{{ {RUN}['pools'] }}}} pools, {{{{ '{{:,}}'.format({RUN}['lines']) }}}} lines.
 {{% set answers = ti.xcom_pull(task_ids='check') %}}{{% if answers -%}}
@@ -66,15 +69,19 @@ All {{{{ answers | length }}}} questions of the auditor's checklist are answered
 **Reject** opens the month again. Either is kept in the ledger with your name.
 
 Look closer first:
-```
-wavehouse royalties compare --period {PERIOD}
-wavehouse royalties checklist --period {PERIOD}
-wavehouse royalties statement --period {PERIOD} --payee PAYEE
-```
+- `wavehouse royalties compare --period {PERIOD}`
+- `wavehouse royalties checklist --period {PERIOD}`
+- `wavehouse royalties statement --period {PERIOD} --payee PAYEE`
+
 [Runs of other months](/dags/royalties_monthly/runs)""",
         response_timeout=timedelta(days=14),
-        retries=1,
     )
+
+    @task.branch
+    def decide(answer: str) -> str:
+        """The task that the answer leads to."""
+        return {"Approve": "approve", "Reject": "reject"}[answer]
+
     person = "{{ ti.xcom_pull(task_ids='ask')['responded_by_user']['name'] }}"
     approve = wavehouse_task(
         "approve",
@@ -90,10 +97,7 @@ wavehouse royalties statement --period {PERIOD} --payee PAYEE
         ],
     )
     close = wavehouse_task("close", ["royalties", "close", "--period", PERIOD, "--by", person])
-    # A rejection skips `approve`; this is how one gets into the ledger.
-    reject = wavehouse_task(
-        "reject",
-        ["royalties", "reject", "--period", PERIOD, "--by", person],
-        trigger_rule=TriggerRule.ALL_SKIPPED,
-    )
-    migrate >> run >> check >> ask >> approve >> [close, reject]
+    reject = wavehouse_task("reject", ["royalties", "reject", "--period", PERIOD, "--by", person])
+    answered = decide("{{ ti.xcom_pull(task_ids='ask')['chosen_options'][0] }}")
+    migrate >> run >> check >> ask >> answered >> [approve, reject]
+    approve >> close

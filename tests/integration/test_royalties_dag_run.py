@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import re
+import time
 
 import pytest
 
@@ -12,14 +13,25 @@ from lakehouse.adapters.royalties_ledger import Ledger
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.skipif(
-        "WAVEHOUSE_UNPROVEN" not in os.environ, reason="not seen green yet: WAVEHOUSE_UNPROVEN=1 runs it"
-    ),
-]
+pytestmark = pytest.mark.stack
 
 DAG = "royalties_monthly"
+#: Seconds in which the scheduler must have noticed that a task waits.
+NOTICED_S = 120
+
+
+def wait_until_noticed(settings: Settings, run: str) -> None:
+    """Return when the scheduler has taken note that `ask` waits for a person.
+
+    Before that Airflow 3.3.2 takes the end of the asking process for the end of the task that the answer resumes, and
+    asks again (apache/airflow#72716 is of the same family); no person answers so fast. Its log alone shows it.
+    """
+    log = settings.run / "logs" / "airflow-scheduler.log"
+    noticed = re.compile(f"TaskInstance Finished: .*task_id=ask, run_id={re.escape(run)},.* state=awaiting_input")
+    deadline = time.monotonic() + NOTICED_S
+    while not noticed.search(log.read_text()):
+        assert time.monotonic() < deadline, "the scheduler did not notice that the task waits"
+        time.sleep(0.5)
 
 
 def test_a_person_decides_about_a_month(books: Settings) -> None:
@@ -35,11 +47,12 @@ def test_a_person_decides_about_a_month(books: Settings) -> None:
         assert question["subject"] == f"Royalties of {period}"
         assert f"`{digest}`" in question["body"]
         assert "| market currency | net revenue |" in question["body"]
+        wait_until_noticed(books, run)
         assert airflow.answer(DAG, run, question["task_id"], answer) == person
         airflow.wait(DAG, run)
         return {task["task_id"]: task["state"] for task in airflow.tasks(DAG, run)}
 
-    done = dict.fromkeys(("migrate", "run", "check", "ask"), "success")
+    done = dict.fromkeys(("migrate", "run", "check", "ask", "decide"), "success")
     assert asked("Reject") == done | {"approve": "skipped", "close": "skipped", "reject": "success"}
     assert asked("Approve") == done | {"approve": "success", "close": "success", "reject": "skipped"}
     with Ledger(books) as ledger:
