@@ -11,7 +11,16 @@ from typing import Any
 
 from lakehouse.adapters.audio_probe import probe
 from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
-from lakehouse.adapters.objects import AUDIO, AUDIT, Objects, audio_name, etag_of, object_key, quarantine_name
+from lakehouse.adapters.objects import (
+    AUDIO,
+    AUDIT,
+    Objects,
+    audio_name,
+    check_key,
+    etag_of,
+    object_keys,
+    quarantine_name,
+)
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.validation import Limits, judge
 from lakehouse.errors import RejectedInputError
@@ -19,21 +28,23 @@ from lakehouse.errors import RejectedInputError
 
 @dataclass(frozen=True)
 class Uploaded:
-    """Counts of one upload: files found, sent, and left because the store had them already."""
+    """One upload: files = sent + unchanged (the store had them already) + refused, each {file, reason, message}."""
 
     files: int
     sent: int
     unchanged: int
+    refused: list[dict[str, str]]
 
 
 def upload(settings: Settings, folder: Path) -> Uploaded:
     """Put every file below `folder` (or the one file) into s3://landing under its relative path.
 
-    A file whose content is there already is not sent again. Links to folders are not followed.
+    A file whose content is there already is not sent again. Links to folders are not followed. A file that can't be
+    read (`unreadable`) or named (`name_too_long`) is refused; the others go on.
 
     Raises:
-        RejectedInputError: `folder` does not exist (`no_such_folder`), holds no file (`no_files`), or a file can't be
-            read (`unreadable`).
+        RejectedInputError: `folder` does not exist (`no_such_folder`) or holds no file (`no_files`).
+        RetryableError: the store is away or full; what was sent is there, and the next run goes on after it.
     """
     base = folder if folder.is_dir() else folder.parent
     if not folder.exists():
@@ -52,22 +63,23 @@ def upload(settings: Settings, folder: Path) -> Uploaded:
             hint="Name a folder that holds audio files, for example AUDIO=~/Music.",
         )
     objects = Objects(settings)
-    present = {landed.object_key: landed.etag for landed in objects.landed()}
+    present = {landed.object_key: landed for landed in objects.landed()}
     sent = 0
-    for path in files:
-        key = object_key(path, base)
+    refused: list[dict[str, str]] = []
+    for key, path in object_keys(files, base).items():
         try:
-            if present.get(key) != etag_of(path):
+            check_key(key)
+            there = present.get(key)
+            # The hash is asked for only where the size leaves it open.
+            if there is None or there.size_bytes != path.stat().st_size or there.etag != etag_of(path):
                 objects.put(path, key)
                 sent += 1
+        except RejectedInputError as error:
+            refused.append({"file": str(path), "reason": error.reason, "message": error.message})
         except OSError as error:
-            raise RejectedInputError(
-                f"'{path}' cannot be read: {error.strerror}.",
-                reason="unreadable",
-                value=str(path),
-                hint="Make it readable or move it away, then run the command again; it goes on where it stopped.",
-            ) from error
-    return Uploaded(files=len(files), sent=sent, unchanged=len(files) - sent)
+            message = f"It cannot be read: {error.strerror}. Make it readable or move it away."
+            refused.append({"file": str(path), "reason": "unreadable", "message": message})
+    return Uploaded(len(files), sent, len(files) - sent - len(refused), refused)
 
 
 #: Releases land here and become visible whole (see `deliveries`); their files are not taken one by one.

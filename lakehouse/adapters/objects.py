@@ -1,24 +1,38 @@
-"""The object store: what lands, the audio objects by content hash, and copies of what was refused."""
+"""The object store: what lands, the audio objects by content hash, and copies of what was refused.
+
+Bytes go in and out through obstore: in parts, with a CRC-64/NVME of every part that the store computes again before it
+takes it, and of which it keeps that of the whole object. minio-py asks and arranges: lists, states, copies between
+buckets, which obstore can't. What a killed upload leaves behind is no object; MinIO removes such parts after a day.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import mimetypes
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, timedelta
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from lakehouse.adapters.catalog_db import Landed
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
 
 LANDING = "landing"
 AUDIO = "audio"
 AUDIT = "audit"
 #: Larger files are sent in parts of this size. An ETag depends on it, so a change uploads everything once more.
 PART_BYTES = 16 << 20
+#: Parts of one file under way at once; so many, and the one that is being read, are in memory.
+PARTS_AT_ONCE = 2
+_BLOCK_BYTES = 1 << 20
 _COPY_LIMIT_BYTES = 5 << 30  # S3 copies larger objects in parts only
 
 
@@ -46,12 +60,49 @@ def etag_of(path: Path) -> str:
 def object_key(path: Path, folder: Path) -> str:
     """Key of a file below `folder`: its relative path with forward slashes, in Unicode NFC.
 
-    One name has one key, whichever system wrote it. Bytes that are not UTF-8 appear as %XX.
+    One name has one key, whichever system wrote it. Control characters and bytes that are not UTF-8 appear as %XX.
     """
     from unicodedata import normalize
 
-    name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace").replace("\\x", "%")
-    return normalize("NFC", name)
+    return normalize("NFC", _readable(path.relative_to(folder)))
+
+
+def _readable(path: Path) -> str:
+    name = os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace").replace("\\x", "%")
+    return re.sub(r"[\x00-\x1f\x7f]", lambda found: f"%{ord(found[0]):02x}", name)
+
+
+def object_keys(files: Iterable[Path], folder: Path) -> dict[str, Path]:
+    """Keys of `files`, no two alike: where names are one after normalisation, all but one keep their own spelling.
+
+    Such names are two files on the supplier's disk, and both must land.
+    """
+    keys: dict[str, Path] = {}
+    spelled = {path: (object_key(path, folder), _readable(path.relative_to(folder))) for path in files}
+    for path, (key, own) in sorted(spelled.items(), key=lambda found: found[1][0] != found[1][1]):
+        keys[own if key in keys else key] = path
+    return keys
+
+
+#: Limits of S3 for a key and of MinIO's file system for each part of it, in bytes of UTF-8.
+MAX_KEY_BYTES, MAX_SEGMENT_BYTES = 1024, 255
+
+
+def check_key(key: str) -> None:
+    """Check that the store can hold an object of this name.
+
+    Raises:
+        RejectedInputError: `name_too_long`.
+    """
+    longest = max(len(part.encode()) for part in key.split("/"))
+    if len(key.encode()) > MAX_KEY_BYTES or longest > MAX_SEGMENT_BYTES:
+        raise RejectedInputError(
+            f"'{key[:60]}...' has {len(key.encode())} bytes, its longest part {longest}; "
+            f"{MAX_KEY_BYTES} and {MAX_SEGMENT_BYTES} are allowed.",
+            reason="name_too_long",
+            value=key,
+            hint="Shorten the names of the file or its folders.",
+        )
 
 
 class Objects:
@@ -64,6 +115,7 @@ class Objects:
         from urllib3 import PoolManager, Retry, Timeout
 
         self._address = settings.s3.address
+        self._store = cache(lambda bucket: _store(settings, bucket))
         self._client = Minio(
             settings.s3.address,
             access_key=settings.s3.access_key,
@@ -116,9 +168,7 @@ class Objects:
 
     def put(self, path: Path, key: str) -> None:
         """Put a file under `key` into the landing bucket."""
-        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        with self._errors(LANDING):
-            self._client.fput_object(LANDING, key, os.fspath(path), content_type=kind, part_size=PART_BYTES)
+        self._send(path, LANDING, key)
 
     def fetch(self, landed: Landed, path: Path) -> None:
         """Copy exactly this version of a landed object to the file `path`.
@@ -126,10 +176,7 @@ class Objects:
         Raises:
             RetryableError: the object was replaced meanwhile.
         """
-        with self._errors(LANDING):
-            self._client.fget_object(
-                LANDING, landed.object_key, os.fspath(path), request_headers={"If-Match": landed.etag}
-            )
+        self._receive(LANDING, landed.object_key, path, etag=landed.etag)
 
     def keep_audio(self, landed: Landed, sha256: str) -> str:
         """Have the landed content in the audio bucket, under its hash; returns its s3:// address."""
@@ -150,23 +197,19 @@ class Objects:
             except S3Error as error:
                 if error.code != "NoSuchKey":
                     raise
-                self._client.fput_object(AUDIO, name, os.fspath(path), part_size=PART_BYTES)
+                self._send(path, AUDIO, name)
         return f"s3://{AUDIO}/{name}"
 
     def fetch_rejected(self, sha256: str, path: Path) -> None:
         """Copy the kept content of a refused file to `path`."""
-        with self._errors(AUDIT):
-            self._client.fget_object(AUDIT, quarantine_name(sha256), os.fspath(path))
+        self._receive(AUDIT, quarantine_name(sha256), path)
 
     def audio(self, sha256: str) -> bytes:
         """The whole audio object with this hash."""
+        import obstore
+
         with self._errors(AUDIO):
-            response = self._client.get_object(AUDIO, audio_name(sha256))
-            try:
-                return bytes(response.read())
-            finally:
-                response.close()
-                response.release_conn()
+            return bytes(obstore.get(self._store(AUDIO), audio_name(sha256)).bytes())
 
     def names(self, bucket: str, prefix: str = "") -> set[str]:
         """Names of all objects in a bucket below `prefix`."""
@@ -192,9 +235,34 @@ class Objects:
                     self._client.compose_object(bucket, name, [parts])
         return f"s3://{bucket}/{name}"
 
+    def _send(self, path: Path, bucket: str, name: str) -> None:
+        import obstore
+
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        with path.open("rb", buffering=0) as file, self._errors(bucket):
+            small = path.stat().st_size <= PART_BYTES
+            obstore.put(
+                self._store(bucket),
+                name,
+                file.read() if small else _blocks(file),
+                attributes={"Content-Type": kind},
+                use_multipart=not small,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+
+    def _receive(self, bucket: str, name: str, path: Path, *, etag: str | None = None) -> None:
+        import obstore
+
+        with path.open("wb") as file, self._errors(bucket):
+            found = obstore.get(self._store(bucket), name, options={"if_match": f'"{etag}"'} if etag else None)
+            for block in found.stream(min_chunk_size=_BLOCK_BYTES):
+                file.write(block)
+
     @contextmanager
     def _errors(self, bucket: str) -> Iterator[None]:
         from minio.error import S3Error, ServerError
+        from obstore.exceptions import BaseError
         from urllib3.exceptions import HTTPError
 
         try:
@@ -204,16 +272,71 @@ class Objects:
                 f"The object store cannot do this now: HTTP {error.status_code}.", hint="Run the command again."
             ) from error
         except S3Error as error:
-            if error.code in ("PreconditionFailed", "SlowDown", "XMinioServerNotInitialized"):
-                raise RetryableError(
-                    f"The object store cannot do this now: {error.message}", hint="Run the command again."
-                ) from error
-            raise FatalError(
-                f"The object store refuses access to s3://{bucket}: {error.code}, {error.message}",
-                hint="`wavehouse up --only lake` makes the buckets and the user.",
-            ) from error
+            raise self._refusal(bucket, error.code or "", error.message or "") from error
+        except (BaseError, FileNotFoundError) as error:  # the latter when there is no such bucket or object
+            raise self._refusal(bucket, *_named(str(error))) from error
         except HTTPError as error:
-            raise RetryableError(
+            raise self._refusal(bucket, "", "") from error
+
+    def _refusal(self, bucket: str, code: str, message: str) -> RetryableError | FatalError:
+        """The error for what the store answered; without a code it did not answer."""
+        if not code:
+            return RetryableError(
                 f"The object store at {self._address} does not answer.",
                 hint="`wavehouse status` shows whether MinIO runs; `wavehouse up --only lake` starts it.",
-            ) from error
+            )
+        if code in _FULL:
+            return RetryableError(
+                f"s3://{bucket} is full: {message}",
+                hint="Make room or raise the bucket's quota, then run the command again: it goes on where it stopped.",
+            )
+        if code in _PASSING:
+            return RetryableError(f"The object store cannot do this now: {message}", hint="Run the command again.")
+        return FatalError(
+            f"The object store refuses access to s3://{bucket}: {code}, {message}",
+            hint="`wavehouse up --only lake` makes the buckets and the user.",
+        )
+
+
+#: Codes of S3 and MinIO for what passes, and for no room left in a bucket or below it.
+_PASSING = frozenset(
+    {"PreconditionFailed", "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout",
+     "XMinioServerNotInitialized", "XAmzContentChecksumMismatch"}
+)  # fmt: skip
+_FULL = frozenset({"XMinioAdminBucketQuotaExceeded", "XMinioStorageFull", "QuotaExceeded"})
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Code and message of the XML answer inside a text of obstore; of an answer without a body, those of its status."""
+    if code := re.search(r"<Code>(.*?)</Code>", text):
+        message = re.search(r"<Message>(.*?)</Message>", text, re.DOTALL)
+        return code[1], message[1] if message else ""
+    if status := re.search(r"status code: (\d{3}) ([^:\n]*)", text):
+        return {"412": "PreconditionFailed"}.get(status[1], "InternalError" if status[1] >= "500" else status[1]), (
+            f"HTTP {status[1]} {status[2].strip()}"
+        )
+    return "", ""
+
+
+def _store(settings: Settings, bucket: str) -> S3Store:
+    from obstore.store import S3Store
+
+    s3 = settings.s3
+    return S3Store(
+        bucket,
+        endpoint=s3.http,
+        region=s3.region,
+        access_key_id=s3.access_key,
+        secret_access_key=s3.secret_key.get_secret_value(),
+        virtual_hosted_style_request=False,
+        # The checksum says what the signature of the payload would say, at a tenth of the cost of its SHA-256.
+        checksum_algorithm="CRC64NVME",
+        unsigned_payload=True,
+        # A limit for a whole answer would cut off large files; a silence of this length means that nobody is there.
+        client_options={"allow_http": True, "connect_timeout": "5s", "timeout": "24h", "read_timeout": "120s"},
+        retry_config={"max_retries": 3, "retry_timeout": timedelta(minutes=3)},
+    )
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: file.read(_BLOCK_BYTES), b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +24,16 @@ def _uploaded(out: Output, folder: Path) -> None:
     from lakehouse.adapters import ingestion
 
     done = ingestion.upload(load_settings(), folder)
+    if done.refused:
+        out.table("Not sent", ["file", "reason", "why"], [tuple(row.values()) for row in done.refused])
     out.info(f"{done.files} files in {folder}: {done.sent} sent to s3://landing, {done.unchanged} there already")
-    out.result({"folder": str(folder), "files": done.files, "sent": done.sent, "unchanged": done.unchanged})
+    out.result({"folder": str(folder), **asdict(done)})
+    if done.refused:
+        raise RejectedInputError(
+            f"{len(done.refused)} of {done.files} files were not sent.",
+            reason=done.refused[0]["reason"],
+            hint="The table says why; the others are there. Mend and run the command again.",
+        )
 
 
 @app.command()
@@ -200,8 +209,6 @@ def deliver(
 
     Example: wavehouse ingest deliver ~/delivery --report outcome.json
     """
-    from dataclasses import asdict
-
     from lakehouse.adapters import deliveries
 
     out = Output(as_json=as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +12,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from urllib3 import HTTPHeaderDict
 
 from lakehouse.adapters import catalog_db, ingestion
 from lakehouse.adapters.catalog_db import CatalogDb, Landed
-from lakehouse.adapters.objects import LANDING, Objects
+from lakehouse.adapters.objects import LANDING, PART_BYTES, Objects, etag_of
 from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.content import ContentKind, Item
 from lakehouse.errors import RejectedInputError
@@ -218,7 +218,26 @@ def test_an_object_that_is_replaced_while_it_is_read_is_tried_again(stack: Setti
     from lakehouse.errors import RetryableError
 
     old = land(stack, write(tmp_path / "a.ogg", chord(451, 3), **TAGS), "replaced/a.ogg")
-    Objects(stack)._client.put_object(LANDING, old.object_key, io.BytesIO(b"x"), 1)
+    new = tmp_path / "new"
+    new.write_bytes(b"x")
+    Objects(stack).put(new, old.object_key)
     with CatalogDb(stack) as db, pytest.raises(RetryableError):
         ingestion.process(Objects(stack), db, old)
     assert [outcome.reason for outcome in ingestion.process_batch(stack, [old.object_key])] == ["not_audio"]
+
+
+def test_a_file_in_parts_comes_back_as_it_was_and_the_store_has_checked_it(stack: Settings, tmp_path: Path) -> None:
+    """Two whole parts and a bit; the checksum that the store answers with is of the whole object."""
+    path = tmp_path / "large.bin"
+    path.write_bytes(bytes(range(256)) * ((2 * PART_BYTES + 256) // 256))
+    objects = Objects(stack)
+    landed = land(stack, path, f"parts {RUN}/large.bin")
+    assert landed.etag == etag_of(path)
+    objects.fetch(landed, tmp_path / "back.bin")
+    assert (tmp_path / "back.bin").read_bytes() == path.read_bytes()
+    found = objects._client.stat_object(
+        LANDING, landed.object_key, extra_headers=HTTPHeaderDict({"x-amz-checksum-mode": "ENABLED"})
+    )
+    assert found.metadata["x-amz-checksum-type"] == "FULL_OBJECT"
+    assert found.metadata["x-amz-checksum-crc64nvme"]
+    assert ingestion.process_batch(stack, [landed.object_key])[0].reason == "not_audio"

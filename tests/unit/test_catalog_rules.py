@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.adapters.objects import PART_BYTES, etag_of, object_key
+from lakehouse.adapters.objects import PART_BYTES, check_key, etag_of, object_key, object_keys
 from lakehouse.domain.catalog.content import TRACK, ContentKind
 from lakehouse.domain.catalog.identifiers import name_key, normalise_isrc
 from lakehouse.errors import FatalError, RejectedInputError
@@ -60,6 +60,23 @@ def test_one_name_is_one_key(tmp_path: Path) -> None:
     assert object_key(tmp_path / "Björk" / "a b.ogg", tmp_path) == "Björk/a b.ogg"
     assert object_key(tmp_path / "Bjo\u0308rk" / "a b.ogg", tmp_path) == "Björk/a b.ogg"
     assert object_key(tmp_path / os.fsdecode(b"latin-\xe9.ogg"), tmp_path) == "latin-%e9.ogg"
+    assert object_key(tmp_path / "two\nlines\t.ogg", tmp_path) == "two%0alines%09.ogg"
+
+
+def test_two_names_that_are_one_after_normalisation_both_land(tmp_path: Path) -> None:
+    files = [tmp_path / "Bjo\u0308rk.ogg", tmp_path / "Björk.ogg", tmp_path / "other.ogg"]
+    keys = object_keys(files, tmp_path)
+    assert sorted(keys.values()) == sorted(files)
+    assert keys["Björk.ogg"] == files[1]
+    assert keys == object_keys(files, tmp_path)
+
+
+@pytest.mark.parametrize("key", ["a" * 256, "ü" * 128 + ".ogg", "/".join(["a" * 200] * 6)])
+def test_names_longer_than_the_store_takes_are_refused(key: str) -> None:
+    with pytest.raises(RejectedInputError) as caught:
+        check_key(key)
+    assert caught.value.reason == "name_too_long"
+    check_key("a" * 255 + "/" + "ü" * 127)
 
 
 def test_etag_of_small_and_large_files(tmp_path: Path) -> None:

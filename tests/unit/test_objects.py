@@ -1,0 +1,94 @@
+"""What the object store's answers become: what passes is tried again, and what stays is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from lakehouse.adapters.objects import Objects
+from lakehouse.config.settings import Settings
+from lakehouse.errors import FatalError, RetryableError
+
+
+@contextmanager
+def store_that_answers(settings: Settings, status: int, code: str) -> Iterator[Objects]:
+    """An object store that refuses everything with one answer."""
+    body = f"<Error><Code>{code}</Code><Message>because of that</Message></Error>".encode() if code else b""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT  # noqa: N815
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield Objects(at(settings, server.server_port))
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def at(settings: Settings, port: int) -> Settings:
+    return settings.model_copy(update={"s3": settings.s3.model_copy(update={"host": "127.0.0.1", "port": port})})
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.ogg"
+    path.write_bytes(b"some bytes")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (400, "XMinioAdminBucketQuotaExceeded", "s3://landing is full"),
+        (507, "XMinioStorageFull", "s3://landing is full"),
+        (412, "PreconditionFailed", "cannot do this now"),
+        (400, "XAmzContentChecksumMismatch", "cannot do this now"),
+        (503, "SlowDown", "cannot do this now"),
+    ],
+)
+def test_what_passes_is_tried_again(settings: Settings, small: Path, status: int, code: str, message: str) -> None:
+    with store_that_answers(settings, status, code) as objects, pytest.raises(RetryableError, match=message) as caught:
+        objects.put(small, "small.ogg")
+    assert "because of that" in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (404, "NoSuchBucket"), (400, "InvalidRequest")])
+def test_what_stays_is_told(settings: Settings, small: Path, status: int, code: str) -> None:
+    with store_that_answers(settings, status, code) as objects, pytest.raises(FatalError, match=code):
+        objects.put(small, "small.ogg")
+    with store_that_answers(settings, status, code) as objects, pytest.raises(FatalError, match=code):
+        objects.audio("0" * 64)
+
+
+def test_a_store_that_is_away_is_tried_again(settings: Settings, small: Path) -> None:
+    with store_that_answers(settings, 503, "") as objects:
+        pass  # nobody listens on its port any more
+    with pytest.raises(RetryableError, match="does not answer"):
+        objects.put(small, "small.ogg")
+    with pytest.raises(RetryableError, match="does not answer"):
+        objects.audio("0" * 64)
+
+
+def test_a_file_that_cannot_be_read_is_not_the_stores_fault(settings: Settings, tmp_path: Path) -> None:
+    with store_that_answers(settings, 200, "") as objects, pytest.raises(FileNotFoundError):
+        objects.put(tmp_path / "none.ogg", "none.ogg")
