@@ -201,3 +201,32 @@ def lake(
     ]
     out.table(f"After {commits:,} commits", ["ratio of CPU seconds", "measured", "goal"], shares)
     out.result(found)
+
+
+@app.command()
+def ingest(
+    gb: Annotated[float, typer.Option(min=0.1, help="Bytes each contender sends a round, in units of 10^9.")] = 1.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Our upload beside the object store's own ceiling (a bare client without checksums) and beside minio-py.
+
+    It needs a running object store and removes what it sends.
+
+    Example: wavehouse bench ingest --gb 1 --rounds 3
+    """
+    from benchmarks import ingest_upload
+
+    out, settings = Output(as_json=as_json), load_settings()
+    found = ingest_upload.run(settings, gb=gb, rounds=rounds, say=out.info)
+    rows = [
+        (name, f"{1 / cost['wall_s']:.3f}", f"{cost['cpu_s']:.3f}") for name, cost in sorted(found["per_gb"].items())
+    ]
+    out.table(f"Sending {found['gb']:.2f} GB, medians", ["client", "GB a second", "CPU s a GB"], rows)
+    met = {name: "met" if value else "MISSED" for name, value in found["met"].items()}
+    shares = [
+        ("throughput / ceiling", f"{found['throughput_of_ceiling']:.2f}", ">= 0.90", met["throughput_of_ceiling"]),
+        ("CPU / minio-py's", f"{found['cpu_of_minio_py']:.2f}", "<= 0.33", met["cpu_of_minio_py"]),
+    ]
+    out.table("Goals", ["what", "measured", "goal", ""], shares)
+    out.result(found)
