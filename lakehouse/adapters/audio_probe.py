@@ -6,19 +6,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lakehouse.domain.audio.containers import HEAD_BYTES, integrity, sniff
+from lakehouse.domain.audio.protection import protection
 from lakehouse.domain.audio.validation import AudioFacts
+from lakehouse.errors import FatalError
 
 #: Small enough that a decoder's failure loses little of what decoded before it.
 BLOCK_FRAMES = 1 << 14
 #: libsndfile says this when a header gives no length.
 _UNKNOWN_FRAMES = (0, 0x7FFFFFFFFFFFFFFF)
-#: libsndfile cannot decode it; mutagen could read the tags, but nothing would check the sound.
-_UNSUPPORTED = frozenset({"mp4"})
+#: libsndfile cannot decode them; mutagen could read the tags, but nothing would check the sound.
+_UNSUPPORTED = frozenset({"mp4", "asf"})
 #: Names that ID3 gives to what Vorbis comments call otherwise (ID3v2.4.0 frames).
 _ID3_NAMES = {
     "TIT2": "title",
@@ -49,13 +52,34 @@ def probe(path: Path, object_key: str) -> AudioFacts:
         )
         if facts.container is None:
             return facts
+        protected = protection(stream, facts.container, size)
         stream.seek(0)
-        facts = replace(facts, integrity=integrity(stream, facts.container, size))
+        facts = replace(facts, protection=protected, integrity=integrity(stream, facts.container, size))
     if facts.container in _UNSUPPORTED:
         return replace(facts, open_error=f"no decoder for {facts.container}")
     facts = _decode(path, facts)
+    if not (facts.open_error or facts.decode_error or facts.integrity.truncated or facts.integrity.corrupt):
+        facts = replace(facts, fingerprint=fingerprint(path))
     # WAVE carries its tags in INFO chunks, which only libsndfile reads; or in an ID3 chunk, which only mutagen reads.
     return replace(facts, tags=facts.tags | _tags(path))
+
+
+def fingerprint(path: Path) -> tuple[int, ...]:
+    """The raw chromaprint of a whole recording (algorithm 2): 32-bit numbers, eight a second; empty below 3 s.
+
+    Raises:
+        FatalError: there is no `fpcalc`.
+    """
+    command = ["fpcalc", "-raw", "-plain", "-algorithm", "2", "-length", "0", os.fspath(path.absolute())]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise FatalError(
+            "fpcalc, which makes acoustic fingerprints, is not installed.",
+            hint="`make setup` installs it (package libchromaprint-tools).",
+        ) from error
+    # It may fail where libsndfile did not: then nothing is known about what the recording equals.
+    return tuple(map(int, done.stdout.strip().split(","))) if done.returncode == 0 and done.stdout.strip() else ()
 
 
 def _decode(path: Path, facts: AudioFacts) -> AudioFacts:

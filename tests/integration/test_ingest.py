@@ -12,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from minio import MinioAdmin
+from minio.credentials import StaticProvider
 from urllib3 import HTTPHeaderDict
 
 from lakehouse.adapters import catalog_db, ingestion
@@ -19,9 +21,11 @@ from lakehouse.adapters.catalog_db import CatalogDb, Landed
 from lakehouse.adapters.objects import LANDING, PART_BYTES, Objects, etag_of
 from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.content import ContentKind, Item
-from lakehouse.errors import RejectedInputError
+from lakehouse.errors import RejectedInputError, RetryableError
 from tests.audio_files import REJECTED, chord, clicks, write, write_bad_files
 from tests.conftest import wavehouse, wavehouse_json
+from tests.cut_off import proxy
+from tests.unit.test_bad_audio import PROTECTED
 
 pytestmark = pytest.mark.stack
 
@@ -215,8 +219,6 @@ def test_features_of_what_was_ingested(stack: Settings, tmp_path: Path) -> None:
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_tried_again(stack: Settings, tmp_path: Path) -> None:
-    from lakehouse.errors import RetryableError
-
     old = land(stack, write(tmp_path / "a.ogg", chord(451, 3), **TAGS), "replaced/a.ogg")
     new = tmp_path / "new"
     new.write_bytes(b"x")
@@ -241,3 +243,93 @@ def test_a_file_in_parts_comes_back_as_it_was_and_the_store_has_checked_it(stack
     assert found.metadata["x-amz-checksum-type"] == "FULL_OBJECT"
     assert found.metadata["x-amz-checksum-crc64nvme"]
     assert ingestion.process_batch(stack, [landed.object_key])[0].reason == "not_audio"
+
+
+def test_bad_files_harm_no_other_of_the_delivery(stack: Settings, tmp_path: Path) -> None:
+    """Each has its reason and is kept; the good ones around them, with names of every kind, are accepted."""
+    base = f"mixed {RUN}"
+    names = [
+        "a very long name " + "x" * 225 + ".ogg",
+        "Zoë \u200f\u05e9\u05d9\u05e8 👩\u200d🎤.flac",
+        "#1 100% [live]?.wav",
+    ]
+    for number, name in enumerate(names):
+        write(tmp_path / base / name, chord(460 + number, 3), **TAGS)
+    bad = {"shop.m4p": PROTECTED["fairplay.m4p"], "empty.wav": b"", "cut.flac": b"fLaC" + bytes(200)}
+    for name, data in bad.items():
+        (tmp_path / base / name).write_bytes(data)
+    assert wavehouse_json("ingest", "upload", str(tmp_path))["sent"] == 6
+    keys = [f"{base}/{name}" for name in (*names, *bad)]
+    outcomes = {o.object_key: (o.outcome, o.reason) for o in ingestion.process_batch(stack, keys)}
+    assert [outcomes[f"{base}/{name}"] for name in names] == [("accepted", None)] * 3
+    assert [outcomes[f"{base}/{name}"][1] for name in bad] == ["protected", "zero_byte", "undecodable"]
+    balanced(stack)
+
+
+def test_a_full_landing_bucket_is_tried_again(stack: Settings, tmp_path: Path) -> None:
+    root = StaticProvider(stack.s3.root_user, stack.s3.root_password.get_secret_value())
+    admin = MinioAdmin(endpoint=stack.s3.address, credentials=root, region=stack.s3.region, secure=False)
+    key = f"full {RUN}/large.bin"
+    path = tmp_path / "large.bin"
+    path.write_bytes(b"x" * (PART_BYTES + 1))
+    objects = Objects(stack)
+    admin.bucket_quota_set(LANDING, 1 << 20)
+    try:
+        with pytest.raises(RetryableError, match="s3://landing is full"):
+            objects.put(path, key)
+        assert key not in objects.names(LANDING, f"full {RUN}/")
+    finally:
+        admin.bucket_quota_clear(LANDING)
+    objects.put(path, key)
+    assert objects.landed_one(key).etag == etag_of(path)
+    assert ingestion.process_batch(stack, [key])[0].reason == "not_audio"
+
+
+def test_a_store_that_goes_away_in_the_middle_holds_nothing_by_halves(stack: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    path.write_bytes(bytes(range(256)) * (4 * PART_BYTES // 256))
+    key = f"away {RUN}/large.bin"
+    with proxy(stack.s3.host, stack.s3.port, limit_bytes=2 * PART_BYTES) as port:
+        away = stack.model_copy(update={"s3": stack.s3.model_copy(update={"port": port})})
+        with pytest.raises(RetryableError, match="does not answer"):
+            Objects(away).put(path, key)
+    objects = Objects(stack)
+    assert objects.names(LANDING, f"away {RUN}/") == set()
+    objects.put(path, key)
+    landed = objects.landed_one(key)
+    assert landed.etag == etag_of(path)
+    with proxy(stack.s3.host, stack.s3.port, limit_bytes=PART_BYTES) as port:
+        away = stack.model_copy(update={"s3": stack.s3.model_copy(update={"port": port})})
+        with CatalogDb(stack) as db, pytest.raises(RetryableError):
+            ingestion.process(Objects(away), db, landed)
+    assert [outcome.reason for outcome in ingestion.process_batch(stack, [key])] == ["not_audio"]
+    balanced(stack)
+
+
+def test_a_database_that_goes_away_in_the_middle_has_nothing_double(
+    stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed = land(stack, write(tmp_path / "a.ogg", chord(479, 3), **TAGS), f"gone {RUN}/a.ogg")
+    objects = Objects(stack)
+    keep = objects.keep_audio
+
+    def cut_off(*arguments: Any) -> str:
+        """The object is kept; then the server ends every session of the catalogue."""
+        kept = keep(*arguments)
+        admin = sa.create_engine(stack.postgres.url("postgres"))
+        query = (
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'catalog' and usename = 'catalog'"
+        )
+        with admin.begin() as connection:
+            assert connection.execute(sa.text(query)).all()
+        admin.dispose()
+        return kept
+
+    with CatalogDb(stack) as db:
+        with monkeypatch.context() as patch, pytest.raises(RetryableError):
+            patch.setattr(objects, "keep_audio", cut_off)
+            ingestion.process(objects, db, landed)
+        first = ingestion.process(objects, db, landed)
+        assert first.outcome == "accepted"
+        assert ingestion.process(objects, db, landed).content_id == first.content_id
+    balanced(stack)

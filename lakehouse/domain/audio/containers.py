@@ -18,6 +18,7 @@ EXTENSIONS: dict[str, frozenset[str]] = {
     "aiff": frozenset({"aif", "aiff", "aifc"}),
     "mp3": frozenset({"mp3"}),
     "mp4": frozenset({"m4a", "m4b", "mp4", "aac"}),
+    "asf": frozenset({"wma", "asf"}),
 }
 HEAD_BYTES = 64
 
@@ -31,6 +32,7 @@ _SIGNATURES: tuple[tuple[str, tuple[tuple[int, bytes], ...]], ...] = (
     ("aiff", ((0, b"FORM"), (8, b"AIFF"))),
     ("aiff", ((0, b"FORM"), (8, b"AIFC"))),
     ("mp4", ((4, b"ftyp"),)),
+    ("asf", ((0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")),)),
     ("mp3", ((0, b"ID3"),)),
 )
 

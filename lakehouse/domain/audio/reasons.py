@@ -14,6 +14,11 @@ class Reason(Enum):
         "The content is of no audio format that the platform reads.",
         "Deliver FLAC, WAV, AIFF, MP3, Ogg Vorbis or Opus; keep pictures and texts out of the delivery.",
     )
+    PROTECTED = (
+        "protected",
+        "The audio is encrypted or under DRM.",
+        "Deliver the master without protection; a copy bought from a shop can't be delivered.",
+    )
     WRONG_CONTAINER = (
         "wrong_container",
         "The file name says one format, the content is another; somebody renamed it.",

@@ -31,17 +31,19 @@ class Limits:
 class AudioFacts:
     """What a probe found in one file.
 
-    `container` is by content (see `containers.sniff`); `audio_format` names container and codec as the decoder does.
-    `declared_frames` is what the header says (None: nothing), `decoded_frames` what came out, `decode_error` why the
-    decoder gave up, `end_decodes` whether the last declared sample is there all the same. `silent_ratio` and
-    `clipped_ratio` are the shares of samples below -60 dBFS and at full scale. Tags have lower-case names and their
-    first value.
+    `container` is by content (see `containers.sniff`); `protection` is what encrypts the audio, "" when nothing does;
+    `audio_format` names container and codec as the decoder does. `declared_frames` is what the header says (None:
+    nothing), `decoded_frames` what came out, `decode_error` why the decoder gave up, `end_decodes` whether the last
+    declared sample is there all the same. `silent_ratio` and `clipped_ratio` are the shares of samples below -60 dBFS
+    and at full scale. Tags have lower-case names and their
+    first value. `fingerprint`: see `lakehouse.domain.catalog.quality.duplicates`.
     """
 
     object_key: str
     size_bytes: int
     sha256: str
     container: str | None = None
+    protection: str = ""
     audio_format: str = ""
     sample_rate_hz: int = 0
     channels: int = 0
@@ -54,6 +56,7 @@ class AudioFacts:
     tags: dict[str, str] = field(default_factory=dict)
     silent_ratio: float = 0.0
     clipped_ratio: float = 0.0
+    fingerprint: tuple[int, ...] = ()
 
     @property
     def duration_ms(self) -> int:
@@ -95,6 +98,8 @@ def _check_file(facts: AudioFacts) -> None:
         raise rejection(Reason.ZERO_BYTE, "0 bytes", 0)
     if facts.container is None:
         raise rejection(Reason.NOT_AUDIO, "unknown signature", posixpath.basename(facts.object_key))
+    if facts.protection:  # before the name: a shop's own extension says the same less clearly
+        raise rejection(Reason.PROTECTED, facts.protection, facts.container)
     extension = posixpath.splitext(facts.object_key)[1].lstrip(".").lower()
     if extension not in EXTENSIONS[facts.container]:
         raise rejection(Reason.WRONG_CONTAINER, f"'.{extension}' holds {facts.container}", [extension, facts.container])
