@@ -135,6 +135,8 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "redis-server": lambda: bool(shutil.which("redis-server")),
     "openjdk-17-jdk-headless": has_java_17,
     "maven": lambda: bool(shutil.which("mvn")),
+    "ffmpeg": lambda: bool(shutil.which("ffmpeg")),
+    "libchromaprint-tools": lambda: bool(shutil.which("fpcalc")),
 }
 TEST_PACKAGES: dict[str, Callable[[], bool]] = {
     "chromium": lambda: any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),

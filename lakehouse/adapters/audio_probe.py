@@ -78,8 +78,9 @@ def fingerprint(path: Path) -> tuple[int, ...]:
             "fpcalc, which makes acoustic fingerprints, is not installed.",
             hint="`make setup` installs it (package libchromaprint-tools).",
         ) from error
-    # It may fail where libsndfile did not: then nothing is known about what the recording equals.
-    return tuple(map(int, done.stdout.strip().split(","))) if done.returncode == 0 and done.stdout.strip() else ()
+    # Chromaprint 1.5 with ffmpeg 5 calls the end of some files an error, after it has printed the whole fingerprint;
+    # whether the file is whole is known already. Where it prints none, nothing is known of what the recording equals.
+    return tuple(map(int, done.stdout.strip().split(","))) if done.stdout.strip() else ()
 
 
 def _decode(path: Path, facts: AudioFacts) -> AudioFacts:

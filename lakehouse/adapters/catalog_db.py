@@ -14,8 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from lakehouse.adapters import migrations
 from lakehouse.config.settings import Settings
@@ -26,6 +27,8 @@ from lakehouse.domain.catalog.deliveries.decide import Decision, Known, decide
 from lakehouse.domain.catalog.deliveries.messages import Message, Release
 from lakehouse.domain.catalog.identifiers import name_key
 from lakehouse.domain.catalog.ids import time_ordered_id
+from lakehouse.domain.catalog.quality import duplicates
+from lakehouse.domain.catalog.quality.records import sound_findings
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
 SCHEMA = "catalog"
@@ -224,6 +227,25 @@ quarantine_action = sa.Table(
     sa.Column("at", _INSTANT, nullable=False),
     sa.CheckConstraint("action in ('fix', 'release')", name="action"),
 )
+#: Raw chromaprints, whose unsigned numbers are kept as PostgreSQL's signed ones; the index finds shared numbers.
+audio_fingerprint = sa.Table(
+    "audio_fingerprint",
+    metadata,
+    sa.Column("sha256", sa.Text, sa.ForeignKey(audio_object.c.sha256), primary_key=True),
+    sa.Column("numbers", ARRAY(sa.Integer), nullable=False),
+    sa.Index("audio_fingerprint_numbers_ix", "numbers", postgresql_using="gin"),
+)
+#: What people should look at; nothing is merged or hidden for it.
+audio_finding = sa.Table(
+    "audio_finding",
+    metadata,
+    sa.Column("sha256", sa.Text, sa.ForeignKey(audio_object.c.sha256), primary_key=True),
+    sa.Column("code", sa.Text, primary_key=True),
+    # The audio that this one resembles; "" where the finding is about this one alone.
+    sa.Column("other", sa.Text, primary_key=True),
+    sa.Column("value", JSONB),
+    sa.Column("at", _INSTANT, nullable=False),
+)
 
 
 @dataclass(frozen=True)
@@ -365,6 +387,7 @@ class CatalogDb:
             existing = connection.scalar(sa.select(content.c.content_id).where(content.c.sha256 == facts.sha256))
             if existing is None:
                 content_id = _put_item(connection, item, at=landed.received_at, audio=facts)
+                _note(connection, [facts], landed.received_at)
                 outcome = Outcome(landed.object_key, "accepted", facts.sha256, content_id=content_id)
             else:
                 outcome = Outcome(landed.object_key, "duplicate", facts.sha256, DUPLICATE_AUDIO, content_id=existing)
@@ -454,6 +477,7 @@ class CatalogDb:
                 rows = [{"release_key": key, "place": n, **asdict(w)} for n, w in enumerate(windows, 1)]
                 connection.execute(insert(availability), rows)
             _show_and_hide(connection, {*held, *content_ids}, message.created_at)
+            _note(connection, [track.facts for track in tracks], message.created_at)
         return decision
 
     def track_audio(self, release_key: str) -> dict[str, AudioFacts]:
@@ -546,6 +570,8 @@ class CatalogDb:
             existing = connection.scalar(sa.select(content.c.content_id).where(content.c.sha256 == facts.sha256))
             reason = DUPLICATE_AUDIO if existing is not None else None
             content_id = existing or _put_item(connection, item, at=found["received_at"], audio=facts)
+            if existing is None:
+                _note(connection, [facts], found["received_at"])
             outcome = Outcome(object_key, "duplicate" if reason else "accepted", facts.sha256, reason, None, content_id)
             was = {name: found[name] for name in ("reason", "message", "value", "kept_as")}
             _act(connection, found, "release", actor, note, was, at)
@@ -593,6 +619,34 @@ class CatalogDb:
             ordered = sa.select(*columns).order_by(quarantine.c.object_key, quarantine.c.etag).limit(limit)
             rows = connection.execute(ordered)
             return [dict(row._mapping) for row in rows]
+
+    def findings(self, *, limit: int = 100) -> list[dict[str, Any]]:
+        """What was noticed about accepted audio, the newest first: code, names of both recordings, value.
+
+        A recording without another one has None in `other_*`.
+        """
+        other, other_artist = content.alias("other_content"), artist.alias("other_artist")
+        query = (
+            sa.select(
+                audio_finding.c.code,
+                content.c.content_id,
+                content.c.title,
+                artist.c.name.label("artist_name"),
+                other.c.content_id.label("other_content_id"),
+                other.c.title.label("other_title"),
+                other_artist.c.name.label("other_artist_name"),
+                audio_finding.c.value,
+                audio_finding.c.at,
+            )
+            .join(content, content.c.sha256 == audio_finding.c.sha256)
+            .join(artist, artist.c.artist_id == content.c.artist_id)
+            .outerjoin(other, other.c.sha256 == audio_finding.c.other)
+            .outerjoin(other_artist, other_artist.c.artist_id == other.c.artist_id)
+            .order_by(audio_finding.c.at.desc(), content.c.content_id, audio_finding.c.code, audio_finding.c.other)
+            .limit(limit)
+        )
+        with self.begin() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
 
     def content_with_audio(self) -> list[dict[str, Any]]:
         """Items that have audio, with the names they refer to: the rows of contract bronze.catalog_content."""
@@ -658,6 +712,68 @@ class CatalogDb:
 def _lock(connection: sa.Connection, sha256: str) -> None:
     """Make transactions about the same audio wait for one another, so that exactly one of them finds it new."""
     connection.execute(sa.text("select pg_advisory_xact_lock(hashtextextended(:sha256, 0))"), {"sha256": sha256})
+
+
+#: Fingerprints compared with a new one at most, those with most shared numbers first.
+_MOST_CANDIDATES = 50
+
+
+def _note(connection: sa.Connection, all_facts: Sequence[AudioFacts], at: datetime) -> None:
+    """Keep the fingerprints of new audio, and what it resembles: findings for people.
+
+    The last act of a transaction, because it waits for others that do the same: of two encodings that come in at once,
+    the second to commit must find the first.
+    """
+    connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('fingerprints'))"))
+    for facts in sorted(all_facts, key=lambda one: one.sha256):
+        for finding in sound_findings(facts.silent_ratio, facts.clipped_ratio):
+            _find(connection, facts.sha256, finding.rule.code, "", finding.value, at)
+        if len(facts.fingerprint) < duplicates.MIN_LENGTH:
+            continue
+        numbers = np.array(facts.fingerprint, np.uint32)
+        known = _similar(connection, facts.sha256, numbers)
+        isrc = sa.select(content.c.isrc).where(content.c.sha256 == facts.sha256)
+        new = duplicates.Recording(facts.sha256, facts.sha256, numbers, connection.scalar(isrc))
+        for pair in duplicates.compare([new, *known]):
+            if facts.sha256 in (pair.first, pair.second):
+                other = pair.second if pair.first == facts.sha256 else pair.first
+                _find(connection, facts.sha256, pair.rule.code, other, None, at)
+        row = {"sha256": facts.sha256, "numbers": numbers.view(np.int32).tolist()}
+        connection.execute(insert(audio_fingerprint).values(row).on_conflict_do_nothing())
+
+
+def _similar(connection: sa.Connection, sha256: str, numbers: duplicates.Fingerprint) -> list[duplicates.Recording]:
+    """Known recordings of about the same length that share whole numbers of the fingerprint."""
+    wanted = sa.literal(np.unique(numbers.view(np.int32)).tolist(), ARRAY(sa.Integer))
+    shared = sa.func.cardinality(
+        sa.func.array(
+            sa.intersect(
+                sa.select(sa.func.unnest(audio_fingerprint.c.numbers)).correlate(audio_fingerprint),
+                sa.select(sa.func.unnest(wanted)),
+            ).scalar_subquery()
+        )
+    )
+    least, most = duplicates.comparable_lengths(len(numbers))
+    query = (
+        sa.select(audio_fingerprint.c.sha256, audio_fingerprint.c.numbers, content.c.isrc)
+        .join(content, content.c.sha256 == audio_fingerprint.c.sha256)
+        .where(
+            audio_fingerprint.c.numbers.overlap(wanted),
+            sa.func.cardinality(audio_fingerprint.c.numbers).between(least, most),
+            audio_fingerprint.c.sha256 != sha256,
+        )
+        .order_by(shared.desc(), audio_fingerprint.c.sha256)
+        .limit(_MOST_CANDIDATES)
+    )
+    return [
+        duplicates.Recording(row.sha256, row.sha256, np.array(row.numbers, np.int32).view(np.uint32), row.isrc)
+        for row in connection.execute(query)
+    ]
+
+
+def _find(connection: sa.Connection, sha256: str, code: str, other: str, value: Any, at: datetime) -> None:
+    row = {"sha256": sha256, "code": code, "other": other, "value": value, "at": at}
+    connection.execute(insert(audio_finding).values(row).on_conflict_do_nothing())
 
 
 def _act(

@@ -261,6 +261,24 @@ def quarantine(
     out.result({"files": files, "messages": messages})
 
 
+@app.command()
+def findings(limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100, as_json: Json = False) -> None:
+    """List what was noticed about accepted audio: the same recording in another encoding, silence, clipping.
+
+    Nothing is merged or hidden for it; `wavehouse ingest rules` explains the codes.
+
+    Example: wavehouse ingest findings
+    """
+    from lakehouse.adapters.catalog_db import CatalogDb
+
+    out = Output(as_json=as_json)
+    with CatalogDb(load_settings()) as db:
+        rows = db.findings(limit=limit)
+    columns = ["code", "title", "artist_name", "other_title", "other_artist_name", "value"]
+    out.table("Findings", columns, [tuple(row[name] for name in columns) for row in rows])
+    out.result(rows)
+
+
 Actor = Annotated[str, typer.Option("--by", help="Who does it; stands in the audit entry.")]
 Note = Annotated[str, typer.Option("--note", help="Why.")]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -333,3 +334,36 @@ def test_a_database_that_goes_away_in_the_middle_has_nothing_double(
         assert first.outcome == "accepted"
         assert ingestion.process(objects, db, landed).content_id == first.content_id
     balanced(stack)
+
+
+def test_the_same_recording_in_another_encoding_is_noticed_and_not_merged(stack: Settings, tmp_path: Path) -> None:
+    """FLAC, then MP3 and Ogg of one tune, and another tune: each is a track, and people are told which are the same."""
+    notes = np.random.default_rng(int(RUN[:8], 16)).integers(0, 12, (2, 40))
+    tunes = [np.concatenate([chord(220 * 2 ** (note / 12), 0.5) for note in tune]) for tune in notes]
+    files = [("one.flac", 0), ("one.mp3", 0), ("one.ogg", 0), ("other.flac", 1)]
+    keys = [f"tunes {RUN}/{name}" for name, _ in files]
+    for key, (name, tune) in zip(keys, files, strict=True):
+        land(stack, write(tmp_path / name, tunes[tune], **TAGS), key)
+    ids = [outcome.content_id for outcome in ingestion.process_batch(stack, keys)]
+    assert len(set(ids)) == 4
+    ingestion.process_batch(stack, keys)
+    found = [row for row in wavehouse_json("ingest", "findings", "--limit", "1000") if row["content_id"] in ids]
+    assert {(row["code"], row["content_id"], row["other_content_id"]) for row in found} == {
+        ("duplicate_recording", ids[1], ids[0]),
+        ("duplicate_recording", ids[2], ids[0]),
+        ("duplicate_recording", ids[2], ids[1]),
+    }
+    assert len(found) == 3
+    balanced(stack)
+
+
+def test_silence_and_clipping_are_kept_as_findings(stack: Settings, tmp_path: Path) -> None:
+    silent = np.zeros(3 * 44_100, np.float32)
+    silent[int(RUN[:4], 16)] = 0.5  # bytes of its own
+    land(stack, write(tmp_path / "s.flac", silent, **TAGS), f"sound {RUN}/silent.flac")
+    land(stack, write(tmp_path / "c.flac", 9 * chord(440, 3), **TAGS), f"sound {RUN}/clipped.flac")
+    keys = [f"sound {RUN}/silent.flac", f"sound {RUN}/clipped.flac"]
+    ids = [outcome.content_id for outcome in ingestion.process_batch(stack, keys)]
+    found = {row["content_id"]: row for row in wavehouse_json("ingest", "findings", "--limit", "1000")}
+    assert [found[content_id]["code"] for content_id in ids] == ["silence", "clipping"]
+    assert found[ids[0]]["value"] > 0.99

@@ -7,6 +7,7 @@ Audio Fingerprinting System, 2002, whose bound of 0.35 is for excerpts; whole tr
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ MAX_SHIFT = 16
 MIN_OVERLAP = 0.95
 #: Every part of this length must agree, or one other verse would hide in a long track.
 PART, MAX_PART_BIT_ERROR_RATE = 64, 0.30
+#: Five seconds: shorter fingerprints are alike by chance.
+MIN_LENGTH = 40
 _POPULAR = 50
 
 
@@ -46,6 +49,12 @@ class Pair:
     rule: Rule
     first: str
     second: str
+
+
+def comparable_lengths(length: int) -> tuple[int, int]:
+    """Shortest and longest fingerprint that `bit_error_rate` can find equal to one of `length` numbers."""
+    slack = MAX_SHIFT / 4
+    return math.floor(MIN_OVERLAP * length - slack), math.ceil((length + slack) / MIN_OVERLAP)
 
 
 def bit_error_rate(first: Fingerprint, second: Fingerprint) -> float:

@@ -89,6 +89,16 @@ class Assessment:
         return any(finding.rule.severity == "quarantined" for finding in self.findings)
 
 
+def sound_findings(silent_ratio: float | None, clipped_ratio: float | None) -> list[Finding]:
+    """What the shares of silent and of clipped samples say; None: not measured."""
+    findings = []
+    if silent_ratio is not None and silent_ratio > MAX_SILENT_RATIO:
+        findings.append(Finding(Rule.SILENCE, "silent_ratio", silent_ratio))
+    if clipped_ratio is not None and clipped_ratio > MAX_CLIPPED_RATIO:
+        findings.append(Finding(Rule.CLIPPING, "clipped_ratio", clipped_ratio))
+    return findings
+
+
 def assess(record: Metadata) -> Assessment:
     """All findings about one record. Judging a mended record again finds nothing that was mended."""
     findings: list[Finding] = []
@@ -394,10 +404,7 @@ def _audio(record: Metadata, findings: list[Finding]) -> None:
             difference = abs(declared - (record.decoded_ms or declared))
             if difference > DURATION_TOLERANCE_MS and difference * 100 > declared * DURATION_TOLERANCE_PERCENT:
                 findings.append(Finding(Rule.DURATION_MISMATCH, "duration", [declared, record.decoded_ms]))
-    if record.silent_ratio is not None and record.silent_ratio > MAX_SILENT_RATIO:
-        findings.append(Finding(Rule.SILENCE, "silent_ratio", record.silent_ratio))
-    if record.clipped_ratio is not None and record.clipped_ratio > MAX_CLIPPED_RATIO:
-        findings.append(Finding(Rule.CLIPPING, "clipped_ratio", record.clipped_ratio))
+    findings += sound_findings(record.silent_ratio, record.clipped_ratio)
     if record.sha256 and record.declared_sha256 and record.sha256 != record.declared_sha256.strip().lower():
         findings.append(Finding(Rule.CHECKSUM, "sha256", [record.declared_sha256, record.sha256]))
 
