@@ -230,3 +230,30 @@ def ingest(
     ]
     out.table("Goals", ["what", "measured", "goal", ""], shares)
     out.result(found)
+
+
+@app.command()
+def burst(
+    files: Annotated[int, typer.Option(min=10, help="Files of the burst.")] = 100,
+    seconds: Annotated[float, typer.Option(min=5, help="Sound in each.")] = 30.0,
+    load: Annotated[float, typer.Option(min=0.1, help="How many times the workers' capacity arrives.")] = 1.5,
+    workers: Annotated[int, typer.Option(min=1, help="Files that are worked on at once.")] = 1,
+    seed: Annotated[int, typer.Option(help="Another seed: other files; the same ones are known.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """A burst of real files through the real ingest, beside what the simulation of `plan ingest` says of it.
+
+    It needs a running lake whose catalogue may be thrown away: the files become tracks.
+
+    Example: WAVEHOUSE_PROFILE=test wavehouse bench burst --files 60
+    """
+    from benchmarks import ingest_burst
+
+    out, settings = Output(as_json=as_json), load_settings()
+    found = ingest_burst.run(
+        settings, files=files, seconds=seconds, load=load, workers=workers, seed=seed, say=out.info
+    )
+    rows = [(name, f"{found[name]['real']:.2f}", f"{found[name]['simulated']:.2f}")
+            for name in ("delay_p50_s", "delay_p99_s")]  # fmt: skip
+    out.table(f"{files} files, {found['lost']} lost", ["waiting", "real", "simulated"], rows)
+    out.result(found)

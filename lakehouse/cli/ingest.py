@@ -77,6 +77,33 @@ def list_waiting(
 
 
 @app.command()
+def backlog(
+    kbit_s: Annotated[float, typer.Option(min=1, help="Average bit rate of the deliveries in kbit/s.")] = 320.0,
+    most: Annotated[int, typer.Option(min=1, help="Workers that there are at most.")] = 50,
+    prometheus: Annotated[bool, typer.Option("--prometheus", help="Print Prometheus' text format.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how much waits in landing, since when, what it will cost, and how many workers the scaler would ask for.
+
+    Example: wavehouse ingest backlog --prometheus > /var/lib/node_exporter/wavehouse.prom
+    """
+    from lakehouse.adapters import ingestion
+    from lakehouse.domain.capacity import backlog as waiting
+    from lakehouse.domain.capacity.ingest import measured
+    from lakehouse.domain.capacity.queue import Fleet
+
+    landed = [(one.size_bytes, one.received_at) for one in ingestion.waiting(load_settings())]
+    found = waiting.backlog(landed, datetime.now(UTC), measured(), kbit_s)
+    if prometheus:
+        sys.stdout.write(waiting.exposition(found))
+        return
+    out = Output(as_json=as_json)
+    values = {**asdict(found), "workers_wanted": Fleet(least=0, most=most).wanted(found.core_s)}
+    out.table("Waiting in landing", ["what", "value"], list(values.items()))
+    out.result(values)
+
+
+@app.command()
 def batch(
     keys: Annotated[list[str] | None, typer.Argument(help="Keys in s3://landing.")] = None,
     keys_json: Annotated[

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from lakehouse.cli.plan import app
-from lakehouse.domain.capacity import ingest, queue
+from lakehouse.config.settings import CHECKOUT
+from lakehouse.domain.capacity import backlog, ingest, queue
 from lakehouse.errors import RejectedInputError
 
 RATES = ingest.Rates(200.0, 100.0, 0.0, 10**9)
@@ -112,3 +116,35 @@ def test_the_command_plans_with_rates_of_a_file(tmp_path: Path) -> None:
     assert told["done"] == told["batches"] > 0
     assert told["delay_p99_s"] < told["goal_s"]
     assert told["most_cores"] >= told["busy_cores"]
+
+
+def test_the_scaler_of_the_cluster_follows_the_simulated_fleet() -> None:
+    """infra/cluster holds the numbers of `Fleet` and of the plan for 10 TB a day."""
+    spec = yaml.safe_load((CHECKOUT / "infra" / "cluster" / "ingest-scaledobject.yaml").read_text())["spec"]
+    fleet = queue.Fleet(least=0, most=1)
+    [trigger] = spec["triggers"]
+    assert trigger["metadata"]["query"] == backlog.METRICS["core_s"][0]
+    assert float(trigger["metadata"]["threshold"]) == fleet.drain_s
+    assert spec["pollingInterval"] == queue.SCALER_S
+    assert spec["cooldownPeriod"] == fleet.idle_s
+    planned = json.loads(CliRunner().invoke(app, ["ingest", "--json"]).stdout)
+    assert spec["maxReplicaCount"] == planned["most_cores"]
+    assert spec["minReplicaCount"] == math.ceil(math.ceil(planned["busy_cores"]) / 4)
+
+
+def test_a_backlog_is_counted_and_costed_by_hand() -> None:
+    """Two files of 4 MB at 320 kbit/s are 200 s of sound; each costs 1/200 + 1/100 CPU seconds: three in all."""
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    files = [(4_000_000, now - timedelta(minutes=5)), (4_000_000, now)]
+    found = backlog.backlog(files, now, RATES, 320)
+    assert (found.files, found.size_bytes, found.oldest_age_s) == (2, 8_000_000, 300)
+    assert found.core_s == pytest.approx(3.0)
+    assert backlog.backlog([], now, RATES, 320) == backlog.Backlog(0, 0, 0.0, 0.0)
+    text = backlog.exposition(found)
+    assert "wavehouse_ingest_backlog_oldest_age_seconds 300.0\n" in text
+    assert text.count("# TYPE") == len(backlog.METRICS)
+
+
+@pytest.mark.parametrize(("backlog_s", "workers"), [(0, 2), (300, 2), (601, 3), (1e9, 5)])
+def test_the_fleet_wants_workers_for_what_waits(backlog_s: float, workers: int) -> None:
+    assert queue.Fleet(least=2, most=5).wanted(backlog_s) == workers

@@ -56,6 +56,10 @@ class Fleet:
                 value=self.most,
             )
 
+    def wanted(self, backlog_s: float) -> int:
+        """Workers for so many CPU seconds in the queue: enough to be done in `drain_s`, between `least` and `most`."""
+        return max(self.least, min(math.ceil(backlog_s / self.drain_s), self.most))
+
 
 @dataclass(frozen=True)
 class Day:
@@ -158,8 +162,7 @@ class _Run:
 
     def scaler(self) -> Process:
         while not self.finished:
-            wanted = min(math.ceil(self.backlog_s / self.fleet.drain_s), self.fleet.most)
-            for _ in range(wanted - self.workers):
+            for _ in range(self.fleet.wanted(self.backlog_s) - self.workers):
                 self.hire(self.fleet.start_s)
             yield self.env.timeout(SCALER_S)
         while self.idle:
