@@ -246,6 +246,16 @@ audio_finding = sa.Table(
     sa.Column("value", JSONB),
     sa.Column("at", _INSTANT, nullable=False),
 )
+playback_package = sa.Table(
+    "playback_package",
+    metadata,
+    sa.Column("sha256", sa.Text, sa.ForeignKey(audio_object.c.sha256), primary_key=True),
+    sa.Column("recipe", sa.Text, primary_key=True),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("loudness_lufs", sa.Float),
+    # Of an encrypted one; a database's own encryption at rest guards it.
+    sa.Column("aes_key", sa.LargeBinary),
+)
 
 
 @dataclass(frozen=True)
@@ -647,6 +657,51 @@ class CatalogDb:
         )
         with self.begin() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
+
+    @contextmanager
+    def exclusively(self, what: str) -> Iterator[None]:
+        """Wait until nobody else does `what`, on any machine, and keep others waiting until the block ends."""
+        with self.begin() as connection:
+            _lock(connection, what)
+            yield
+
+    def audio_of(self, content_id: int) -> tuple[str, str]:
+        """SHA-256 and format of a track's audio.
+
+        Raises:
+            RejectedInputError: `no_such_track`.
+        """
+        query = (
+            sa.select(audio_object.c.sha256, audio_object.c.audio_format)
+            .join(content, content.c.sha256 == audio_object.c.sha256)
+            .where(content.c.content_id == content_id)
+        )
+        with self.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise RejectedInputError(
+                f"There is no track {content_id} with audio.",
+                reason="no_such_track",
+                value=content_id,
+                hint="`wavehouse sql` on silver.tracks lists them.",
+            )
+        return row.sha256, row.audio_format
+
+    def playback_loudness(self, sha256: str, recipe: str) -> tuple[float | None] | None:
+        """Loudness [LUFS] of a playback package in a tuple; None when there is no such package yet."""
+        query = sa.select(playback_package.c.loudness_lufs).filter_by(sha256=sha256, recipe=recipe)
+        with self.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.loudness_lufs,)
+
+    def record_package(
+        self, sha256: str, recipe: str, address: str, loudness_lufs: float | None, aes_key: bytes | None
+    ) -> None:
+        """Say that a playback package is complete; the newest to say so has the key of what is there."""
+        values = {"address": address, "loudness_lufs": loudness_lufs, "aes_key": aes_key}
+        statement = insert(playback_package).values(sha256=sha256, recipe=recipe, **values)
+        with self.begin() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["sha256", "recipe"], set_=values))
 
     def content_with_audio(self) -> list[dict[str, Any]]:
         """Items that have audio, with the names they refer to: the rows of contract bronze.catalog_content."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LANDING = "landing"
 AUDIO = "audio"
 AUDIT = "audit"
+PLAYBACK = "playback"
 #: Larger files are sent in parts of this size. An ETag depends on it, so a change uploads everything once more.
 PART_BYTES = 16 << 20
 #: Parts of one file under way at once; so many, and the one that is being read, are in memory.
@@ -199,6 +200,14 @@ class Objects:
                     raise
                 self._send(path, AUDIO, name)
         return f"s3://{AUDIO}/{name}"
+
+    def fetch_audio(self, sha256: str, path: Path) -> None:
+        """Copy the audio object with this hash to `path`."""
+        self._receive(AUDIO, audio_name(sha256), path)
+
+    def put_playback(self, path: Path, name: str) -> None:
+        """Put a file of a playback package under `name`."""
+        self._send(path, PLAYBACK, name)
 
     def fetch_rejected(self, sha256: str, path: Path) -> None:
         """Copy the kept content of a refused file to `path`."""

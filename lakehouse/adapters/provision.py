@@ -13,7 +13,7 @@ from lakehouse.config.settings import Settings
 DATABASES = ("catalog", "iceberg", "airflow", "registry", "royalties", "scrobble")
 #: Roles that may connect to another's database; its migrations say what they may do there.
 CLERKS = {"royalties_clerk": "royalties", "scrobble_service": "scrobble"}
-BUCKETS = ("landing", "audio", "lake", "audit")
+BUCKETS = ("landing", "audio", "lake", "audit", "playback")
 
 
 def postgres_databases(settings: Settings) -> None:

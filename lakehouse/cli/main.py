@@ -39,6 +39,7 @@ GROUPS = {
     "sql": "",
     "contracts": "contracts",
     "report": "",
+    "package": "",
     "bench": "bench",
     "plan": "plan",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -367,3 +368,56 @@ def test_silence_and_clipping_are_kept_as_findings(stack: Settings, tmp_path: Pa
     found = {row["content_id"]: row for row in wavehouse_json("ingest", "findings", "--limit", "1000")}
     assert [found[content_id]["code"] for content_id in ids] == ["silence", "clipping"]
     assert found[ids[0]]["value"] > 0.99
+
+
+@pytest.mark.parametrize(("suffix", "source"), [(".flac", True), (".ogg", False), (".wav", True), (".mp3", True)])
+def test_a_package_plays_as_long_as_its_track_and_is_made_once(
+    stack: Settings, tmp_path: Path, suffix: str, source: bool
+) -> None:
+    path = write(tmp_path / f"p{suffix}", chord(300, 13), **TAGS)
+    key = land(stack, path, f"package {RUN}/p{suffix}").object_key
+    [outcome] = ingestion.process_batch(stack, [key])
+    [made] = wavehouse_json("package", str(outcome.content_id))
+    assert made["outcome"] == "made"
+    assert -40 < made["loudness_lufs"] < 0
+    assert wavehouse_json("package", str(outcome.content_id)) == [{**made, "outcome": "there"}]
+    prefix = made["address"].removeprefix("s3://playback/")
+    objects = Objects(stack)
+    names = objects.names("playback", prefix)
+    for name in names:
+        target = tmp_path / "package" / name.removeprefix(prefix)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        objects._receive("playback", name, target)
+    rungs = {name.removeprefix(prefix).split("/")[0] for name in names} - {"main.m3u8"}
+    assert rungs == {"aac-64", "aac-128", "aac-256"} | ({"source"} if source else set())
+    for rung in rungs:
+        assert seconds_of(tmp_path / "package" / rung / "stream.m3u8") == pytest.approx(13, abs=0.15)
+    assert seconds_of(tmp_path / "package" / "main.m3u8") == pytest.approx(13, abs=0.15)
+
+
+def test_an_encrypted_package_opens_with_its_key_alone(stack: Settings, tmp_path: Path) -> None:
+    key = land(stack, write(tmp_path / "e.flac", chord(310, 13), **TAGS), f"package {RUN}/e.flac").object_key
+    [outcome] = ingestion.process_batch(stack, [key])
+    [made] = wavehouse_json("package", str(outcome.content_id), "--encrypt")
+    prefix = made["address"].removeprefix("s3://playback/")
+    objects = Objects(stack)
+    for name in objects.names("playback", prefix):
+        target = tmp_path / "package" / name.removeprefix(prefix)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        objects._receive("playback", name, target)
+    playlist = tmp_path / "package" / "aac-128" / "stream.m3u8"
+    table = catalog_db.playback_package
+    with CatalogDb(stack) as db, db.begin() as connection:
+        aes = connection.scalar(sa.select(table.c.aes_key).where(table.c.address == made["address"]))
+    (tmp_path / "package" / "key").write_bytes(bytes(16))
+    assert seconds_of(playlist, "-allowed_extensions", "ALL") == 0.0
+    (tmp_path / "package" / "key").write_bytes(aes)
+    assert seconds_of(playlist, "-allowed_extensions", "ALL") == pytest.approx(13, abs=0.15)
+
+
+def seconds_of(playlist: Path, *options: str) -> float:
+    """How long ffmpeg's own player decodes a playlist; 0 when it can't."""
+    command = ["ffmpeg", "-v", "error", *options, "-i", str(playlist), "-map", "0:a:0", "-f", "s16le", "-ac", "1",
+               "-ar", "8000", "-"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    return len(done.stdout) / 16_000

@@ -1,0 +1,42 @@
+"""`wavehouse package`: tracks as players want them, made when they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from lakehouse.cli.output import Output
+from lakehouse.config.settings import load_settings
+from lakehouse.errors import RejectedInputError
+
+app = typer.Typer()
+
+
+@app.command()
+def package(
+    tracks: Annotated[list[int] | None, typer.Argument(help="Tracks (content_id).")] = None,
+    popular: Annotated[int, typer.Option(min=0, help="The so many most streamed tracks of the lake.")] = 0,
+    encrypt: Annotated[bool, typer.Option("--encrypt", help="Encrypt segments by AES-128 with a new key.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Make HLS packages: AAC at 64, 128 and 256 kbit/s and the source, in fragmented MP4.
+
+    Loudness is told, not applied. A package that is there is left alone.
+
+    Example: wavehouse package --popular 100
+    """
+    from lakehouse.adapters import packaging
+    from lakehouse.domain.playback.packaging import Recipe
+
+    settings = load_settings()
+    wanted = list(tracks or []) + (packaging.popular(settings, popular) if popular else [])
+    if not wanted:
+        raise RejectedInputError(
+            "No track is named.", reason="no_tracks", hint="Give content ids, or --popular N once there are streams."
+        )
+    out = Output(as_json=as_json)
+    done = [asdict(one) for one in packaging.package(settings, list(dict.fromkeys(wanted)), Recipe(encrypted=encrypt))]
+    out.table("Packages", ["track", "outcome", "where", "LUFS"], [tuple(row.values()) for row in done])
+    out.result(done)

@@ -1,0 +1,1 @@
+"""How audio is packed for players. Pure."""
