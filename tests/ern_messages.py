@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A picture, or the lyrics of a sound."""
+
+    path: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -14,6 +23,9 @@ class Sound:
     sha256: str
     duration: str = "PT3S"
     guest: str | None = None
+    lyrics: Attached | None = None
+    iswc: str | None = None
+    explicit: str = "NotExplicit"
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,8 @@ class Sent:
     artist: str = "Ada Ostinato"
     sender: str = "PADPIDA2014120301U"
     sounds: tuple[Sound, ...] = ()
+    pictures: tuple[Attached, ...] = ()
+    isni: str | None = None
     territories: tuple[str, ...] = ("Worldwide",)
     excluded: tuple[str, ...] = ()
     models: tuple[str, ...] = ("SubscriptionModel", "AdvertisementSupportedModel")
@@ -34,7 +48,6 @@ class Sent:
     ends: str | None = None
     update: bool = False
     takedown: bool = False
-    extra: dict[str, str] = field(default_factory=dict)
 
 
 def message(sent: Sent, version: str) -> bytes:
@@ -72,7 +85,46 @@ def _terms(sent: Sent, uses: str) -> str:
     )
 
 
+def _attached_v4(kind: str, reference: str, value: str, one: Attached) -> str:
+    return (
+        f"<{kind}><ResourceReference>{reference}</ResourceReference><Type>{value}</Type><TechnicalDetails><File>"
+        f"<URI>{escape(one.path)}</URI><HashSum><Algorithm>SHA256</Algorithm><HashSumValue>{one.sha256}</HashSumValue>"
+        f"</HashSum></File></TechnicalDetails><LanguageOfText>fr</LanguageOfText></{kind}>"
+    )
+
+
+def _attached_v3(kind: str, reference: str, value: str, one: Attached) -> str:
+    folder, _, name = one.path.rpartition("/")
+    return (
+        f"<{kind}><{kind}Type>{value}</{kind}Type><ResourceReference>{reference}</ResourceReference>"
+        f"<LanguageOfText>fr</LanguageOfText><{kind}DetailsByTerritory><TerritoryCode>Worldwide</TerritoryCode>"
+        f"<Technical{kind}Details><File><FileName>{escape(name)}</FileName><FilePath>{escape(folder)}</FilePath>"
+        f"<HashSum><HashSum>{one.sha256}</HashSum><HashSumAlgorithmType>SHA-256</HashSumAlgorithmType></HashSum></File>"
+        f"</Technical{kind}Details></{kind}DetailsByTerritory></{kind}>"
+    )
+
+
+def _attachments(sent: Sent, attached: Callable[[str, str, str, Attached], str]) -> tuple[str, str]:
+    """Images and texts of the list of resources, and the items of the release's group that link them."""
+    texts = {n: s.lyrics for n, s in enumerate(sent.sounds, 1) if s.lyrics}
+    pictures = list(enumerate(sent.pictures, 1))
+    resources = "".join(attached("Image", f"I{n}", "FrontCoverImage", one) for n, one in pictures)
+    resources += "".join(attached("Text", f"X{n}", "LyricText", one) for n, one in texts.items())
+    items = "".join(
+        f"<ResourceGroupContentItem><SequenceNumber>{n}</SequenceNumber>"
+        f"<ReleaseResourceReference>A{n}</ReleaseResourceReference>"
+        + (f"<LinkedReleaseResourceReference>X{n}</LinkedReleaseResourceReference>" if n in texts else "")
+        + "</ResourceGroupContentItem>"
+        for n in range(1, len(sent.sounds) + 1)
+    )
+    return resources, items + "".join(
+        f"<ResourceGroupContentItem><ReleaseResourceReference>I{n}</ReleaseResourceReference></ResourceGroupContentItem>"
+        for n, _ in pictures
+    )
+
+
 def _v4(sent: Sent) -> str:
+    resources, items = _attachments(sent, _attached_v4)
     guests = [sound.guest for sound in sent.sounds if sound.guest]
     parties = {name: f"P{number}" for number, name in enumerate(dict.fromkeys((sent.artist, *guests)), 1)}
     sounds = "".join(
@@ -89,25 +141,23 @@ def _v4(sent: Sent) -> str:
             f'<DisplayArtist SequenceNumber="2"><ArtistPartyReference>{parties[s.guest]}</ArtistPartyReference>'
             "<DisplayArtistRole>FeaturedArtist</DisplayArtistRole></DisplayArtist>" if s.guest else ""
         )
-        + f"<Duration>{s.duration}</Duration><ParentalWarningType>NotExplicit</ParentalWarningType>"
-        f"<LanguageOfPerformance>fr</LanguageOfPerformance></SoundRecording>"
+        + f"<Duration>{s.duration}</Duration><ParentalWarningType>{s.explicit}</ParentalWarningType>"
+        f"<LanguageOfPerformance>fr</LanguageOfPerformance>"
+        + (f"<WorkId><ISWC>{s.iswc}</ISWC></WorkId>" if s.iswc else "") + "</SoundRecording>"
         for n, s in enumerate(sent.sounds, 1)
     )  # fmt: skip
-    items = "".join(
-        f"<ResourceGroupContentItem><SequenceNumber>{n}</SequenceNumber>"
-        f"<ReleaseResourceReference>A{n}</ReleaseResourceReference></ResourceGroupContentItem>"
-        for n in range(1, len(sent.sounds) + 1)
-    )
     deal = f"<Deal><DealTerms>{_terms(sent, '<UseType>OnDemandStream</UseType>')}</DealTerms></Deal>"
     deals = "" if sent.takedown else (
         f"<DealList><ReleaseDeal><DealReleaseReference>R0</DealReleaseReference>{deal}</ReleaseDeal></DealList>"
     )  # fmt: skip
     people = "".join(
-        f"<Party><PartyReference>{ref}</PartyReference><PartyName><FullName>{escape(name)}</FullName></PartyName></Party>"
+        f"<Party><PartyReference>{ref}</PartyReference>"
+        + (f"<PartyId><ISNI>{sent.isni}</ISNI></PartyId>" if sent.isni and ref == "P1" else "")
+        + f"<PartyName><FullName>{escape(name)}</FullName></PartyName></Party>"
         for name, ref in parties.items()
     )
     return (
-        f"{_header(sent)}<PartyList>{people}</PartyList><ResourceList>{sounds}</ResourceList><ReleaseList><Release>"
+        f"{_header(sent)}<PartyList>{people}</PartyList><ResourceList>{sounds}{resources}</ResourceList><ReleaseList><Release>"
         f"<ReleaseReference>R0</ReleaseReference><ReleaseType>Album</ReleaseType>"
         f"<ReleaseId><ICPN>{sent.icpn}</ICPN></ReleaseId><DisplayTitleText>{escape(sent.title)}</DisplayTitleText>"
         f"<DisplayArtistName>{escape(sent.artist)}</DisplayArtistName><ReleaseDate>{sent.starts}</ReleaseDate>"
@@ -116,18 +166,23 @@ def _v4(sent: Sent) -> str:
 
 
 def _v3(sent: Sent) -> str:
+    resources, items = _attachments(sent, _attached_v3)
+
     def artist(name: str, role: str) -> str:
         full = f"<PartyName><FullName>{escape(name)}</FullName></PartyName>"
+        if sent.isni and role == "MainArtist":
+            full += f'<PartyId IsISNI="true">{sent.isni}</PartyId>'
         return f"<DisplayArtist>{full}<ArtistRole>{role}</ArtistRole></DisplayArtist>"
 
     sounds = "".join(
         f"<SoundRecording><SoundRecordingId><ISRC>{s.isrc}</ISRC></SoundRecordingId>"
-        f"<ResourceReference>A{n}</ResourceReference>"
+        + (f"<IndirectSoundRecordingId><ISWC>{s.iswc}</ISWC></IndirectSoundRecordingId>" if s.iswc else "")
+        + f"<ResourceReference>A{n}</ResourceReference>"
         f"<ReferenceTitle><TitleText>{escape(s.title)}</TitleText></ReferenceTitle><Duration>{s.duration}</Duration>"
         f"<LanguageOfPerformance>fr</LanguageOfPerformance>"
         f"<SoundRecordingDetailsByTerritory><TerritoryCode>Worldwide</TerritoryCode>{artist(sent.artist, 'MainArtist')}"
         + (artist(s.guest, "FeaturedArtist") if s.guest else "")
-        + f"<ParentalWarningType>NotExplicit</ParentalWarningType><TechnicalSoundRecordingDetails>"
+        + f"<ParentalWarningType>{s.explicit}</ParentalWarningType><TechnicalSoundRecordingDetails>"
         f"<TechnicalResourceDetailsReference>T{n}</TechnicalResourceDetailsReference><File>"
         f"<FileName>{escape(s.path.rsplit('/', 1)[-1])}</FileName><FilePath>{escape(s.path.rsplit('/', 1)[0])}</FilePath>"  # noqa: E501
         f"<HashSum><HashSum>{s.sha256}</HashSum><HashSumAlgorithmType>SHA-256</HashSumAlgorithmType></HashSum></File>"
@@ -142,12 +197,12 @@ def _v3(sent: Sent) -> str:
     terms = "<TakeDown>true</TakeDown>" if sent.takedown else _terms(sent, uses)
     return (
         f"{_header(sent)}<UpdateIndicator>{'UpdateMessage' if sent.update else 'OriginalMessage'}</UpdateIndicator>"
-        f'<ResourceList>{sounds}</ResourceList><ReleaseList><Release IsMainRelease="true">'
+        f'<ResourceList>{sounds}{resources}</ResourceList><ReleaseList><Release IsMainRelease="true">'
         f"<ReleaseId><ICPN>{sent.icpn}</ICPN></ReleaseId><ReleaseReference>R0</ReleaseReference>"
         f"<ReferenceTitle><TitleText>{escape(sent.title)}</TitleText></ReferenceTitle>"
         f"<ReleaseResourceReferenceList>{references}</ReleaseResourceReferenceList><ReleaseType>Album</ReleaseType>"
         f"<ReleaseDetailsByTerritory><TerritoryCode>Worldwide</TerritoryCode>{artist(sent.artist, 'MainArtist')}"
-        f"<ReleaseDate>{sent.starts}</ReleaseDate></ReleaseDetailsByTerritory></Release></ReleaseList>"
+        f"<ResourceGroup>{items}</ResourceGroup><ReleaseDate>{sent.starts}</ReleaseDate></ReleaseDetailsByTerritory></Release></ReleaseList>"
         "<DealList><ReleaseDeal><DealReleaseReference>R0</DealReleaseReference>"
         f"<Deal><DealTerms>{terms}</DealTerms></Deal>"
         f"</ReleaseDeal></DealList>"

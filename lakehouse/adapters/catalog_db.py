@@ -7,6 +7,7 @@ it finds the rows of the first time. Times are UTC and come from the data.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -108,6 +109,10 @@ content = sa.Table(
     sa.Column("created_at", _INSTANT, nullable=False),
     # Since when it may not be shown; the row stays for what was played before.
     sa.Column("hidden_at", _INSTANT),
+    # What a feed calls it for good: names of episodes change, and two may have the same.
+    sa.Column("external_id", sa.Text, unique=True),
+    # The podcast of an episode.
+    _id("parent_id", target="content.content_id", index=True),
     sa.CheckConstraint("content_id > 0", name="content_id"),
     sa.CheckConstraint("isrc ~ '^[A-Z]{2}[A-Z0-9]{3}[0-9]{7}$'", name="isrc"),
     sa.CheckConstraint("jsonb_typeof(attributes) = 'object'", name="attributes"),
@@ -200,6 +205,25 @@ availability = sa.Table(
     sa.Column("ends_at", _INSTANT),
     sa.CheckConstraint("ends_at > starts_at", name="window"),
 )
+asset = sa.Table(
+    "asset",
+    metadata,
+    # Key of the release whose newest version brought it; the next version replaces all of the source's rows.
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("place", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    _id("release_id", target="release.release_id", index=True),
+    _id("content_id", target="content.content_id", index=True),
+    # Its path in the delivery, by which an update that does not bring it again names it.
+    sa.Column("path", sa.Text),
+    sa.Column("sha256", sa.Text),
+    sa.Column("media_type", sa.Text),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("attributes", JSONB, nullable=False),
+    sa.CheckConstraint("kind in ('artwork', 'lyrics', 'merch')", name="kind"),
+    sa.CheckConstraint("(kind = 'merch') = (sha256 is null)", name="sha256"),
+    sa.CheckConstraint("(content_id is null) <> (release_id is null)", name="owner"),
+)
 delivery = sa.Table(
     "delivery",
     metadata,
@@ -211,6 +235,12 @@ delivery = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("message", sa.Text),
     sa.Column("value", JSONB),
+    # The folder, or s3://landing, that `source` is below.
+    sa.Column("root", sa.Text),
+    # Hash of the names and sizes of the files around it: as long as it stays, looking again would find the same.
+    sa.Column("beside", sa.Text),
+    # The message itself as long as it is refused.
+    sa.Column("document", sa.LargeBinary),
     sa.CheckConstraint("outcome in ('published', 'taken_down', 'unchanged', 'rejected')", name="outcome"),
     sa.CheckConstraint("(outcome = 'rejected') = (reason is not null)", name="reason"),
 )
@@ -276,6 +306,30 @@ class DeliveredTrack:
 
     item: Item
     facts: AudioFacts
+
+
+@dataclass(frozen=True)
+class DeliveredAsset:
+    """What belongs to a release (`track` None) or to its track at that place, from 1. A file of kind `artwork` or
+    `lyrics` is in the store under `sha256`; a `merch` link has none.
+    """
+
+    kind: str
+    attributes: dict[str, Any]
+    track: int | None = None
+    path: str | None = None
+    sha256: str | None = None
+    media_type: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class DeliveredEpisode:
+    """An episode of a feed, by its guid there. `facts` describe its audio where the delivery brought it."""
+
+    guid: str
+    item: Item
+    facts: AudioFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -422,9 +476,15 @@ class CatalogDb:
             connection.execute(insert(quarantine).values(values).on_conflict_do_nothing())
         return recorded
 
-    def apply(self, message: Message, digest: str, tracks: Sequence[DeliveredTrack]) -> Decision:
+    def apply(
+        self,
+        message: Message,
+        digest: str,
+        tracks: Sequence[DeliveredTrack],
+        assets: Sequence[DeliveredAsset] = (),
+    ) -> Decision:
         """Do what a message says, whole or not at all. `digest` is the hash of its bytes; `tracks` are the release's,
-        in order. Their audio objects must be in the bucket before. The same message again changes nothing.
+        in order. Objects must be in the store before. The same message again changes nothing.
 
         Raises:
             RejectedInputError: see `decide.decide`.
@@ -481,6 +541,7 @@ class CatalogDb:
                     insert(release_track),
                     [{"release_key": key, "place": n, "content_id": c} for n, c in enumerate(content_ids, 1)],
                 )
+                _replace_assets(connection, key, assets, release_id, content_ids)
             windows = message.release.windows if message.release and decision == "publish" else ()
             connection.execute(sa.delete(availability).where(availability.c.release_key == key))
             if windows:
@@ -513,21 +574,102 @@ class CatalogDb:
             for row in rows
         }
 
+    def delivered_assets(self, release_key: str) -> dict[tuple[str, str | None], DeliveredAsset]:
+        """What a release has besides its audio, by kind and path in the delivery: an update need not bring it again.
+        Links have no path; they come by kind and `url`.
+        """
+        query = sa.select(asset).where(asset.c.source == release_key).order_by(asset.c.place)
+        with self.begin() as connection:
+            rows = list(connection.execute(query))
+        return {
+            (row.kind, row.path or row.attributes.get("url")): DeliveredAsset(
+                row.kind, row.attributes, None, row.path, row.sha256, row.media_type, row.size_bytes
+            )
+            for row in rows
+        }
+
+    def put_podcast(
+        self, guid: str, podcast: Item, episodes: Sequence[DeliveredEpisode], *, at: datetime, ledger: str
+    ) -> Decision:
+        """Enter a podcast and the episodes of its feed, whole or not at all; those that the feed no longer lists stay.
+
+        `at`, the date of the feed, must be in `podcast.attributes` as `built_at`. `ledger` begins the object keys of
+        audio that came with the feed, which must be in its bucket before. Audio that an episode has stays.
+
+        Raises:
+            RejectedInputError: `out_of_order`; a newer feed is in force.
+        """
+        with self.begin() as connection:
+            _lock(connection, f"podcast {guid}")
+            for sha256 in sorted({one.facts.sha256 for one in episodes if one.facts}):
+                _lock(connection, sha256)
+            parent = f"podcast:{guid}"
+            before = connection.scalar(sa.select(content.c.attributes).where(content.c.external_id == parent))
+            if before and before["built_at"] > podcast.attributes["built_at"]:
+                raise RejectedInputError(
+                    f"The feed of {podcast.attributes['built_at']} is older than that of {before['built_at']}, "
+                    "which is in force.",
+                    reason="out_of_order",
+                    value=guid,
+                    hint="Send the newest feed.",
+                )
+            podcast_id, changed = _put_external(connection, parent, podcast, at, None)
+            for one in episodes:
+                landed = None
+                if one.facts:
+                    key = f"{ledger}/{one.facts.object_key}"
+                    landed = Landed(key, one.facts.sha256, one.facts.size_bytes, at)
+                name = f"{parent}/{one.guid}"
+                changed |= _put_external(connection, name, one.item, at, podcast_id, one.facts, landed)[1]
+        return "publish" if changed else "unchanged"
+
     def record_delivery(self, digest: str, source: str, values: dict[str, Any]) -> None:
         """Remember what became of a message; what was refused before and is taken now is no longer refused."""
-        row = {"sender": None, "message_id": None, "reason": None, "message": None, "value": None, **values}
+        names = ("sender", "message_id", "reason", "message", "value", "root", "beside", "document")
+        row = dict.fromkeys(names) | values
         statement = insert(delivery).values(digest=digest, source=source, **row)
         with self.begin() as connection:
             if row["outcome"] == "unchanged":
-                connection.execute(statement.on_conflict_do_nothing())
+                where = {name: row[name] for name in ("root", "beside")} | {"source": source}
+                connection.execute(statement.on_conflict_do_update(index_elements=["digest"], set_=where))
             else:
+                row["source"] = source
                 connection.execute(statement.on_conflict_do_update(index_elements=["digest"], set_=row))
 
-    def deliveries(self) -> list[dict[str, Any]]:
-        """What became of every message, by source."""
+    def looked_at(self, root: str) -> dict[str, str]:
+        """What stood beside each message below `root` when it was looked at last, by source."""
+        query = sa.select(delivery.c.source, delivery.c.beside).where(
+            delivery.c.root == root, delivery.c.beside.is_not(None)
+        )
         with self.begin() as connection:
-            rows = connection.execute(sa.select(delivery).order_by(delivery.c.source, delivery.c.digest))
+            return {row.source: row.beside for row in connection.execute(query)}
+
+    def deliveries(self) -> list[dict[str, Any]]:
+        """What became of every message, by source; without the messages themselves."""
+        columns = [column for column in delivery.c if column.name not in ("document", "beside")]
+        with self.begin() as connection:
+            rows = connection.execute(sa.select(*columns).order_by(delivery.c.source, delivery.c.digest))
             return [dict(row._mapping) for row in rows]
+
+    def refused_message(self, digest: str) -> dict[str, Any] | None:
+        """The refused message whose digest begins with these 12 or more characters; None when there is none."""
+        if not re.fullmatch(r"[0-9a-f]{12,64}", digest):
+            return None
+        query = sa.select(delivery).where(delivery.c.digest.startswith(digest), delivery.c.outcome == "rejected")
+        with self.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return dict(row._mapping) if row else None
+
+    def message_actions(self, digest: str) -> list[dict[str, Any]]:
+        """What people did about the message with this digest, in order."""
+        query = sa.select(quarantine_action).filter_by(object_key=_message_key(digest)).order_by("number")
+        with self.begin() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
+    def act_on_message(self, digest: str, action: str, *, actor: str, note: str, value: Any, at: datetime) -> None:
+        """Enter what `actor` did about a message at `at`: `fix` it, or `release` it."""
+        with self.begin() as connection:
+            _act(connection, {"object_key": _message_key(digest), "etag": digest}, action, actor, note, value, at)
 
     def history(self, release_key: str) -> list[dict[str, Any]]:
         """All versions of a delivered release, the oldest first: who, when, what."""
@@ -841,6 +983,72 @@ def _act(
     connection.execute(insert(quarantine_action).values(**key, **values))
 
 
+def _message_key(digest: str) -> str:
+    return f"message:{digest}"
+
+
+def _replace_assets(
+    connection: sa.Connection,
+    source: str,
+    assets: Sequence[DeliveredAsset],
+    release_id: int,
+    content_ids: Sequence[int],
+) -> None:
+    """Have exactly `assets` as what `source` brought."""
+    connection.execute(sa.delete(asset).where(asset.c.source == source))
+    rows = [
+        {
+            "source": source,
+            "place": place,
+            "release_id": release_id if one.track is None else None,
+            "content_id": None if one.track is None else content_ids[one.track - 1],
+            **{n: getattr(one, n) for n in ("kind", "path", "sha256", "media_type", "size_bytes", "attributes")},
+        }
+        for place, one in enumerate(assets, 1)
+    ]
+    if rows:
+        connection.execute(insert(asset), rows)
+
+
+def _put_external(
+    connection: sa.Connection,
+    external_id: str,
+    item: Item,
+    at: datetime,
+    parent_id: int | None,
+    audio: AudioFacts | None = None,
+    landed: Landed | None = None,
+) -> tuple[int, bool]:
+    """Id of the item that a feed calls `external_id`, made or brought up to date, and whether anything changed."""
+    _kind(connection, item.kind).check(item.attributes)
+    names = {"name_key": name_key(item.artist)}
+    values: dict[str, Any] = {
+        "kind": item.kind,
+        "title": item.title,
+        "artist_id": _entity(connection, artist, "artist", names, {"name": item.artist}, at),
+        "attributes": item.attributes,
+        "parent_id": parent_id,
+    }
+    known = connection.execute(sa.select(content).where(content.c.external_id == external_id)).one_or_none()
+    content_id = _entity(connection, content, "content", {"external_id": external_id}, values, at)
+    changed = known is None
+    if known and (new := {name: value for name, value in values.items() if getattr(known, name) != value}):
+        connection.execute(sa.update(content).where(content.c.content_id == content_id).values(**new))
+        changed = True
+    if audio is not None and landed is not None and (known is None or known.sha256 is None):
+        owner = connection.scalar(sa.select(content.c.content_id).where(content.c.sha256 == audio.sha256))
+        if owner is None:
+            _put_audio_object(connection, audio, at)
+            connection.execute(sa.update(content).where(content.c.content_id == content_id).values(sha256=audio.sha256))
+        reason = None if owner is None else DUPLICATE_AUDIO
+        outcome = "accepted" if owner is None else "duplicate"
+        _record(
+            connection, landed, Outcome(landed.object_key, outcome, audio.sha256, reason, None, owner or content_id)
+        )
+        changed |= owner is None
+    return content_id, changed
+
+
 def _put_delivered(connection: sa.Connection, message: Message, track: DeliveredTrack) -> int:
     """The content of one delivered track, made when its audio is new, and its row in the ledger."""
     existing = connection.scalar(sa.select(content.c.content_id).where(content.c.sha256 == track.facts.sha256))
@@ -964,16 +1172,7 @@ def _put_item(connection: sa.Connection, item: Item, *, at: datetime, audio: Aud
         natural = {"artist_id": artist_ids[name_key(release_artist)], "title_key": name_key(item.release)}
         release_id = _entity(connection, release, "release", natural, {"title": item.release}, at)
     if audio is not None:
-        description = {
-            "sha256": audio.sha256,
-            "duration_ms": audio.duration_ms,
-            "sample_rate_hz": audio.sample_rate_hz,
-            "channels": audio.channels,
-            "size_bytes": audio.size_bytes,
-            "audio_format": audio.audio_format,
-            "created_at": at,
-        }
-        connection.execute(insert(audio_object).values(description).on_conflict_do_nothing())
+        _put_audio_object(connection, audio, at)
     values = {
         "kind": item.kind,
         "title": item.title,
@@ -986,6 +1185,19 @@ def _put_item(connection: sa.Connection, item: Item, *, at: datetime, audio: Aud
     # What an item is: its audio; without audio, its names.
     identity = ("sha256",) if item.sha256 else ("kind", "title", "artist_id", "release_id", "sha256")
     return _entity(connection, content, "content", {name: values.pop(name) for name in identity}, values, at)
+
+
+def _put_audio_object(connection: sa.Connection, audio: AudioFacts, at: datetime) -> None:
+    description = {
+        "sha256": audio.sha256,
+        "duration_ms": audio.duration_ms,
+        "sample_rate_hz": audio.sample_rate_hz,
+        "channels": audio.channels,
+        "size_bytes": audio.size_bytes,
+        "audio_format": audio.audio_format,
+        "created_at": at,
+    }
+    connection.execute(insert(audio_object).values(description).on_conflict_do_nothing())
 
 
 def _entity(

@@ -1,27 +1,31 @@
-"""Release deliveries: find the messages of a folder or prefix, check every resource, publish whole or not at all."""
+"""Deliveries of releases and podcasts: find the messages, check every resource, publish whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from lakehouse.adapters import podcast_deliveries
 from lakehouse.adapters.audio_probe import probe
-from lakehouse.adapters.catalog_db import CatalogDb, DeliveredTrack
-from lakehouse.adapters.objects import LANDING, Objects
+from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, DeliveredTrack
+from lakehouse.adapters.delivery_sources import Source, folder_of, opened
+from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.validation import AudioFacts, check_sound
 from lakehouse.domain.catalog.content import TRACK, Item
-from lakehouse.domain.catalog.deliveries import ern
-from lakehouse.domain.catalog.deliveries.messages import File, Message, Release, Track
+from lakehouse.domain.catalog.deliveries import changes, ern, lyrics, merch
+from lakehouse.domain.catalog.deliveries.corrections import Corrections, corrected, gathered
+from lakehouse.domain.catalog.deliveries.messages import File, Message, Release, Text, Track
 from lakehouse.domain.catalog.deliveries.xml import MAX_BYTES
 from lakehouse.domain.catalog.identifiers import normalise_isrc
-from lakehouse.domain.catalog.quality.records import Artwork, Assessment, Metadata, assess
-from lakehouse.errors import FatalError, RejectedInputError
+from lakehouse.domain.catalog.quality.records import Artwork, Assessment, Finding, Metadata, assess, judge_artwork
+from lakehouse.errors import RejectedInputError
+
+MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png"}
 
 
 @dataclass(frozen=True)
@@ -39,49 +43,74 @@ class Delivered:
     findings: list[dict[str, Any]] = field(default_factory=list)
 
 
-def deliver(settings: Settings, source: str) -> list[Delivered]:
-    """Outcomes of all ERN messages below `source`, a folder or s3://landing/prefix, in the order of their dates.
+@dataclass(frozen=True)
+class _Read:
+    """A message that could be read, and where it came from."""
 
-    A message that is refused leaves nothing behind but its reason; the others go on.
+    message: Message
+    digest: str
+    name: str
+
+
+def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list[Delivered]:
+    """Outcomes of all podcast feeds and ERN messages below `address`, a folder or s3://landing/prefix: feeds and what
+    can't be read first, then messages in the order of their dates.
+
+    A message that is refused leaves nothing behind but its reason and its bytes; the others go on. With `only_new`,
+    what was looked at before and has the same files beside it is left out, and nothing at all is no error.
 
     Raises:
         RejectedInputError: `no_such_folder`, `no_messages`.
     """
     objects = Objects(settings)
-    with _local(objects, source) as folder, CatalogDb(settings) as db:
-        documents = [path for path in sorted(folder.rglob("*.xml")) if path.is_file()]
-        if not documents:
+    with opened(objects, address) as source, CatalogDb(settings) as db:
+        names = source.documents()
+        if not names and not only_new:
             raise RejectedInputError(
-                f"'{source}' holds no ERN message.",
+                f"'{address}' holds no ERN message and no podcast feed.",
                 reason="no_messages",
-                value=source,
-                hint="A folder of tagged files goes in with `wavehouse ingest upload`.",
+                value=address,
+                hint="`wavehouse ingest run PATH` takes folders of tagged files too.",
             )
+        if only_new:
+            seen = db.looked_at(source.root)
+            names = [name for name in names if seen.get(name) != source.beside(name)]
         outcomes: list[Delivered] = []
-        read: list[tuple[Message, bytes, Path]] = []
-        for path in documents:
-            name = path.relative_to(folder).as_posix()
+        read: list[_Read] = []
+        for name in names:
             # One byte more than is allowed tells the reader that there are more, whatever the size is.
-            with path.open("rb") as stream:
-                document = stream.read(MAX_BYTES + 1)
+            document = source.read(name, MAX_BYTES + 1)
+            digest = hashlib.sha256(document).hexdigest()
             try:
-                read.append((ern.read(document), document, path))
+                if podcast_deliveries.is_feed(document):
+                    done = podcast_deliveries.deliver(objects, db, source, name, document)
+                    outcomes.append(_record(db, source, digest, Delivered(name, **done)))
+                else:
+                    read.append(_Read(ern.read(document), digest, name))
             except RejectedInputError as error:
-                outcomes.append(_rejected(db, name, document, None, error))
-        for message, document, path in sorted(read, key=lambda one: (one[0].created_at, one[0].message_id)):
-            name = path.relative_to(folder).as_posix()
+                outcomes.append(_rejected(db, source, digest, name, document, None, error))
+            source.forget()
+        for one in sorted(read, key=lambda one: (one.message.created_at, one.message.message_id)):
             try:
-                outcomes.append(_deliver_one(objects, db, message, document, path, name))
+                outcomes.append(_deliver_one(objects, db, source, one))
             except RejectedInputError as error:
-                outcomes.append(_rejected(db, name, document, message, error))
+                document = source.read(one.name, MAX_BYTES + 1)
+                outcomes.append(_rejected(db, source, one.digest, one.name, document, one.message, error))
+            source.forget()
     return outcomes
 
 
 def _rejected(
-    db: CatalogDb, source: str, document: bytes, message: Message | None, error: RejectedInputError
+    db: CatalogDb,
+    source: Source,
+    digest: str,
+    name: str,
+    document: bytes,
+    message: Message | None,
+    error: RejectedInputError,
 ) -> Delivered:
     done = Delivered(
-        source,
+        name,
         "rejected",
         message.sender if message else None,
         message.message_id if message else None,
@@ -90,94 +119,123 @@ def _rejected(
         error.message,
         error.value,
     )
-    _record(db, done, document)
-    return done
+    # More than may be read is no message; its file stays where it is.
+    return _record(db, source, digest, done, document if len(document) <= MAX_BYTES else None)
 
 
-def _record(db: CatalogDb, done: Delivered, document: bytes) -> None:
+def _record(db: CatalogDb, source: Source, digest: str, done: Delivered, document: bytes | None = None) -> Delivered:
     names = ("outcome", "sender", "message_id", "reason", "message", "value")
-    db.record_delivery(hashlib.sha256(document).hexdigest(), done.source, {name: getattr(done, name) for name in names})
-
-
-def _deliver_one(
-    objects: Objects, db: CatalogDb, message: Message, document: bytes, path: Path, name: str
-) -> Delivered:
-    tracks: list[DeliveredTrack] = []
-    findings: list[dict[str, Any]] = []
-    if message.release is not None and message.action == "publish":
-        tracks, findings = _prepare(objects, db, message, message.release, path.parent)
-    decision = db.apply(message, hashlib.sha256(document).hexdigest(), tracks)
-    outcome = {"publish": "published", "takedown": "taken_down", "unchanged": "unchanged"}[decision]
-    done = Delivered(name, outcome, message.sender, message.message_id, message.release_key, findings=findings)
-    _record(db, done, document)
+    values = {name: getattr(done, name) for name in names}
+    where = {"root": source.root, "beside": source.beside(done.source), "document": document}
+    db.record_delivery(digest, done.source, values | where)
     return done
+
+
+def _deliver_one(objects: Objects, db: CatalogDb, source: Source, one: _Read) -> Delivered:
+    actions = db.message_actions(one.digest)
+    corrections = gathered([action["value"] for action in actions if action["action"] == "fix"])
+    message = corrected(one.message, corrections)
+    prepared = _Prepared([], [], [])
+    if message.release is not None and message.action == "publish":
+        prepared = _prepare(objects, db, source, folder_of(one.name), message, message.release, corrections)
+    decision = db.apply(message, one.digest, prepared.tracks, prepared.assets)
+    outcome = {"publish": "published", "takedown": "taken_down", "unchanged": "unchanged"}[decision]
+    done = Delivered(
+        one.name, outcome, message.sender, message.message_id, message.release_key, findings=prepared.findings
+    )
+    return _record(db, source, one.digest, done)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A release whose files are in the store: its tracks, what else belongs to it, and what was mended."""
+
+    tracks: list[DeliveredTrack]
+    assets: list[DeliveredAsset]
+    findings: list[dict[str, Any]]
 
 
 def _prepare(
-    objects: Objects, db: CatalogDb, message: Message, release: Release, folder: Path
-) -> tuple[list[DeliveredTrack], list[dict[str, Any]]]:
-    """The tracks of a release with their audio in the bucket, and what was mended.
+    objects: Objects,
+    db: CatalogDb,
+    source: Source,
+    folder: str,
+    message: Message,
+    release: Release,
+    corrections: Corrections,
+) -> _Prepared:
+    """The release with its files in the store. Everything is checked before the first one is stored.
 
     Raises:
         RejectedInputError: a resource is missing or faulty, or a record must be looked at; the value says which.
     """
     if not release.tracks:
         raise RejectedInputError("The release has no sound recording.", reason="ern_incomplete", value=release.key)
+    files: dict[str, Path] = {}  # to be stored, by hash
     held = db.track_audio(release.key)
-    artwork = [_artwork(folder, picture.file) for picture in release.pictures if picture.file]
-    facts = [_facts(folder, track, held) for track in release.tracks]
+    kept = db.delivered_assets(release.key)
+    facts = [_facts(source, folder, track, held, files) for track in release.tracks]
     judged = [
-        assess(_record_of(message, release, track, found, artwork[0] if artwork else None))
-        for track, found in zip(release.tracks, facts, strict=True)
+        assess(_record_of(message, release, track, found)) for track, found in zip(release.tracks, facts, strict=True)
     ]
-    findings = [_shown(track, assessment) for track, assessment in zip(release.tracks, judged, strict=True)]
-    flat = [finding for found in findings for finding in found]
-    if bad := [finding for finding in flat if finding["severity"] == "quarantined"]:
+    findings = [
+        finding.about(track.reference)
+        for track, assessment in zip(release.tracks, judged, strict=True)
+        for finding in assessment.findings
+    ]
+    assets: list[DeliveredAsset] = []
+    for picture in release.pictures:
+        if picture.file:
+            asset, found = _picture(source, folder, picture.file, kept, files)
+            assets.append(asset)
+            findings += [finding.about(picture.reference) for finding in found]
+    for place, track in enumerate(release.tracks, 1):
+        assets += [_words(source, folder, words, place, kept, files) for words in track.lyrics]
+    assets += _links(source, folder, release.key, kept)
+    bad = [f for f in findings if f["severity"] == "quarantined" and f["code"] not in corrections.accepted]
+    if bad:
         raise RejectedInputError(
-            f"{bad[0]['meaning']} ({bad[0]['track']}: {bad[0]['field']})",
+            f"{bad[0]['meaning']} ({bad[0]['resource']}: {bad[0]['field']})",
             reason=bad[0]["code"],
             value=bad,
             hint="`wavehouse ingest rules` says how to mend each.",
         )
-    for found in facts:
-        if found.object_key:
-            objects.put_audio(folder / found.object_key, found.sha256)
+    for sha256, path in files.items():
+        objects.put_audio(path, sha256)  # pictures and lyrics lie beside the audio: there, a name is a hash
     tracks = [
         DeliveredTrack(_item(release, assessment, found, place), found)
         for place, (assessment, found) in enumerate(zip(judged, facts, strict=True), 1)
     ]
-    return tracks, flat
+    return _Prepared(tracks, assets, findings)
 
 
-def _facts(folder: Path, track: Track, held: dict[str, AudioFacts]) -> AudioFacts:
+def _facts(
+    source: Source, folder: str, track: Track, held: dict[str, AudioFacts], files: dict[str, Path]
+) -> AudioFacts:
     """Facts about a track's file; where it was not sent again, about the audio that an earlier message brought."""
-    path = _inside(folder, track.file)
-    if path is None:
+    path = source.find(folder, track.file.path) if track.file else None
+    if path is None or track.file is None:
         try:
             known = held.get(normalise_isrc(track.isrc or ""))
         except ValueError:
             known = None
         if known is None or (track.file and track.file.algorithm == "sha256" and track.file.digest != known.sha256):
-            raise RejectedInputError(
-                f"The audio of '{track.title}' is not in the delivery.",
-                reason="missing_resource",
-                value=track.file.path if track.file else track.reference,
-                hint="Send the delivery again with all of its files.",
-            )
+            raise _missing(f"The audio of '{track.title}'", track.file.path if track.file else track.reference)
         return known
-    assert track.file is not None  # noqa: S101 - a path comes from a file
     _check_digest(path, track.file)
     facts = probe(path, track.file.path)
     check_sound(facts)
+    files[facts.sha256] = path
     return facts
 
 
-def _inside(folder: Path, file: File | None) -> Path | None:
-    """The file of a delivery if it is there; a link that leads out of the delivery is not."""
-    if file is None:
-        return None
-    path = folder / PurePosixPath(file.path)
-    return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
+def _missing(what: str, path: str) -> RejectedInputError:
+    return RejectedInputError(
+        f"{what} is not in the delivery.",
+        reason="missing_resource",
+        value=path,
+        hint="Send the delivery again with all of its files.",
+    )
 
 
 def _check_digest(path: Path, file: File) -> None:
@@ -194,25 +252,84 @@ def _check_digest(path: Path, file: File) -> None:
         )
 
 
-def _artwork(folder: Path, file: File) -> Artwork:
+Kept = dict[tuple[str, str | None], DeliveredAsset]
+
+
+def _kept(kept: Kept, kind: str, file: File, what: str) -> DeliveredAsset:
+    """What an earlier message brought under this path.
+
+    Raises:
+        RejectedInputError: `missing_resource`; none did, or other bytes.
+    """
+    found = kept.get((kind, file.path))
+    if found is None or (file.algorithm == "sha256" and file.digest != found.sha256):
+        raise _missing(f"{what} '{file.path}'", file.path)
+    return found
+
+
+def _picture(
+    source: Source, folder: str, file: File, kept: Kept, files: dict[str, Path]
+) -> tuple[DeliveredAsset, list[Finding]]:
     from PIL import Image, UnidentifiedImageError
 
-    path = _inside(folder, file)
+    path = source.find(folder, file.path)
     if path is None:
-        raise RejectedInputError(
-            f"The picture '{file.path}' is not in the delivery.", reason="missing_resource", value=file.path
-        )
+        return _kept(kept, "artwork", file, "The picture"), []
     _check_digest(path, file)
     try:
-        with Image.open(path) as picture:  # reads the header only
-            return Artwork(picture.format or "", picture.width, picture.height)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
-        return Artwork("unknown", 0, 0)
+        with Image.open(path) as picture:
+            art = Artwork(picture.format or "", picture.width, picture.height)
+            if not (findings := judge_artwork(art)):
+                picture.load()  # a picture that is cut off has a whole header; its size was checked before
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+        art = Artwork("unknown", 0, 0)
+        findings = judge_artwork(art)
+    attributes = {"width_px": art.width_px, "height_px": art.height_px}
+    sha256 = _store_later(path, files)
+    media_type = MEDIA_TYPES.get(art.format)
+    return DeliveredAsset("artwork", attributes, None, file.path, sha256, media_type, path.stat().st_size), findings
 
 
-def _record_of(
-    message: Message, release: Release, track: Track, facts: AudioFacts, artwork: Artwork | None
-) -> Metadata:
+def _words(source: Source, folder: str, words: Text, place: int, kept: Kept, files: dict[str, Path]) -> DeliveredAsset:
+    """The lyrics of the track at `place`; see `lyrics.read` for what may be wrong with them."""
+    path = source.find(folder, words.file.path)
+    if path is None:
+        return replace(_kept(kept, "lyrics", words.file, "The lyrics"), track=place)
+    _check_digest(path, words.file)
+    with path.open("rb") as stream:
+        read = lyrics.read(stream.read(4 * lyrics.MAX_CHARACTERS + 1))
+    attributes = {
+        "synchronised": read.synchronised,
+        "language": words.language,
+        "lines": [[at, line] for at, line in read.lines],
+        "tags": dict(read.tags),
+    }
+    sha256 = _store_later(path, files)
+    return DeliveredAsset("lyrics", attributes, place, words.file.path, sha256, "text/plain", path.stat().st_size)
+
+
+def _links(source: Source, folder: str, release_key: str, kept: Kept) -> list[DeliveredAsset]:
+    """Links of `merch.json` for this release; without that file, those that it has."""
+    path = source.find(folder, merch.FILE)
+    if path is None:
+        return [link for (kind, _), link in kept.items() if kind == "merch"]
+    with path.open("rb") as stream:
+        links = merch.read(stream.read(merch.MAX_BYTES + 1))
+    return [
+        DeliveredAsset("merch", {"title": link.title, "url": link.url})
+        for link in links
+        if link.release in (None, release_key)
+    ]
+
+
+def _store_later(path: Path, files: dict[str, Path]) -> str:
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    files[sha256] = path
+    return sha256
+
+
+def _record_of(message: Message, release: Release, track: Track, facts: AudioFacts) -> Metadata:
     return Metadata(
         title=track.title,
         artist=track.artist,
@@ -220,6 +337,10 @@ def _record_of(
         featured=track.featured,
         release=release.title,
         isrc=track.isrc,
+        icpn=release.icpn,
+        iswc=track.iswc,
+        ipi=track.ipi,
+        isni=track.isni,
         language=track.language,
         territories=tuple(dict.fromkeys(window.territory for window in release.windows)),
         released_on=release.released_on,
@@ -229,30 +350,24 @@ def _record_of(
         decoded_ms=facts.duration_ms,
         silent_ratio=facts.silent_ratio,
         clipped_ratio=facts.clipped_ratio,
-        artwork=artwork,
     )
-
-
-def _shown(track: Track, assessment: Assessment) -> list[dict[str, Any]]:
-    return [
-        {
-            "track": track.reference,
-            "code": finding.rule.code,
-            "severity": finding.rule.severity,
-            "meaning": finding.rule.meaning,
-            "field": finding.field,
-            "value": finding.value,
-            "mended": finding.mended,
-        }
-        for finding in assessment.findings
-    ]
 
 
 def _item(release: Release, assessment: Assessment, facts: AudioFacts, place: int) -> Item:
     record = assessment.record
+    said = {
+        "date": record.released_on,
+        "genre": release.genre,
+        "featured": list(record.featured),
+        "explicit": record.explicit,
+        "language": record.language,
+        "label": release.label,
+        "iswc": record.iswc,
+        "isni": record.isni,
+        "ipi": record.ipi,
+    }
     attributes: dict[str, Any] = {"track_number": place, "album_artist": release.artist}
-    if record.released_on:
-        attributes["date"] = record.released_on
+    attributes |= {name: value for name, value in said.items() if value}
     return Item(
         kind=TRACK.kind,
         title=record.title,
@@ -265,27 +380,42 @@ def _item(release: Release, assessment: Assessment, facts: AudioFacts, place: in
     )
 
 
-@contextmanager
-def _local(objects: Objects, source: str) -> Iterator[Path]:
-    """The folder `source`, or a local copy of what is below s3://landing/prefix."""
-    if not source.startswith("s3://"):
-        folder = Path(source).expanduser()
-        if not folder.is_dir():
-            raise RejectedInputError(f"There is no folder '{source}'.", reason="no_such_folder", value=source)
-        yield folder
-        return
-    bucket, _, prefix = source.removeprefix("s3://").partition("/")
-    if bucket != LANDING:
-        raise FatalError(f"Deliveries land in s3://{LANDING}, not in s3://{bucket}.", hint=f"Use s3://{LANDING}/...")
-    with tempfile.TemporaryDirectory(prefix="wavehouse-delivery-") as name:
-        folder = Path(name)
-        for landed in objects.landed(prefix):
-            path = folder / PurePosixPath(landed.object_key)
-            if not path.resolve().is_relative_to(folder.resolve()):
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            objects.fetch(landed, path)
-        yield folder
+def history(settings: Settings, release_key: str) -> list[dict[str, Any]]:
+    """All versions of a delivered release, the oldest first: who sent it, when, what it did and what it `changed`."""
+    with CatalogDb(settings) as db:
+        rows = db.history(release_key)
+    before: dict[str, Any] | None = None
+    for row in rows:
+        document = row.pop("document")
+        # A takedown says nothing about the release but that it is gone.
+        row["changed"] = [asdict(c) for c in changes.changes(before, document)] if row["action"] == "publish" else []
+        before = document if row["action"] == "publish" else before
+    return rows
+
+
+def release_message(settings: Settings, digest: str, *, actor: str, note: str, at: datetime) -> Delivered:
+    """Take a refused message once more, with what people corrected and accepted, from where it lay.
+
+    Raises:
+        RejectedInputError: it still breaks a rule, or there is no such refused message (`not_in_quarantine`).
+    """
+    objects = Objects(settings)
+    with CatalogDb(settings) as db:
+        found = db.refused_message(digest)
+        if found is None or found["document"] is None:
+            raise RejectedInputError(
+                f"No refused message has the digest '{digest}'.",
+                reason="not_in_quarantine",
+                value=digest,
+                hint="See what is there with `wavehouse ingest quarantine`.",
+            )
+        name, root = found["source"], found["root"]
+        address = f"{root}/{folder_of(name)}" if root.startswith("s3://") else root
+        with opened(objects, address) as source:
+            done = _deliver_one(objects, db, source, _Read(ern.read(found["document"]), found["digest"], name))
+        was = {name: found[name] for name in ("reason", "message", "value")}
+        db.act_on_message(found["digest"], "release", actor=actor, note=note, value=was, at=at)
+    return done
 
 
 def release_from_quarantine(settings: Settings, object_key: str, *, actor: str, note: str, at: Any) -> dict[str, Any]:

@@ -72,12 +72,85 @@ TRACK = ContentKind(
             "album_artist": TEXT,
             "track_number": {"type": "integer", "minimum": 1},
             "disc_number": {"type": "integer", "minimum": 1},
+            # What releases declare, in the normal forms of lakehouse.domain.catalog.quality.
+            "featured": {"type": "array", "items": TEXT, "minItems": 1},
+            "explicit": TEXT,
+            "language": TEXT,
+            "label": TEXT,
+            "iswc": TEXT,
+            "isni": TEXT,
+            "ipi": TEXT,
+        },
+    },
+)
+
+#: An element of the podcast namespace as it came.
+_TAGS = {"type": "array", "items": {"$ref": "#/$defs/tag"}}
+_DEFS = {
+    "tag": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "attributes", "text", "inner"],
+        "properties": {
+            "name": TEXT,
+            "attributes": {"type": "object", "additionalProperties": {"type": "string"}},
+            "text": {"type": "string"},
+            "inner": _TAGS,
+        },
+    }
+}
+
+#: A podcast; its episodes name it as their parent.
+PODCAST = ContentKind(
+    kind="podcast",
+    description="A series of episodes, by its feed",
+    needs_audio=False,
+    attributes_schema={
+        "type": "object",
+        "additionalProperties": False,
+        "$defs": _DEFS,
+        "required": ["built_at"],
+        "properties": {
+            # When the feed in force was made, ISO 8601 in UTC.
+            "built_at": TEXT,
+            "description": TEXT,
+            "link": TEXT,
+            "language": TEXT,
+            "image_url": TEXT,
+            "tags": _TAGS,
+        },
+    },
+)
+
+#: An episode. Its audio may be elsewhere (`audio_url`): then it can be found but not measured.
+EPISODE = ContentKind(
+    kind="episode",
+    description="One episode of a podcast",
+    needs_audio=False,
+    attributes_schema={
+        "type": "object",
+        "additionalProperties": False,
+        "$defs": _DEFS,
+        "required": ["guid", "audio_url"],
+        "properties": {
+            "guid": TEXT,
+            "audio_url": TEXT,
+            "audio_type": TEXT,
+            "published_at": TEXT,
+            "description": TEXT,
+            "duration": TEXT,
+            "explicit": TEXT,
+            "chapters": _TAGS,
+            "transcripts": _TAGS,
+            "persons": _TAGS,
+            "values": _TAGS,
+            "extra": _TAGS,
         },
     },
 )
 
 #: Kinds that ingestion knows; every migration brings their rows up to date.
-KINDS = (TRACK,)
+KINDS = (TRACK, PODCAST, EPISODE)
 
 
 @dataclass(frozen=True)

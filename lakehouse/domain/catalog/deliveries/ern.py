@@ -8,13 +8,15 @@ version.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from lakehouse.domain.catalog.deliveries.messages import File, Message, Picture, Release, Track, Window, moment
+from lakehouse.domain.catalog.deliveries.messages import File, Message, Picture, Release, Text, Track, Window, moment
 from lakehouse.domain.catalog.deliveries.xml import children, local, namespace, parse, text
 from lakehouse.domain.catalog.identifiers import normalise_icpn
 from lakehouse.domain.catalog.ids import EPOCH
 from lakehouse.domain.catalog.quality.codes import WORLDWIDE, normalise_territory
+from lakehouse.domain.catalog.quality.rules import Rule
 from lakehouse.errors import RejectedInputError
 
 #: Version by the last part of the namespace.
@@ -22,12 +24,21 @@ VERSIONS = {"43": "ERN 4.3", "42": "ERN 4.2", "382": "ERN 3.8.2"}
 _ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA384": "sha384", "SHA512": "sha512"}
 
 
+@dataclass(frozen=True)
+class Party:
+    """A person or band of a message, with identifiers as received."""
+
+    name: str
+    isni: str | None = None
+    ipi: str | None = None
+
+
 def read(document: bytes) -> Message:
     """The message in `document`.
 
     Raises:
         RejectedInputError: `xml_*` (see `xml.parse`), `unknown_version`, `unknown_message`, `ern_incomplete` (something
-            that the catalogue needs is missing or unreadable).
+            that the catalogue needs is missing or unreadable), `invalid_icpn`, `invalid_territory`.
     """
     root = parse(document)
     version = VERSIONS.get(namespace(root).rsplit("/", 1)[-1]) if "/ern/" in namespace(root) else None
@@ -88,7 +99,24 @@ def _key(release_id: Element) -> str:
     """GRid or UPC/EAN: what names a release in every later message."""
     if grid := text(release_id, "GRid"):
         return grid.replace("-", "").upper()
-    return normalise_icpn(_need(release_id, "ICPN"))
+    return _icpn(_need(release_id, "ICPN"))
+
+
+def _icpn(code: str) -> str:
+    try:
+        return normalise_icpn(code)
+    except ValueError as error:
+        raise _refused(Rule.INVALID_ICPN.code, f"{error}.", code) from error
+
+
+def _territories(terms: Element, name: str) -> list[str]:
+    found = []
+    for element in children(terms, name):
+        try:
+            found.append(normalise_territory(element.text or ""))
+        except ValueError as error:
+            raise _refused(Rule.INVALID_TERRITORY.code, f"{error}.", element.text) from error
+    return found
 
 
 def _main_release(root: Element) -> Element:
@@ -104,35 +132,66 @@ def _main_release(root: Element) -> Element:
 
 def _release(root: Element, main: Element) -> Release:
     parties = {
-        reference: name
+        reference: Party(name, text(party, "PartyId/ISNI"), text(party, "PartyId/IpiNameNumber"))
         for party in children(root, "PartyList/Party")
         if (reference := text(party, "PartyReference")) and (name := text(party, "PartyName/FullName"))
     }
     details = next(children(main, "ReleaseDetailsByTerritory"), main)
+    label = parties.get(text(main, "ReleaseLabelReference") or "")
     wanted = _resource_references(main)
-    tracks = [_track(sound, parties) for sound in children(root, "ResourceList/SoundRecording")]
+    sounds = list(children(root, "ResourceList/SoundRecording"))
+    texts, lyrics = _lyrics(root, main, [_need(sound, "ResourceReference") for sound in sounds])
+    tracks = [_track(sound, parties, lyrics) for sound in sounds]
     pictures = [
         Picture(_need(image, "ResourceReference"), _file(image)) for image in children(root, "ResourceList/Image")
     ]
     order = {reference: place for place, reference in enumerate(wanted)}
-    if missing := order.keys() - {t.reference for t in tracks} - {picture.reference for picture in pictures}:
+    if missing := order.keys() - texts - {t.reference for t in tracks} - {picture.reference for picture in pictures}:
         raise ValueError(
             f"the release lists resources that the message does not describe: {', '.join(sorted(missing))}"
         )
     icpn = text(main, "ReleaseId/ICPN")
     return Release(
         key=_key(_one(main, "ReleaseId")),
-        icpn=normalise_icpn(icpn) if icpn else None,
+        icpn=_icpn(icpn) if icpn else None,
         title=_need_of((main, details), "DisplayTitleText", "DisplayTitle/TitleText", "ReferenceTitle/TitleText"),
         artist=_artist(details, parties) or _need(main, "DisplayArtistName"),
-        label=text(details, "LabelName") or parties.get(text(main, "ReleaseLabelReference") or ""),
+        label=text(details, "LabelName") or (label.name if label else None),
         kind=text(main, "ReleaseType"),
         released_on=text(main, "ReleaseDate") or text(details, "ReleaseDate"),
         originally_released_on=text(main, "OriginalReleaseDate") or text(details, "OriginalReleaseDate"),
         tracks=tuple(sorted((t for t in tracks if t.reference in order), key=lambda t: order[t.reference])),
         pictures=tuple(picture for picture in pictures if picture.reference in order),
         windows=tuple(_windows(root, _need(main, "ReleaseReference"))),
+        genre=text(main, "Genre/GenreText") or text(details, "Genre/GenreText"),
     )
+
+
+def _lyrics(root: Element, main: Element, sounds: list[str]) -> tuple[set[str], dict[str, list[Text]]]:
+    """References of all texts, and the lyrics of each sound recording.
+
+    A group of the release links a recording with its texts, or a text names the recording it is related to; lyrics of
+    a release with one recording need neither.
+    """
+    owners: dict[str, str] = {}
+    for item in main.iter():
+        if recording := text(item, "ReleaseResourceReference"):
+            for linked in children(item, "LinkedReleaseResourceReference"):
+                owners[(linked.text or "").strip()] = recording
+    references: set[str] = set()
+    found: dict[str, list[Text]] = {}
+    for element in children(root, "ResourceList/Text"):
+        reference = _need(element, "ResourceReference")
+        references.add(reference)
+        file = _file(element)
+        if file is None or "lyric" not in (text(element, "Type", "TextType") or "").lower():
+            continue  # booklets and liner notes are not shown
+        related = text(element, "RelatedResource/ResourceRelatedResourceReference", "RelatedResource/ResourceReference")
+        owner = owners.get(reference) or related or (sounds[0] if len(sounds) == 1 else None)
+        if owner not in sounds:
+            raise ValueError(f"the lyrics {reference} belong to no sound recording")
+        found.setdefault(owner, []).append(Text(reference, text(element, "LanguageOfText", "LanguageOfLyrics"), file))
+    return references, found
 
 
 def _need_of(elements: tuple[Element, ...], *paths: str) -> str:
@@ -146,39 +205,51 @@ def _resource_references(main: Element) -> list[str]:
     return list(dict.fromkeys((e.text or "").strip() for e in (*groups, *linked)))
 
 
-def _track(sound: Element, parties: dict[str, str]) -> Track:
+def _track(sound: Element, parties: dict[str, Party], lyrics: dict[str, list[Text]]) -> Track:
     details = next(children(sound, "SoundRecordingDetailsByTerritory"), sound)
-    featured = [
-        name
-        for artist in children(details, "DisplayArtist")
-        if (text(artist, "DisplayArtistRole", "ArtistRole") == "FeaturedArtist") and (name := _name(artist, parties))
-    ]
+    main, featured = _artists(details, parties)
+    reference = _need(sound, "ResourceReference")
     return Track(
-        reference=_need(sound, "ResourceReference"),
+        reference=reference,
         title=_need_of((sound, details), "DisplayTitleText", "DisplayTitle/TitleText", "ReferenceTitle/TitleText"),
         artist=_artist(details, parties) or _need(sound, "DisplayArtistName"),
-        featured=tuple(featured),
+        featured=tuple(party.name for party in featured),
         isrc=text(sound, "SoundRecordingEdition/ResourceId/ISRC", "ResourceId/ISRC", "SoundRecordingId/ISRC"),
         duration=text(sound, "Duration"),
         language=text(sound, "LanguageOfPerformance"),
         explicit=text(sound, "ParentalWarningType") or text(details, "ParentalWarningType"),
         file=_file(sound),
+        iswc=text(sound, "WorkId/ISWC", "IndirectSoundRecordingId/ISWC", "ResourceMusicalWork/WorkId/ISWC"),
+        isni=next((party.isni for party in main if party.isni), None),
+        ipi=next((party.ipi for party in main if party.ipi), None),
+        lyrics=tuple(lyrics.get(reference, ())),
     )
 
 
-def _artist(details: Element, parties: dict[str, str]) -> str | None:
+def _artists(details: Element, parties: dict[str, Party]) -> tuple[list[Party], list[Party]]:
+    """Main and featured artists. 4.x refers to the list of parties, 3.8.2 names them on the spot."""
+    main: list[Party] = []
+    featured: list[Party] = []
+    for artist in children(details, "DisplayArtist"):
+        reference, name = text(artist, "ArtistPartyReference"), text(artist, "PartyName/FullName")
+        party = parties.get(reference) if reference else Party(name, *_party_ids(artist)) if name else None
+        if party is not None:
+            role = text(artist, "DisplayArtistRole", "ArtistRole")
+            (featured if role == "FeaturedArtist" else main).append(party)
+    return main, featured
+
+
+def _party_ids(artist: Element) -> tuple[str | None, str | None]:
+    """ISNI and IPI of an artist in 3.8.2, where one element holds an identifier of any kind."""
+    ids = list(children(artist, "PartyId"))
+    isni = next((e.text.strip() for e in ids if e.get("IsISNI") == "true" and e.text), None)
+    return isni, next((e.text.strip() for e in ids if e.get("Namespace", "").upper() == "IPI" and e.text), None)
+
+
+def _artist(details: Element, parties: dict[str, Party]) -> str | None:
     """The main artists' names; the display name where only that is given."""
-    names = [
-        name
-        for artist in children(details, "DisplayArtist")
-        if text(artist, "DisplayArtistRole", "ArtistRole") != "FeaturedArtist" and (name := _name(artist, parties))
-    ]
-    return " & ".join(names) or text(details, "DisplayArtistName")
-
-
-def _name(artist: Element, parties: dict[str, str]) -> str | None:
-    reference = text(artist, "ArtistPartyReference")
-    return parties.get(reference) if reference else text(artist, "PartyName/FullName")
+    main, _ = _artists(details, parties)
+    return " & ".join(party.name for party in main) or text(details, "DisplayArtistName")
 
 
 def _file(resource: Element) -> File | None:
@@ -216,8 +287,8 @@ def _windows(root: Element, reference: str) -> Iterator[Window]:
     for _, terms in _terms(root, reference):
         if (text(terms, "TakeDown") or "").lower() == "true":
             continue
-        territories = [normalise_territory(t.text or "") for t in children(terms, "TerritoryCode")] or [WORLDWIDE]
-        excluded = tuple(sorted(normalise_territory(t.text or "") for t in children(terms, "ExcludedTerritoryCode")))
+        territories = _territories(terms, "TerritoryCode") or [WORLDWIDE]
+        excluded = tuple(sorted(_territories(terms, "ExcludedTerritoryCode")))
         models = [m.text.strip() for m in children(terms, "CommercialModelType") if m.text]
         uses = [u.text.strip() for path in ("UseType", "Usage/UseType") for u in children(terms, path) if u.text]
         if not models or not uses:

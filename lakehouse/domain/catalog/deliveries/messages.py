@@ -33,6 +33,11 @@ class Track:
     language: str | None
     explicit: str | None
     file: File | None
+    #: Of the work, and of the first main artist who has one.
+    iswc: str | None = None
+    isni: str | None = None
+    ipi: str | None = None
+    lyrics: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,15 @@ class Picture:
 
     reference: str
     file: File | None
+
+
+@dataclass(frozen=True)
+class Text:
+    """Lyrics of a track, plain or synchronised; `reference` is their name inside the message."""
+
+    reference: str
+    language: str | None
+    file: File
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ class Release:
     tracks: tuple[Track, ...]
     pictures: tuple[Picture, ...]
     windows: tuple[Window, ...]
+    genre: str | None = None
 
 
 @dataclass(frozen=True)

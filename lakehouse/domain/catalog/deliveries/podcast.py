@@ -6,10 +6,12 @@ ones (value recipients); so the elements are read as they came. What has no fiel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from uuid import UUID, uuid5
 from xml.etree.ElementTree import Element
 
 from lakehouse.domain.catalog.deliveries.xml import local, namespace, parse
@@ -21,6 +23,9 @@ _PODCAST = frozenset(
         "https://github.com/Podcastindex-org/podcast-namespace/blob/main/docs/1.0.md",
     }
 )
+#: The namespace's own UUID for guids of feeds (podcast namespace, tag `guid`).
+_GUIDS = UUID("ead4c236-bf58-58c6-a2c6-a6b28d128cb6")
+_ATOM = "http://www.w3.org/2005/Atom"
 _ITUNES = "http://www.itunes.com/dtds/podcast-1.0.dtd"
 
 
@@ -40,6 +45,7 @@ class Episode:
 
     guid: str
     title: str
+    description: str | None
     audio_url: str
     audio_type: str
     published_at: datetime | None
@@ -62,12 +68,18 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Feed:
-    """A podcast with its episodes in the order of the feed."""
+    """A podcast with its episodes in the order of the feed. `guid` names it for good (see `_guid`); `built_at`, UTC, is
+    the newest date in it, None without any.
+    """
 
+    guid: str
     title: str
+    author: str | None
+    description: str | None
     link: str | None
     language: str | None
     image_url: str | None
+    built_at: datetime | None
     tags: tuple[Tag, ...]
     episodes: tuple[Episode, ...]
     rejected: tuple[Rejected, ...]
@@ -99,10 +111,34 @@ def read(document: bytes) -> Feed:
         else:
             seen.add(found.guid)
             episodes.append(found)
+    published = [episode.published_at for episode in episodes]
     return Feed(
-        title, _text(channel, "link"), _text(channel, "language"), image, tuple(_tags(channel)), tuple(episodes),
-        tuple(rejected),
-    )  # fmt: skip
+        guid=_guid(channel, title),
+        title=title,
+        author=_text(channel, "author", _ITUNES),
+        description=_text(channel, "description"),
+        link=_text(channel, "link"),
+        language=_text(channel, "language"),
+        image_url=image,
+        built_at=max(
+            (at for at in (_date(channel, "lastBuildDate"), _date(channel, "pubDate"), *published) if at), default=None
+        ),
+        tags=tuple(_tags(channel)),
+        episodes=tuple(episodes),
+        rejected=tuple(rejected),
+    )
+
+
+def _guid(channel: Element, title: str) -> str:
+    """The feed's own `podcast:guid`; else the one that its address gives by the namespace's rule, a UUID of version 5
+    of the address without scheme and trailing slashes; else one of its link and title.
+    """
+    for child in channel:
+        if local(child) == "guid" and namespace(child) in _PODCAST and child.text and child.text.strip():
+            return child.text.strip().lower()
+    own = next((e.get("href") for e in channel if namespace(e) == _ATOM and e.get("rel") == "self"), None)
+    name = own or f"{_text(channel, 'link') or ''} {title}"
+    return str(uuid5(_GUIDS, re.sub(r"^[a-z]+://", "", name).rstrip("/")))
 
 
 def _episode(item: Element) -> Episode | str:
@@ -113,19 +149,18 @@ def _episode(item: Element) -> Episode | str:
     title = _text(item, "title") or _text(item, "title", _ITUNES)
     if title is None:
         return "missing_title"
-    published = _text(item, "pubDate")
-    try:
-        at = parsedate_to_datetime(published) if published else None
-    except ValueError:
+    published_at = _date(item, "pubDate")
+    if published_at is None and _text(item, "pubDate"):
         return "invalid_date"
     tags = tuple(_tags(item))
     named = {name: tuple(t for t in tags if t.name == name) for name in ("chapters", "transcript", "person", "value")}
     return Episode(
         guid=_text(item, "guid") or url,
         title=title,
+        description=_text(item, "description") or _text(item, "summary", _ITUNES),
         audio_url=url,
         audio_type=enclosure.get("type", ""),
-        published_at=(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)) if at else None,
+        published_at=published_at,
         duration=_text(item, "duration", _ITUNES),
         explicit=_text(item, "explicit", _ITUNES),
         chapters=named["chapters"],
@@ -134,6 +169,15 @@ def _episode(item: Element) -> Episode | str:
         values=named["value"],
         extra=tuple(tag for tag in tags if tag.name not in named),
     )
+
+
+def _date(element: Element, name: str) -> datetime | None:
+    """The moment of a date of RFC 5322, UTC; None when there is none or it can't be read."""
+    try:
+        at = parsedate_to_datetime(_text(element, name) or "")
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _text(element: Element, name: str, space: str = "") -> str | None:

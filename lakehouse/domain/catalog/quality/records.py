@@ -75,6 +75,19 @@ class Finding:
     value: object
     mended: object = None
 
+    def about(self, resource: str) -> dict[str, Any]:
+        """The finding as reports show it; `resource` names what it is about inside a delivery."""
+        rule = self.rule
+        return {
+            "resource": resource,
+            "code": rule.code,
+            "severity": rule.severity,
+            "meaning": rule.meaning,
+            "field": self.field,
+            "value": self.value,
+            "mended": self.mended,
+        }
+
 
 @dataclass(frozen=True)
 class Assessment:
@@ -109,7 +122,8 @@ def assess(record: Metadata) -> Assessment:
     record = _explicit(record, findings)
     _language_of_title(record, findings)
     _audio(record, findings)
-    _artwork(record, findings)
+    if record.artwork is not None:
+        findings += judge_artwork(record.artwork)
     return Assessment(record, tuple(findings))
 
 
@@ -409,11 +423,12 @@ def _audio(record: Metadata, findings: list[Finding]) -> None:
         findings.append(Finding(Rule.CHECKSUM, "sha256", [record.declared_sha256, record.sha256]))
 
 
-def _artwork(record: Metadata, findings: list[Finding]) -> None:
-    if (art := record.artwork) is None:
-        return
+def judge_artwork(art: Artwork) -> list[Finding]:
+    """All findings about one picture."""
+    findings: list[Finding] = []
     if art.format not in ARTWORK_FORMATS:
         findings.append(Finding(Rule.ARTWORK_FORMAT, "artwork", art.format))
     small, large = sorted((art.width_px, art.height_px))
     if small < ARTWORK_MIN_PX or large > ARTWORK_MAX_PX or (large - small) * 100 > large:
         findings.append(Finding(Rule.ARTWORK_SIZE, "artwork", [art.width_px, art.height_px]))
+    return findings

@@ -1,0 +1,169 @@
+"""Where deliveries lie: a folder, or a prefix of the landing bucket, whose files are fetched when asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from unicodedata import normalize
+from urllib.parse import unquote
+
+from lakehouse.adapters.catalog_db import Landed
+from lakehouse.adapters.objects import LANDING, Objects
+from lakehouse.errors import FatalError, RejectedInputError
+
+#: Messages and feeds; everything else is a file that one of them speaks of.
+DOCUMENTS = frozenset({".xml", ".rss"})
+
+
+class Source(Protocol):
+    """The files of a delivery by their names: paths below `root`, with forward slashes."""
+
+    root: str
+
+    def documents(self) -> list[str]:
+        """Names of all messages and feeds."""
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The first `limit` bytes of a file that is there."""
+
+    def find(self, folder: str, path: str) -> Path | None:
+        """The file `path` below `folder`, if it is there; good until `forget`."""
+
+    def beside(self, name: str) -> str:
+        """Hash of what stands in the folder of `name`; it changes when a file comes, goes or changes."""
+
+    def forget(self) -> None:
+        """Let go of what was fetched."""
+
+
+def folder_of(name: str) -> str:
+    """The folder of a file, "" for none."""
+    return PurePosixPath(name).parent.as_posix().removeprefix(".")
+
+
+def _spellings(path: str) -> Iterator[str]:
+    """`path` as systems write it: decomposed or not, and as in a URI."""
+    for text in dict.fromkeys((path, unquote(path))):
+        yield from dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text)))
+
+
+def _hash(entries: Iterable[tuple[object, ...]]) -> str:
+    return hashlib.sha256(repr(sorted(entries, key=repr)).encode()).hexdigest()
+
+
+class Folder:
+    """A folder of this machine. Links that lead out of it lead nowhere."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.resolve()
+        self.root = str(self._path)
+
+    def documents(self) -> list[str]:
+        """Names of all messages and feeds."""
+        return sorted(
+            path.relative_to(self._path).as_posix()
+            for path in self._path.rglob("*")
+            if path.suffix.lower() in DOCUMENTS and self._inside(path)
+        )
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The first `limit` bytes of a file that is there."""
+        with (self._path / name).open("rb") as stream:
+            return stream.read(limit)
+
+    def find(self, folder: str, path: str) -> Path | None:
+        """The file `path` below `folder`, if it is there."""
+        base = self._path / folder
+        for spelling in _spellings(path):
+            found = base / PurePosixPath(spelling)
+            try:
+                if self._inside(found) and found.resolve().is_relative_to(base):
+                    return found
+            except OSError:  # a name longer than the file system has any
+                continue
+        return None
+
+    def beside(self, name: str) -> str:
+        """Hash of what stands in the folder of `name`."""
+        files = (path for path in (self._path / folder_of(name)).rglob("*") if path.is_file())
+        return _hash((path.relative_to(self._path).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
+                     for path in files)  # fmt: skip
+
+    def forget(self) -> None:
+        """Nothing was fetched."""
+
+    def _inside(self, path: Path) -> bool:
+        return path.is_file() and path.resolve().is_relative_to(self._path)
+
+
+class Prefix:
+    """What has landed below a prefix; names are whole keys. Fetched files are in `scratch`."""
+
+    root = f"s3://{LANDING}"
+
+    def __init__(self, objects: Objects, prefix: str, scratch: Path) -> None:
+        self._objects = objects
+        self._scratch = scratch
+        self._landed = {landed.object_key: landed for landed in objects.landed(prefix)}
+
+    def documents(self) -> list[str]:
+        """Names of all messages and feeds."""
+        return sorted(key for key in self._landed if PurePosixPath(key).suffix.lower() in DOCUMENTS)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The first `limit` bytes of a file that is there."""
+        with self._fetched(self._landed[name]).open("rb") as stream:
+            return stream.read(limit)
+
+    def find(self, folder: str, path: str) -> Path | None:
+        """The file `path` below `folder`, if it is there."""
+        keys = (f"{folder}/{spelling}".removeprefix("/") for spelling in _spellings(path))
+        return next((self._fetched(self._landed[key]) for key in keys if key in self._landed), None)
+
+    def beside(self, name: str) -> str:
+        """Hash of what stands in the folder of `name`."""
+        folder = folder_of(name)
+        start = f"{folder}/" if folder else ""
+        return _hash((key, landed.etag) for key, landed in self._landed.items() if key.startswith(start))
+
+    def forget(self) -> None:
+        """Let go of what was fetched."""
+        for path in self._scratch.iterdir():
+            path.unlink()
+
+    def _fetched(self, landed: Landed) -> Path:
+        # A name of our own: keys may be longer than file names, and lead anywhere.
+        name = hashlib.sha256(landed.object_key.encode()).hexdigest() + PurePosixPath(landed.object_key).suffix[:10]
+        path = self._scratch / name
+        if not path.exists():
+            self._objects.fetch(landed, path)
+        return path
+
+
+@contextmanager
+def opened(objects: Objects, address: str) -> Iterator[Source]:
+    """The source at `address`: a folder, or s3://landing/prefix.
+
+    Raises:
+        RejectedInputError: `no_such_folder`.
+        FatalError: another bucket.
+    """
+    if not address.startswith("s3://"):
+        folder = Path(address).expanduser()
+        if not folder.is_dir():
+            raise RejectedInputError(f"There is no folder '{address}'.", reason="no_such_folder", value=address)
+        yield Folder(folder)
+        return
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    if bucket != LANDING:
+        raise FatalError(f"Deliveries land in s3://{LANDING}, not in s3://{bucket}.", hint=f"Use s3://{LANDING}/...")
+    scratch = Path(tempfile.mkdtemp(prefix="wavehouse-delivery-"))
+    try:
+        yield Prefix(objects, prefix, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,138 @@
+"""Podcast feeds into the catalogue: the podcast, its episodes with all that the podcast namespace says of them, and the
+audio of those whose file lies beside the feed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from lakehouse.adapters.audio_probe import probe
+from lakehouse.adapters.catalog_db import CatalogDb, DeliveredEpisode
+from lakehouse.adapters.delivery_sources import Source, folder_of
+from lakehouse.adapters.objects import Objects
+from lakehouse.domain.audio.validation import AudioFacts, check_sound
+from lakehouse.domain.catalog.content import EPISODE, PODCAST, Item
+from lakehouse.domain.catalog.deliveries import podcast
+from lakehouse.domain.catalog.deliveries.podcast import Episode, Feed, Tag
+from lakehouse.domain.catalog.ids import EPOCH
+from lakehouse.domain.catalog.quality.records import Metadata, assess
+from lakehouse.errors import RejectedInputError
+
+#: A feed begins with its root, after declaration, comments and style sheet.
+_FEED = re.compile(rb"<rss[\s>]")
+_HEAD_BYTES = 4096
+
+
+def is_feed(document: bytes) -> bool:
+    """Whether a document is meant as an RSS feed."""
+    return bool(_FEED.search(document, 0, _HEAD_BYTES))
+
+
+def deliver(objects: Objects, db: CatalogDb, source: Source, name: str, document: bytes) -> dict[str, Any]:
+    """Take in the feed `document`; returns `outcome`, `release_key` and `findings` of what became of it.
+
+    An episode that breaks a rule is left out with its reason among the findings; the others go on.
+
+    Raises:
+        RejectedInputError: the feed can't be read, or is older than the one in force.
+    """
+    feed = podcast.read(document)
+    built_at = max(feed.built_at or EPOCH, EPOCH)
+    findings: list[dict[str, Any]] = [
+        {"resource": f"item {rejected.position}", "code": rejected.reason, "severity": "quarantined"}
+        for rejected in feed.rejected
+    ]
+    about = assess(_metadata(feed, None, built_at))
+    findings += [finding.about(feed.title) for finding in about.findings]
+    if about.quarantined:
+        bad = next(finding for finding in about.findings if finding.rule.severity == "quarantined")
+        raise RejectedInputError(
+            f"{bad.rule.meaning} (the feed: {bad.field})",
+            reason=bad.rule.code,
+            value=[finding.about(feed.title) for finding in about.findings],
+            hint=bad.rule.fix,
+        )
+    files: dict[str, Path] = {}
+    episodes: list[DeliveredEpisode] = []
+    for one in feed.episodes:
+        judged = assess(_metadata(feed, one, built_at))
+        findings += [finding.about(one.guid) for finding in judged.findings]
+        if judged.quarantined:
+            continue
+        try:
+            facts = _audio(source, folder_of(name), one, files)
+        except RejectedInputError as error:
+            findings.append({"resource": one.guid, "code": error.reason, "severity": "quarantined",
+                             "meaning": error.message})  # fmt: skip
+            continue
+        episodes.append(DeliveredEpisode(one.guid, _episode(one, judged.record), facts))
+    for sha256, path in files.items():
+        objects.put_audio(path, sha256)
+    attributes = {
+        "built_at": built_at.isoformat(),
+        "description": feed.description,
+        "link": feed.link,
+        "language": about.record.language,
+        "image_url": feed.image_url,
+        "tags": [_tag(tag) for tag in feed.tags],
+    }
+    item = Item(PODCAST.kind, about.record.title, about.record.artist, attributes=_present(attributes))
+    decision = db.put_podcast(feed.guid, item, episodes, at=built_at, ledger=f"delivery:podcast/{feed.guid}")
+    return {
+        "outcome": {"publish": "published"}.get(decision, decision),
+        "sender": feed.author,
+        "release_key": feed.guid,
+        "findings": findings,
+    }
+
+
+def _metadata(feed: Feed, episode: Episode | None, built_at: Any) -> Metadata:
+    """The record to judge: of an episode, or of the feed itself."""
+    return Metadata(
+        title=episode.title if episode else feed.title,
+        artist=feed.author or feed.title,
+        delivered_on=built_at.date(),
+        language=feed.language,
+        explicit=episode.explicit if episode else None,
+    )
+
+
+def _audio(source: Source, folder: str, episode: Episode, files: dict[str, Path]) -> AudioFacts | None:
+    """Facts about the episode's audio if its file, by the last part of its address, lies beside the feed."""
+    name = PurePosixPath(urlsplit(episode.audio_url).path).name
+    path = source.find(folder, name) if name else None
+    if path is None:
+        return None
+    facts = probe(path, name)
+    check_sound(facts)
+    files[facts.sha256] = path
+    return facts
+
+
+def _episode(episode: Episode, record: Metadata) -> Item:
+    attributes = {
+        "guid": episode.guid,
+        "audio_url": episode.audio_url,
+        "audio_type": episode.audio_type,
+        "published_at": episode.published_at.isoformat() if episode.published_at else None,
+        "description": episode.description,
+        "duration": episode.duration,
+        "explicit": record.explicit,
+        **{
+            name: [_tag(tag) for tag in getattr(episode, name)]
+            for name in ("chapters", "transcripts", "persons", "values", "extra")
+        },
+    }
+    return Item(EPISODE.kind, record.title, record.artist, attributes=_present(attributes))
+
+
+def _present(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if value}
+
+
+def _tag(tag: Tag) -> dict[str, Any]:
+    inner = [_tag(one) for one in tag.inner]
+    return {"name": tag.name, "attributes": dict(tag.attributes), "text": tag.text, "inner": inner}
