@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lakehouse.adapters.clickhouse import TrackCounts
 from lakehouse.config.settings import Settings
+from lakehouse.domain.catalog.deliveries.messages import Window
 from lakehouse.errors import RetryableError
 
 #: No read of a page may hold a connection for longer.
@@ -24,13 +25,22 @@ LOOKED_UP = 1_000
 
 _TRACKS = """
 select c.content_id, c.kind, c.title, c.artist_id, a.name as artist_name, c.release_id, r.title as release_title,
-       c.isrc, c.genre, c.licence, c.created_at, lower(c.title) collate "C" as sort_title,
+       c.isrc, c.genre, c.licence, c.created_at, c.attributes, lower(c.title) collate "C" as sort_title,
        o.duration_ms, o.sample_rate_hz, o.channels, o.audio_format, o.size_bytes, o.sha256
 from (select * from content where hidden_at is null) c
 join artist a using (artist_id)
 join audio_object o on o.sha256 = c.sha256
 left join release r on r.release_id = c.release_id
 """
+
+_PODCASTS = """
+select c.content_id, c.title, c.artist_id, a.name as artist_name, c.attributes, c.parent_id, c.sha256,
+       lower(c.title) collate "C" as sort_title
+from (select * from content where hidden_at is null) c
+join artist a using (artist_id)
+"""
+
+_ASSETS = "select kind, path, sha256, media_type, size_bytes, attributes from asset"
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,53 @@ class TrackRow:
     sha256: str
     #: Title as pages are sorted by: lower case, code point order.
     sort_title: str
+    #: As the schema of the kind describes them.
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AssetRow:
+    """Artwork, lyrics or a link; `sha256` names the object of the first two in the audio bucket."""
+
+    kind: str
+    path: str | None
+    sha256: str | None
+    media_type: str | None
+    size_bytes: int | None
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReleaseRow:
+    """A delivered release that is visible, with its tracks in order, what else belongs to it, and its permissions."""
+
+    release_key: str
+    version: int
+    title: str
+    artist_id: int
+    artist_name: str
+    tracks: Sequence[TrackRow]
+    assets: Sequence[AssetRow]
+    windows: Sequence[Window]
+
+
+@dataclass(frozen=True)
+class PodcastRow:
+    """A podcast, or an episode of `parent_id`; `sha256` names the audio object of an episode that has one here."""
+
+    content_id: int
+    title: str
+    artist_id: int
+    artist_name: str
+    attributes: Mapping[str, Any]
+    parent_id: int | None
+    sha256: str | None
+    sort_title: str
+
+    @property
+    def published_at(self) -> str:
+        """As pages of episodes are sorted by, the newest first; "" without a date."""
+        return str(self.attributes.get("published_at", ""))
 
 
 @dataclass(frozen=True)
@@ -166,6 +223,78 @@ class CatalogReader:
         )
         rows = self._rows(statement, {"artist_id": artist_id})
         return ArtistRow(**rows[0]._mapping) if rows else None
+
+    def release(self, release_key: str) -> ReleaseRow | None:
+        """The release with this key (GRid or 13 digits) if it is visible."""
+        key = {"key": release_key}
+        head = self._rows(
+            text(
+                "select d.release_key, d.version, r.title, r.artist_id, a.name as artist_name, d.release_id "
+                "from delivered_release d join release r using (release_id) join artist a on a.artist_id = r.artist_id "
+                "where d.release_key = :key and d.state = 'visible'"
+            ),
+            key,
+        )
+        if not head:
+            return None
+        tracks = self._rows(
+            text(f"{_TRACKS} join release_track t using (content_id) where t.release_key = :key order by t.place"), key
+        )
+        assets = self._rows(text(f"{_ASSETS} where source = :key and release_id is not null order by place"), key)
+        windows = self._rows(
+            text(
+                "select territory, excluded, commercial_model, use_type, starts_at, ends_at from availability "
+                "where release_key = :key order by place"
+            ),
+            key,
+        )
+        row = head[0]
+        return ReleaseRow(
+            release_key=row.release_key,
+            version=row.version,
+            title=row.title,
+            artist_id=row.artist_id,
+            artist_name=row.artist_name,
+            tracks=[_track(track) for track in tracks],
+            assets=[AssetRow(**asset._mapping) for asset in assets],
+            windows=[Window(**{**window._mapping, "excluded": tuple(window.excluded)}) for window in windows],
+        )
+
+    def lyrics(self, track_id: int) -> list[AssetRow]:
+        """Lyrics of a track by the visible releases that it is on; the newest version's first."""
+        statement = text(
+            "select kind, path, sha256, media_type, size_bytes, attributes from asset "
+            "join delivered_release d on d.release_key = asset.source "
+            "where content_id = :id and kind = 'lyrics' and d.state = 'visible' order by d.message_at desc, place"
+        )
+        return [AssetRow(**row._mapping) for row in self._rows(statement, {"id": track_id})]
+
+    def podcasts(self, *, after: tuple[str, int] | None, limit: int) -> list[PodcastRow]:
+        """At most `limit` podcasts by title, then id, after (sort_title, content_id)."""
+        values: dict[str, Any] = {"limit": limit}
+        where = "c.kind = 'podcast'"
+        if after is not None:
+            where += ' and (lower(c.title) collate "C", c.content_id) > (:after_title, :after_id)'
+            values |= {"after_title": after[0], "after_id": after[1]}
+        statement = f"{_PODCASTS} where {where} order by sort_title, c.content_id limit :limit"
+        return [PodcastRow(**row._mapping) for row in self._rows(text(statement), values)]
+
+    def podcast(self, podcast_id: int) -> PodcastRow | None:
+        """The podcast `podcast_id`, or None."""
+        statement = text(f"{_PODCASTS} where c.kind = 'podcast' and c.content_id = :id")
+        rows = self._rows(statement, {"id": podcast_id})
+        return PodcastRow(**rows[0]._mapping) if rows else None
+
+    def episodes(self, podcast_id: int, *, after: tuple[str, int] | None, limit: int) -> list[PodcastRow]:
+        """At most `limit` episodes of a podcast, the newest first, after (published_at, content_id)."""
+        published = "coalesce(c.attributes ->> 'published_at', '') collate \"C\""
+        values: dict[str, Any] = {"limit": limit, "id": podcast_id}
+        where = "c.kind = 'episode' and c.parent_id = :id"
+        if after is not None:
+            where += f" and ({published}, c.content_id) < (:after_at, :after_id)"
+            values |= {"after_at": after[0], "after_id": after[1]}
+        statement = f"{_PODCASTS} where {where} order by {published} desc, c.content_id desc limit :limit"
+        return [PodcastRow(**row._mapping) for row in self._rows(text(statement), values)]
 
     def _rows(self, statement: TextClause, values: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
         try:

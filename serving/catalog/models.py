@@ -6,7 +6,7 @@ Ids are 63-bit integers, which JavaScript and many JSON readers round; as string
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -66,6 +66,10 @@ class TrackDetail(Track):
     channels: int = Field(description=meaning("channels"))
     audio_format: str = Field(description=meaning("audio_format"))
     size_bytes: int = Field(description=meaning("size_bytes"))
+    attributes: dict[str, Any] = Field(
+        description="What only this kind of item has: featured artists, explicit flag, language, identifiers, ...",
+        examples=[{"featured": ["Bo"], "explicit": "NotExplicit", "language": "fr"}],
+    )
     features: Features | None = Field(description="Audio features; null before extraction")
     unavailable: list[str] = Field(
         description="Parts that are null because the engine behind them is away, not because there are none",
@@ -77,6 +81,118 @@ class TrackPage(Model):
     """One page of tracks, by title."""
 
     items: list[Track]
+    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last one")
+
+
+class Artwork(Model):
+    """A picture of a release."""
+
+    sha256: str = Field(description="Name of the object in the audio bucket", pattern="^[0-9a-f]{64}$")
+    media_type: str = Field(description="Of IANA", examples=["image/jpeg"])
+    size_bytes: int = Field(description=meaning("size_bytes"))
+    width_px: int = Field(description="Pixels", examples=[3000])
+    height_px: int = Field(description="Pixels", examples=[3000])
+
+
+class MerchLink(Model):
+    """A thing to buy."""
+
+    title: str = Field(description="What it is", examples=["Tour shirt"])
+    url: str = Field(description="Where to buy it", examples=["https://shop.example/shirt"])
+
+
+class Permission(Model):
+    """Where, how and from when until when a release may be played."""
+
+    territory: str = Field(description="ISO 3166-1 alpha-2, or Worldwide", examples=["Worldwide"])
+    excluded: list[str] = Field(description="Territories that Worldwide leaves out", examples=[["US"]])
+    commercial_model: str = Field(description="DDEX CommercialModelType", examples=["SubscriptionModel"])
+    use_type: str = Field(description="DDEX UseType", examples=["OnDemandStream"])
+    starts_at: datetime = Field(description="First moment; UTC")
+    ends_at: datetime | None = Field(description="First moment after it, null for open; UTC")
+
+
+ReleaseKey = Annotated[str, Field(description="GRid, or UPC/EAN in 13 digits", examples=["4006381333931"])]
+
+
+class Release(Model):
+    """A delivered release."""
+
+    release_key: ReleaseKey
+    version: int = Field(description="Number of the message in force, from 1")
+    title: str = Field(description="Title of the release", examples=["Première"])
+    artist_id: Id = Field(description=meaning("artist_id"))
+    artist_name: str = Field(description=meaning("artist_name"))
+    tracks: list[Track] = Field(description="In the order of the release")
+    artwork: list[Artwork]
+    merch: list[MerchLink]
+    permissions: list[Permission]
+
+
+class Availability(Model):
+    """Whether a release may be played."""
+
+    release_key: ReleaseKey
+    territory: str = Field(description="ISO 3166-1 alpha-2", examples=["FR"])
+    at: datetime = Field(description="The moment asked about; UTC")
+    available: bool = Field(description="Whether it may be played there and then")
+    permissions: list[Permission] = Field(description="Those that permit it; empty when it is not available")
+
+
+class LyricLine(Model):
+    """A line; `at_ms` counts from the start of the track, null in plain lyrics."""
+
+    at_ms: int | None = Field(description="Milliseconds from the start of the track", examples=[900])
+    text: str = Field(description="The line; empty between verses")
+
+
+class Lyrics(Model):
+    """Lyrics of a track."""
+
+    track_id: Id = Field(description=meaning("track_id"))
+    synchronised: bool = Field(description="Whether lines have times")
+    language: str | None = Field(description="As delivered", examples=["fr"])
+    sha256: str = Field(description="Name of the file as delivered, in the audio bucket", pattern="^[0-9a-f]{64}$")
+    lines: list[LyricLine]
+
+
+class Podcast(Model):
+    """A podcast. Its episodes: `/v1/podcasts/{podcast_id}/episodes`."""
+
+    podcast_id: Id = Field(description="63-bit id of a podcast")
+    title: str = Field(description=meaning("title"))
+    artist_id: Id = Field(description=meaning("artist_id"))
+    artist_name: str = Field(description=meaning("artist_name"))
+    attributes: dict[str, Any] = Field(
+        description="Description, link, language, image, and the feed's elements of the podcast namespace as they came",
+        examples=[{"language": "de", "image_url": "https://x.example/a.png"}],
+    )
+
+
+class PodcastPage(Model):
+    """One page of podcasts, by title."""
+
+    items: list[Podcast]
+    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last one")
+
+
+class Episode(Model):
+    """An episode. One whose audio came with the feed is a track too, under the same id."""
+
+    episode_id: Id = Field(description="63-bit id of an episode; its track_id where it can be played here")
+    title: str = Field(description=meaning("title"))
+    artist_name: str = Field(description=meaning("artist_name"))
+    playable: bool = Field(description="Whether its audio is here; else it is at `attributes.audio_url`")
+    attributes: dict[str, Any] = Field(
+        description="Date, address, chapters, transcripts, persons and value recipients as they came",
+        examples=[{"audio_url": "https://x.example/1.mp3"}],
+    )
+
+
+class EpisodePage(Model):
+    """One page of episodes, the newest first."""
+
+    items: list[Episode]
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last one")
 
 

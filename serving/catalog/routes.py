@@ -12,10 +12,16 @@ from pydantic import AwareDatetime, BeforeValidator
 from serving.catalog.models import (
     MAX_ID,
     Artist,
+    Availability,
+    EpisodePage,
     Freshness,
     LiveAdWindows,
     LiveSessions,
     LiveWindows,
+    Lyrics,
+    Podcast,
+    PodcastPage,
+    Release,
     TopArtists,
     TopCampaigns,
     TopCountries,
@@ -45,6 +51,12 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 Service = Annotated[CatalogService, Depends(service)]
 TrackId = Annotated[int, Path(ge=1, le=MAX_ID, description="63-bit id of a track", examples=[120586240000001])]
 ArtistId = Annotated[int, Path(ge=1, le=MAX_ID, description="63-bit id of an artist", examples=[120586240000000])]
+PodcastId = Annotated[int, Path(ge=1, le=MAX_ID, description="63-bit id of a podcast", examples=[120586240000002])]
+ReleaseKey = Annotated[
+    str, Path(pattern="^[0-9A-Za-z-]{1,40}$", description="GRid, UPC or EAN", examples=["4006381333931"])
+]
+Cursor = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Items a page")]
 #: PostgreSQL holds no NUL in text.
 Text = Annotated[str | None, Query(min_length=1, max_length=100, pattern=r"^[^\x00]+$", examples=["kn"])]
 WIDTHS = {"1m": timedelta(minutes=1), "5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
@@ -97,6 +109,51 @@ def get_track(service: Service, track_id: TrackId) -> TrackDetail:
 def get_artist(service: Service, artist_id: ArtistId) -> Artist:
     """The artist."""
     return service.artist(artist_id)
+
+
+@catalog.get("/tracks/{track_id}/lyrics", summary="Lyrics of a track", responses=responses(404, 503))
+def get_lyrics(service: Service, track_id: TrackId) -> Lyrics:
+    """The lyrics, line by line; with times where they were delivered."""
+    return service.lyrics(track_id)
+
+
+@catalog.get("/releases/{release_key}", summary="One release", responses=responses(404, 503))
+def get_release(service: Service, release_key: ReleaseKey) -> Release:
+    """A delivered release with its tracks, artwork, links and where it may be played. One taken down is not found."""
+    return service.release(release_key)
+
+
+@catalog.get(
+    "/releases/{release_key}/availability", summary="Whether a release may be played", responses=responses(404, 503)
+)
+def get_availability(
+    service: Service,
+    release_key: ReleaseKey,
+    territory: Annotated[str, Query(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["FR"])],
+    at: Annotated[Moment, Query(description="When, with its offset from UTC", examples=["2026-10-30T00:00:00Z"])],
+    model: Annotated[str | None, Query(max_length=100, description="DDEX CommercialModelType; default: any")] = None,
+    use: Annotated[str | None, Query(max_length=100, description="DDEX UseType; default: any")] = None,
+) -> Availability:
+    """Whether the deals of the release permit it there and then, and which."""
+    return service.availability(release_key, territory=territory, at=at, model=model, use=use)
+
+
+@catalog.get("/podcasts", summary="Podcasts", responses=responses(503))
+def list_podcasts(service: Service, cursor: Cursor = None, limit: Limit = 20) -> PodcastPage:
+    """Podcasts by title, page by page."""
+    return service.podcasts(cursor=cursor, limit=limit)
+
+
+@catalog.get("/podcasts/{podcast_id}", summary="One podcast", responses=responses(404, 503))
+def get_podcast(service: Service, podcast_id: PodcastId) -> Podcast:
+    """The podcast."""
+    return service.podcast(podcast_id)
+
+
+@catalog.get("/podcasts/{podcast_id}/episodes", summary="Episodes of a podcast", responses=responses(404, 503))
+def list_episodes(service: Service, podcast_id: PodcastId, cursor: Cursor = None, limit: Limit = 20) -> EpisodePage:
+    """Episodes, the newest first, page by page."""
+    return service.episodes(podcast_id, cursor=cursor, limit=limit)
 
 
 @live.get("/tracks/{track_id}/live", summary="Plays of a track by the minute", responses=responses(404, 503))

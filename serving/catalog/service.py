@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypedDict
 
-from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow, by_artist
+from lakehouse.adapters.catalog_reader import ArtistRow, AssetRow, PodcastRow, ReleaseRow, TrackRow, by_artist
 from lakehouse.adapters.clickhouse import (
     AdWindowCounts,
     CampaignCounts,
@@ -24,16 +24,29 @@ from lakehouse.adapters.clickhouse import (
     WindowCounts,
     WindowState,
 )
+from lakehouse.domain.catalog.deliveries.messages import permitting
+from lakehouse.domain.catalog.identifiers import release_key
 from lakehouse.errors import RejectedInputError, RetryableError
 from serving.catalog.models import (
     AdWindow,
     Artist,
+    Artwork,
+    Availability,
+    Episode,
+    EpisodePage,
     Features,
     Freshness,
     LiveAdWindows,
     LiveSessions,
     LiveWindows,
+    LyricLine,
+    Lyrics,
+    MerchLink,
     Minute,
+    Permission,
+    Podcast,
+    PodcastPage,
+    Release,
     TopArtist,
     TopArtists,
     TopCampaign,
@@ -88,6 +101,21 @@ class Catalog(Protocol):
 
     def artist(self, artist_id: int) -> ArtistRow | None:
         """One artist."""
+
+    def release(self, release_key: str) -> ReleaseRow | None:
+        """One release, if it is visible."""
+
+    def lyrics(self, track_id: int) -> list[AssetRow]:
+        """Lyrics of a track, the best first."""
+
+    def podcasts(self, *, after: tuple[str, int] | None, limit: int) -> list[PodcastRow]:
+        """At most `limit` podcasts after (sort_title, content_id), in that order."""
+
+    def podcast(self, podcast_id: int) -> PodcastRow | None:
+        """One podcast."""
+
+    def episodes(self, podcast_id: int, *, after: tuple[str, int] | None, limit: int) -> list[PodcastRow]:
+        """At most `limit` episodes before (published_at, content_id), the newest first."""
 
 
 class FeatureStore(Protocol):
@@ -183,6 +211,96 @@ class CatalogService:
         if row is None:
             raise NotFoundError(f"There is no artist {artist_id}.", hint="/v1/tracks lists tracks with their artists.")
         return Artist(artist_id=str(row.artist_id), name=row.name, tracks=row.tracks)
+
+    def lyrics(self, track_id: int) -> Lyrics:
+        """Lyrics of a track."""
+        self._known(track_id)
+        found = self._catalog.lyrics(track_id)
+        if not found:
+            raise NotFoundError(f"Track {track_id} has no lyrics.")
+        words = found[0].attributes
+        return Lyrics(
+            track_id=str(track_id),
+            synchronised=words["synchronised"],
+            language=words["language"],
+            sha256=found[0].sha256 or "",
+            lines=[LyricLine(at_ms=at, text=line) for at, line in words["lines"]],
+        )
+
+    def release(self, key: str) -> Release:
+        """A release with its tracks, pictures, links and permissions."""
+        row = self._release(key)
+        return Release(
+            release_key=row.release_key,
+            version=row.version,
+            title=row.title,
+            artist_id=str(row.artist_id),
+            artist_name=row.artist_name,
+            tracks=[Track.model_validate(_track(track)) for track in row.tracks],
+            artwork=[Artwork.model_validate({**vars(a), **a.attributes}) for a in row.assets if a.kind == "artwork"],
+            merch=[MerchLink.model_validate(a.attributes) for a in row.assets if a.kind == "merch"],
+            permissions=[Permission(**vars(window)) for window in row.windows],
+        )
+
+    def availability(
+        self, key: str, *, territory: str, at: datetime, model: str | None, use: str | None
+    ) -> Availability:
+        """Whether a release may be played in `territory` at the moment `at`, under a model and for a use, or any."""
+        row = self._release(key)
+        found = permitting(row.windows, territory, at, model=model, use=use)
+        return Availability(
+            release_key=row.release_key,
+            territory=territory,
+            at=at.astimezone(UTC),
+            available=bool(found),
+            permissions=[Permission(**vars(window)) for window in found],
+        )
+
+    def podcasts(self, *, cursor: str | None, limit: int) -> PodcastPage:
+        """A page of podcasts by title."""
+        rows = self._catalog.podcasts(after=decode_cursor(cursor) if cursor else None, limit=limit + 1)
+        page = rows[:limit]
+        more = len(rows) > limit
+        return PodcastPage(
+            items=[_podcast(row) for row in page],
+            next_cursor=encode_cursor(page[-1].sort_title, page[-1].content_id) if more else None,
+        )
+
+    def podcast(self, podcast_id: int) -> Podcast:
+        """One podcast."""
+        row = self._catalog.podcast(podcast_id)
+        if row is None:
+            raise NotFoundError(f"There is no podcast {podcast_id}.", hint="/v1/podcasts lists the podcasts.")
+        return _podcast(row)
+
+    def episodes(self, podcast_id: int, *, cursor: str | None, limit: int) -> EpisodePage:
+        """A page of episodes of a podcast, the newest first."""
+        self.podcast(podcast_id)
+        rows = self._catalog.episodes(podcast_id, after=decode_cursor(cursor) if cursor else None, limit=limit + 1)
+        page = rows[:limit]
+        more = len(rows) > limit
+        return EpisodePage(
+            items=[
+                Episode(
+                    episode_id=str(row.content_id),
+                    title=row.title,
+                    artist_name=row.artist_name,
+                    playable=row.sha256 is not None,
+                    attributes=dict(row.attributes),
+                )
+                for row in page
+            ],
+            next_cursor=encode_cursor(page[-1].published_at, page[-1].content_id) if more else None,
+        )
+
+    def _release(self, text: str) -> ReleaseRow:
+        try:
+            row = self._catalog.release(release_key(text))
+        except ValueError:  # no key of any release
+            row = None
+        if row is None:
+            raise NotFoundError(f"There is no release {text}.", hint="A release is named by its GRid, UPC or EAN.")
+        return row
 
     def live(self, track_id: int, start: datetime | None, end: datetime | None) -> TrackLive:
         """Counts of a track by the minute in [start, end)."""
@@ -418,6 +536,16 @@ def decode_cursor(cursor: str) -> tuple[str, int]:
         pass
     raise RejectedInputError(
         "The cursor is not one of ours.", reason="invalid_cursor", hint="Take `next_cursor` of the page before."
+    )
+
+
+def _podcast(row: PodcastRow) -> Podcast:
+    return Podcast(
+        podcast_id=str(row.content_id),
+        title=row.title,
+        artist_id=str(row.artist_id),
+        artist_name=row.artist_name,
+        attributes=dict(row.attributes),
     )
 
 

@@ -10,7 +10,19 @@ from schemathesis.checks import CHECKS, load_all_checks
 from lakehouse.config.settings import load_settings
 from serving.catalog.app import assemble
 from serving.catalog.service import CatalogService
-from tests.fakes.catalog import FEATURES, FIRST_ID, FakeCatalog, FakeFeatures, FakeLive, minute, row
+from tests.fakes.catalog import (
+    FEATURES,
+    FIRST_ID,
+    KEY,
+    LYRICS,
+    FakeCatalog,
+    FakeFeatures,
+    FakeLive,
+    minute,
+    podcast,
+    released,
+    row,
+)  # fmt: skip
 
 load_all_checks()
 
@@ -18,6 +30,9 @@ load_all_checks()
 def served(*, away: bool) -> schemathesis.schemas.BaseSchema:
     """The service's own document, over readers that answer or are away."""
     catalog = FakeCatalog([row(n, title) for n, title in enumerate(["Knolls", "knalla", "Zephyr"])])
+    catalog.releases[KEY] = released(catalog.rows[:2])
+    catalog.words[FIRST_ID] = [LYRICS]
+    catalog.feeds = [podcast(60, "Ünder"), podcast(61, "Eins", FIRST_ID + 60, "2026-01-01T00:00:00+00:00")]
     live = FakeLive([(FIRST_ID, "SE", minute(-n, n, n)) for n in range(50)])
     catalog.away = live.away = away
     service = CatalogService(catalog=catalog, features=FakeFeatures({FIRST_ID: FEATURES}), live=live)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from lakehouse.adapters.catalog_reader import ArtistRow, TrackRow
+from lakehouse.adapters.catalog_reader import ArtistRow, AssetRow, PodcastRow, ReleaseRow, TrackRow
 from lakehouse.adapters.clickhouse import (
     AdWindowCounts,
     CampaignCounts,
@@ -16,6 +16,7 @@ from lakehouse.adapters.clickhouse import (
     WindowCounts,
     WindowState,
 )
+from lakehouse.domain.catalog.deliveries.messages import Window
 from lakehouse.errors import RetryableError
 
 T0 = datetime(2026, 10, 31, 12, 0, tzinfo=UTC)
@@ -56,9 +57,61 @@ class Switch:
             raise RetryableError(f"{type(self).__name__} is away.", hint="Wait.")
 
 
+KEY = "4006381333931"
+
+
+def released(tracks: Sequence[TrackRow]) -> ReleaseRow:
+    """A release under KEY, permitted everywhere but in the US from T0 to T0 + 30 days."""
+    window = Window("Worldwide", ("US",), "SubscriptionModel", "OnDemandStream", T0, T0 + timedelta(days=30))
+    picture = {"width_px": 3000, "height_px": 3000}
+    assets = [
+        AssetRow("artwork", "cover.jpg", "cd" * 32, "image/jpeg", 1000, picture),
+        AssetRow("merch", None, None, None, None, {"title": "Shirt", "url": "https://shop.example/1"}),
+    ]
+    return ReleaseRow(KEY, 2, "Première", 7, "Ásta", tracks, assets, [window])
+
+
+LYRICS = AssetRow(
+    "lyrics", "a.lrc", "ef" * 32, "text/plain", 20,
+    {"synchronised": True, "language": "is", "lines": [[900, "eins"], [1900, "zwei"]], "tags": {}},
+)  # fmt: skip
+
+
+def podcast(number: int, title: str, parent_id: int | None = None, published_at: str = "") -> PodcastRow:
+    attributes = {"published_at": published_at} if published_at else {}
+    return PodcastRow(FIRST_ID + number, title, 9, "Bo", attributes, parent_id, None, title.lower())
+
+
 class FakeCatalog(Switch):
     def __init__(self, rows: Sequence[TrackRow]) -> None:
         self.rows = sorted(rows, key=lambda r: (r.sort_title, r.content_id))
+        self.releases: dict[str, ReleaseRow] = {}
+        self.words: dict[int, list[AssetRow]] = {}
+        self.feeds: list[PodcastRow] = []
+
+    def release(self, release_key: str) -> ReleaseRow | None:
+        self.ping()
+        return self.releases.get(release_key)
+
+    def lyrics(self, track_id: int) -> list[AssetRow]:
+        self.ping()
+        return self.words.get(track_id, [])
+
+    def podcasts(self, *, after: tuple[str, int] | None, limit: int) -> list[PodcastRow]:
+        self.ping()
+        found = sorted((r for r in self.feeds if r.parent_id is None), key=lambda r: (r.sort_title, r.content_id))
+        return [r for r in found if after is None or (r.sort_title, r.content_id) > after][:limit]
+
+    def podcast(self, podcast_id: int) -> PodcastRow | None:
+        self.ping()
+        return next((r for r in self.feeds if r.content_id == podcast_id and r.parent_id is None), None)
+
+    def episodes(self, podcast_id: int, *, after: tuple[str, int] | None, limit: int) -> list[PodcastRow]:
+        self.ping()
+        found = sorted(
+            (r for r in self.feeds if r.parent_id == podcast_id), key=lambda r: (r.published_at, r.content_id)
+        )[::-1]
+        return [r for r in found if after is None or (r.published_at, r.content_id) < after][:limit]
 
     def tracks(
         self, *, prefix: str | None, artist_id: int | None, after: tuple[str, int] | None, limit: int
@@ -212,8 +265,6 @@ FEATURES = {
 
 def minute(offset: int, plays: int, streams: int) -> MinuteCounts:
     """Counts of the minute `offset` minutes after T0."""
-    from datetime import timedelta
-
     return MinuteCounts(
         window_start=T0 + timedelta(minutes=offset),
         plays=plays,

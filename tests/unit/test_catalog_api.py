@@ -20,7 +20,20 @@ from serving.catalog.app import assemble
 from serving.catalog.pages import bars, by_hour
 from serving.catalog.service import CatalogService, decode_cursor, encode_cursor
 from serving.kit.health import Probe
-from tests.fakes.catalog import FEATURES, FIRST_ID, T0, FakeCatalog, FakeFeatures, FakeLive, minute, row
+from tests.fakes.catalog import (
+    FEATURES,
+    FIRST_ID,
+    KEY,
+    LYRICS,
+    T0,
+    FakeCatalog,
+    FakeFeatures,
+    FakeLive,
+    minute,
+    podcast,
+    released,
+    row,
+)  # fmt: skip
 
 A, B, C = FIRST_ID, FIRST_ID + 1, FIRST_ID + 2
 TITLES = ["Knolls", "knalla", "Zephyr", "100 %_\\ pure", "Ärger", "<script>alert(1)</script>"]
@@ -121,6 +134,66 @@ class TestSearch:
     def test_half_a_surrogate_pair_in_a_cursor_is_refused(self) -> None:
         with pytest.raises(RejectedInputError):
             decode_cursor(encode_cursor("\ud800", 1))
+
+
+class TestReleases:
+    def test_a_release_with_what_belongs_to_it(self, world: World) -> None:
+        world.catalog.releases[KEY] = released(world.catalog.rows[:2])
+        body = world.client.get(f"/v1/releases/{KEY}").json()
+        assert [track["title"] for track in body["tracks"]] == [r.title for r in world.catalog.rows[:2]]
+        assert [(a["media_type"], a["width_px"]) for a in body["artwork"]] == [("image/jpeg", 3000)]
+        assert body["merch"] == [{"title": "Shirt", "url": "https://shop.example/1"}]
+        assert body["permissions"][0]["excluded"] == ["US"]
+
+    @pytest.mark.parametrize("key", ["4006381333948", "4006381333932", "no-release"])
+    def test_what_is_no_release_is_not_found(self, world: World, key: str) -> None:
+        assert world.client.get(f"/v1/releases/{key}").status_code == 404
+
+    @pytest.mark.parametrize(
+        ("territory", "days", "model", "expected"),
+        [
+            ("FR", 0, "SubscriptionModel", True),
+            ("FR", 0, None, True),
+            ("FR", 0, "PayAsYouGoModel", False),
+            ("US", 0, None, False),
+            ("FR", -1, None, False),
+            ("FR", 30, None, False),
+        ],
+    )
+    def test_availability(self, world: World, territory: str, days: int, model: str | None, expected: bool) -> None:
+        world.catalog.releases[KEY] = released([])
+        at = (T0 + timedelta(days=days)).isoformat()
+        params = {"territory": territory, "at": at} | ({"model": model} if model else {})
+        body = world.client.get(f"/v1/releases/{KEY}/availability", params=params).json()
+        assert (body["available"], len(body["permissions"])) == (expected, int(expected))
+
+    def test_lyrics(self, world: World) -> None:
+        world.catalog.words[A] = [LYRICS]
+        body = world.client.get(f"/v1/tracks/{A}/lyrics").json()
+        assert (body["synchronised"], body["lines"][0]) == (True, {"at_ms": 900, "text": "eins"})
+        assert world.client.get(f"/v1/tracks/{B}/lyrics").status_code == 404
+
+
+class TestPodcasts:
+    def test_episodes_page_by_page_the_newest_first(self, world: World) -> None:
+        show = FIRST_ID + 60
+        dated = [podcast(61 + n, f"Folge {n}", show, f"2026-01-{n + 1:02}T00:00:00+00:00") for n in range(5)]
+        world.catalog.feeds = [podcast(60, "Ünder"), podcast(59, "Ähm"), *dated, podcast(70, "Ohne Datum", show)]
+        listed = world.client.get("/v1/podcasts").json()
+        assert [p["title"] for p in listed["items"]] == ["Ähm", "Ünder"]
+        titles, cursor = [], None
+        while True:
+            params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+            page = world.client.get(f"/v1/podcasts/{show}/episodes", params=params).json()
+            titles += [e["title"] for e in page["items"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        assert titles == ["Folge 4", "Folge 3", "Folge 2", "Folge 1", "Folge 0", "Ohne Datum"]
+
+    def test_unknown(self, world: World) -> None:
+        assert world.client.get("/v1/podcasts/42").status_code == 404
+        assert world.client.get("/v1/podcasts/42/episodes").status_code == 404
 
 
 class TestTrack:

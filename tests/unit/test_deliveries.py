@@ -7,17 +7,32 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lakehouse.domain.catalog.deliveries import ern, lyrics, podcast, xml
+from lakehouse.domain.catalog.deliveries import changes, ern, lyrics, merch, podcast, xml
+from lakehouse.domain.catalog.deliveries.corrections import Corrections, corrected, gathered
 from lakehouse.domain.catalog.deliveries.decide import Known, decide
 from lakehouse.domain.catalog.deliveries.messages import available
 from lakehouse.errors import RejectedInputError
-from tests.ern_messages import Sent, Sound, message, purge
+from tests.ern_messages import Attached, Sent, Sound, message, purge
 
 SOUNDS = (
     Sound("Ouverture & fin", "FRZ032600001", "resources/01 été.flac", "ab" * 32),
-    Sound("夜", "FRZ032600002", "resources/02.flac", "cd" * 32, guest="Björk Sveinsdóttir"),
+    Sound(
+        "夜",
+        "FRZ032600002",
+        "resources/02.flac",
+        "cd" * 32,
+        guest="Björk Sveinsdóttir",
+        iswc="T0345246801",
+        lyrics=Attached("resources/02.lrc", "ef" * 32),
+    ),
 )
-SENT = Sent(sounds=SOUNDS, excluded=("US",), ends="2026-12-31")
+SENT = Sent(
+    sounds=SOUNDS,
+    pictures=(Attached("resources/cover.jpg", "12" * 32),),
+    excluded=("US",),
+    ends="2026-12-31",
+    isni="000000012281955X",
+)
 VERSIONS = ("43", "42", "382")
 
 
@@ -39,6 +54,14 @@ def test_three_versions_say_the_same() -> None:
     file = found.release.tracks[0].file
     assert file is not None
     assert (file.path, file.algorithm, file.digest) == ("resources/01 été.flac", "sha256", "ab" * 32)
+    assert [picture.file.path for picture in found.release.pictures if picture.file] == ["resources/cover.jpg"]
+    assert [[words.file.path for words in track.lyrics] for track in found.release.tracks] == [[], ["resources/02.lrc"]]
+    assert (found.release.tracks[1].iswc, found.release.tracks[1].isni) == ("T0345246801", "000000012281955X")
+
+
+def test_lyrics_of_no_track() -> None:
+    assert reason(message(SENT, "43").replace(b"<LinkedReleaseResourceReference>X2<", b"<Nothing>X2<")
+                  .replace(b"X2</LinkedReleaseResourceReference>", b"X2</Nothing>")) == "ern_incomplete"  # fmt: skip
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -70,7 +93,8 @@ def test_refused_messages() -> None:
     assert reason(good.replace(b"NewReleaseMessage", b"CatalogListMessage")) == "unknown_message"
     assert reason(good[:-40]) == "xml_invalid"
     assert reason(b"") == "xml_invalid"
-    assert reason(good.replace(b"4006381333931", b"4006381333932")) == "ern_incomplete"
+    assert reason(good.replace(b"4006381333931", b"4006381333932")) == "invalid_icpn"
+    assert reason(good.replace(b"Worldwide", b"EU")) == "invalid_territory"
     assert reason(good.replace(b"<MessageId>M1</MessageId>", b"")) == "ern_incomplete"
     assert reason(good.replace(b"resources/02.flac", b"../../etc/passwd")) == "ern_incomplete"
     assert reason(good.replace(b"SHA256", b"CRC7")) == "ern_incomplete"
@@ -130,6 +154,7 @@ def test_podcast_feed() -> None:
     assert dict(episode.chapters[0].attributes)["url"] == "https://x.example/1.json"
     assert dict(episode.transcripts[0].attributes)["type"] == "text/vtt"
     assert (episode.persons[0].text, [tag.name for tag in episode.extra]) == ("Bo", ["season"])
+    assert feed.built_at == episode.published_at
     with pytest.raises(RejectedInputError) as caught:
         podcast.read(b"<html/>")
     assert caught.value.reason == "feed_invalid"
@@ -144,3 +169,58 @@ def test_lyrics() -> None:
     for bad in (b"\xff\xfe", b"", b"x" * 200_000):
         with pytest.raises(RejectedInputError):
             lyrics.read(bad)
+
+
+def test_the_guid_of_a_feed() -> None:
+    # Example of the podcast namespace's page on the tag `guid`.
+    channel = '<atom:link xmlns:atom="http://www.w3.org/2005/Atom" rel="self" href="https://mp3s.nashownotes.com/pc20rss.xml"/>'
+    named = FEED.replace("<language>", channel + "<language>")
+    assert podcast.read(named.encode()).guid == "917393e3-1b1e-5cef-ace4-edaa54e1f810"
+    own = FEED.replace("<language>", "<podcast:guid>9B024349-CCF0-5F69-A609-6B82873EAB3C</podcast:guid><language>")
+    assert podcast.read(own.encode()).guid == "9b024349-ccf0-5f69-a609-6b82873eab3c"
+    assert podcast.read(FEED.encode()).guid == podcast.read(FEED.encode()).guid
+
+
+def test_merch_links() -> None:
+    links = merch.read(
+        b'[{"title": "Shirt", "url": "https://shop.example/1"},'
+        b' {"title": "LP", "url": "https://shop.example/2", "release": "036000291452"}]'
+    )
+    assert [(link.title, link.release) for link in links] == [("Shirt", None), ("LP", "0036000291452")]
+    for bad in (
+        b"[", b"{}", b"\xff", b'[{"title": "x"}]', b'[{"title": "x", "url": "javascript:alert(1)"}]', b"[" * 100_000,
+        b'[{"title": "x", "url": "https://a.example", "release": "036000291453"}]',
+    ):  # fmt: skip
+        with pytest.raises(RejectedInputError) as caught:
+            merch.read(bad)
+        assert caught.value.reason == "merch_invalid"
+
+
+def test_what_a_version_changed() -> None:
+    first = {"title": "A", "tracks": [{"isrc": "X1", "title": "One"}, {"isrc": "X2", "title": "Two"}], "label": None}
+    second = {"title": "A", "tracks": [{"isrc": "X2", "title": "Zwei"}], "label": "L"}
+    assert [(c.field, c.before, c.after) for c in changes.changes(first, second)] == [
+        ("label", None, "L"),
+        ("tracks", ["X1", "X2"], ["X2"]),
+        ("tracks[X1].isrc", "X1", None),
+        ("tracks[X1].title", "One", None),
+        ("tracks[X2].title", "Two", "Zwei"),
+    ]
+    assert changes.changes(first, first) == []
+    assert {c.before for c in changes.changes(None, second)} == {None}
+
+
+def test_corrections_of_a_message() -> None:
+    message_ = ern.read(message(SENT, "43"))
+    entries = [{"values": {"A1.title": "x", "title": "Neu"}, "accepted": ["silence"]}, {"values": {"A1.title": "y"}}]
+    laid = gathered(entries)
+    found = corrected(message_, laid)
+    assert found.release is not None
+    assert (found.release.title, found.release.tracks[0].title, laid.accepted) == ("Neu", "y", {"silence"})
+    for bad in (
+        Corrections({"A9.title": "x"}), Corrections({"sha256": "x"}), Corrections({"A1.file": "x"}),
+        Corrections({}, frozenset({"checksum_mismatch"})), Corrections({}, frozenset({"no such rule"})),
+    ):  # fmt: skip
+        with pytest.raises(RejectedInputError) as caught:
+            corrected(message_, bad)
+        assert caught.value.reason == "invalid_correction"

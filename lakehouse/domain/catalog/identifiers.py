@@ -85,6 +85,19 @@ def normalise_isni(text: str) -> str:
     return bare
 
 
+def release_key(text: str) -> str:
+    """`text` as what names a release in every message: a GRid in capitals without hyphens, or 13 digits of UPC or EAN.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    bare = _bare(text)
+    # A GRid begins with A1 (GRid Handbook 2.1): letters tell it from a UPC or EAN.
+    if re.fullmatch(r"A1[A-Z0-9]{16}", bare):
+        return bare
+    return normalise_icpn(text)
+
+
 def _bare(text: str, *labels: str) -> str:
     """`text` in capitals without spaces, hyphens, dots and one of the `labels` in front of it."""
     bare = re.sub(r"[\s.\-\u2010-\u2015]", "", text.upper())

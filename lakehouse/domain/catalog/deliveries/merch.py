@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jsonschema
 
 from lakehouse.domain.catalog.content import TEXT
-from lakehouse.domain.catalog.identifiers import normalise_icpn
+from lakehouse.domain.catalog.identifiers import release_key
 from lakehouse.errors import RejectedInputError
 
 FILE = "merch.json"
@@ -55,18 +55,13 @@ def read(document: bytes) -> tuple[Link, ...]:
             raise ValueError(f"it has more than {MAX_BYTES} bytes")
         rows = json.loads(document.decode("utf-8-sig"))
         jsonschema.validate(rows, _SCHEMA, jsonschema.Draft202012Validator)
-        return tuple(Link(row["title"], row["url"], _key(row.get("release"))) for row in rows)
+        return tuple(
+            Link(row["title"], row["url"], release_key(row["release"]) if "release" in row else None) for row in rows
+        )
     except jsonschema.ValidationError as error:
         raise _refused(f"{error.json_path}: {error.message}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, no UPC
         raise _refused(str(error)) from error
-
-
-def _key(release: str | None) -> str | None:
-    """A release's key as messages have it: a GRid has letters, an UPC or EAN has none."""
-    if release is None or not release.replace("-", "").isdigit():
-        return release.replace("-", "").upper() if release else None
-    return normalise_icpn(release)
 
 
 def _refused(why: str) -> RejectedInputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -124,6 +125,17 @@ def moment(text: str, *, end_of_day: bool = False) -> datetime:
     return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
 
 
-def available(windows: tuple[Window, ...], territory: str, at: datetime, *, model: str | None = None) -> bool:
+def permitting(
+    windows: Iterable[Window], territory: str, at: datetime, *, model: str | None = None, use: str | None = None
+) -> list[Window]:
+    """The windows that permit playing in `territory` at `at`, under a commercial model and for a use, or any."""
+    return [
+        window
+        for window in windows
+        if window.covers(territory, at) and model in (None, window.commercial_model) and use in (None, window.use_type)
+    ]
+
+
+def available(windows: Iterable[Window], territory: str, at: datetime, *, model: str | None = None) -> bool:
     """Whether a release may be played in `territory` at `at`, under a commercial model or any."""
-    return any(window.covers(territory, at) and model in (None, window.commercial_model) for window in windows)
+    return bool(permitting(windows, territory, at, model=model))
