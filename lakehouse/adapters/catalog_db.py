@@ -588,6 +588,30 @@ class CatalogDb:
             for row in rows
         }
 
+    def attach(self, source: str, assets: Sequence[DeliveredAsset], content_ids: Sequence[int]) -> bool:
+        """Have exactly `assets` as what the file `source` brought: lyrics to the one track of `content_ids`, all else
+        to the releases of these tracks. Returns whether anything changed.
+        """
+        with self.begin() as connection:
+            _lock(connection, source)
+            releases = sa.select(content.c.release_id).where(
+                content.c.content_id.in_(content_ids), content.c.release_id.is_not(None)
+            )
+            owners: list[dict[str, int | None]] = [
+                {"release_id": release_id, "content_id": None}
+                for release_id in connection.scalars(releases.distinct().order_by(content.c.release_id))
+            ]
+            words: list[dict[str, int | None]] = [{"release_id": None, "content_id": content_ids[0]}]
+            rows = [_asset_row(source, one) | owner for one in assets for owner in (words if one.track else owners)]
+            rows = [row | {"place": place} for place, row in enumerate(rows, 1)]
+            of_source = sa.select(asset).where(asset.c.source == source).order_by(asset.c.place)
+            if [dict(row._mapping) for row in connection.execute(of_source)] == rows:
+                return False
+            connection.execute(sa.delete(asset).where(asset.c.source == source))
+            if rows:
+                connection.execute(insert(asset), rows)
+        return True
+
     def put_podcast(
         self, guid: str, podcast: Item, episodes: Sequence[DeliveredEpisode], *, at: datetime, ledger: str
     ) -> Decision:
@@ -702,6 +726,16 @@ class CatalogDb:
             found["actions"] = [dict(action._mapping) for action in actions]
         found["fixes"] = {k: v for a in found["actions"] if a["action"] == "fix" for k, v in (a["value"] or {}).items()}
         return found
+
+    def actions(self, *, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest `limit` acts of people on refused files and messages: who, when, why, and what they laid over or
+        what the row said before.
+        """
+        newest = sa.select(quarantine_action).order_by(
+            quarantine_action.c.at.desc(), quarantine_action.c.object_key, quarantine_action.c.number.desc()
+        )
+        with self.begin() as connection:
+            return [dict(row._mapping) for row in connection.execute(newest.limit(limit))]
 
     def fix(self, object_key: str, tags: dict[str, str], *, actor: str, note: str, at: datetime) -> None:
         """Lay `tags` over those of a refused file; `actor` says so, at `at`. See `quarantined` for errors."""
@@ -997,17 +1031,21 @@ def _replace_assets(
     """Have exactly `assets` as what `source` brought."""
     connection.execute(sa.delete(asset).where(asset.c.source == source))
     rows = [
-        {
-            "source": source,
+        _asset_row(source, one)
+        | {
             "place": place,
             "release_id": release_id if one.track is None else None,
             "content_id": None if one.track is None else content_ids[one.track - 1],
-            **{n: getattr(one, n) for n in ("kind", "path", "sha256", "media_type", "size_bytes", "attributes")},
         }
         for place, one in enumerate(assets, 1)
     ]
     if rows:
         connection.execute(insert(asset), rows)
+
+
+def _asset_row(source: str, one: DeliveredAsset) -> dict[str, Any]:
+    names = ("kind", "path", "sha256", "media_type", "size_bytes", "attributes")
+    return {"source": source, **{name: getattr(one, name) for name in names}}
 
 
 def _put_external(

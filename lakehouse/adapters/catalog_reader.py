@@ -260,14 +260,17 @@ class CatalogReader:
             windows=[Window(**{**window._mapping, "excluded": tuple(window.excluded)}) for window in windows],
         )
 
-    def lyrics(self, track_id: int) -> list[AssetRow]:
-        """Lyrics of a track by the visible releases that it is on; the newest version's first."""
+    def assets(self, track: TrackRow) -> list[AssetRow]:
+        """What belongs to a track and its release, but for what releases brought that are taken down; what the newest
+        message brought first, then what came with tagged files.
+        """
         statement = text(
-            "select kind, path, sha256, media_type, size_bytes, attributes from asset "
-            "join delivered_release d on d.release_key = asset.source "
-            "where content_id = :id and kind = 'lyrics' and d.state = 'visible' order by d.message_at desc, place"
+            f"{_ASSETS} left join delivered_release d on d.release_key = asset.source "
+            "where (content_id = :track or asset.release_id = :release) and coalesce(d.state, 'visible') = 'visible' "
+            "order by d.message_at desc nulls last, source, place"
         )
-        return [AssetRow(**row._mapping) for row in self._rows(statement, {"id": track_id})]
+        rows = self._rows(statement, {"track": track.content_id, "release": track.release_id})
+        return [AssetRow(**row._mapping) for row in rows]
 
     def podcasts(self, *, after: tuple[str, int] | None, limit: int) -> list[PodcastRow]:
         """At most `limit` podcasts by title, then id, after (sort_title, content_id)."""

@@ -12,25 +12,26 @@ from typing import Any
 from lakehouse.adapters import podcast_deliveries
 from lakehouse.adapters.audio_probe import probe
 from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, DeliveredTrack
+from lakehouse.adapters.delivery_assets import artwork_of, links_of, lyrics_of
 from lakehouse.adapters.delivery_sources import Source, folder_of, opened
 from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.validation import AudioFacts, check_sound
 from lakehouse.domain.catalog.content import TRACK, Item
-from lakehouse.domain.catalog.deliveries import changes, ern, lyrics, merch
+from lakehouse.domain.catalog.deliveries import changes, ern, merch
 from lakehouse.domain.catalog.deliveries.corrections import Corrections, corrected, gathered
 from lakehouse.domain.catalog.deliveries.messages import File, Message, Release, Text, Track
 from lakehouse.domain.catalog.deliveries.xml import MAX_BYTES
 from lakehouse.domain.catalog.identifiers import normalise_isrc
-from lakehouse.domain.catalog.quality.records import Artwork, Assessment, Finding, Metadata, assess, judge_artwork
+from lakehouse.domain.catalog.quality.records import Assessment, Finding, Metadata, assess
 from lakehouse.errors import RejectedInputError
-
-MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png"}
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What became of one message: `published`, `taken_down`, `unchanged` or `rejected`, and what was noticed."""
+    """What became of a message, a feed or a file beside audio: `published`, `taken_down`, `unchanged` or `rejected`,
+    and what was noticed.
+    """
 
     source: str
     outcome: str
@@ -70,7 +71,7 @@ def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list
                 f"'{address}' holds no ERN message and no podcast feed.",
                 reason="no_messages",
                 value=address,
-                hint="`wavehouse ingest run PATH` takes folders of tagged files too.",
+                hint="`wavehouse ingest PATH` takes folders of tagged files too.",
             )
         if only_new:
             seen = db.looked_at(source.root)
@@ -84,7 +85,7 @@ def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list
             try:
                 if podcast_deliveries.is_feed(document):
                     done = podcast_deliveries.deliver(objects, db, source, name, document)
-                    outcomes.append(_record(db, source, digest, Delivered(name, **done)))
+                    outcomes.append(record(db, source, digest, Delivered(name, **done)))
                 else:
                     read.append(_Read(ern.read(document), digest, name))
             except RejectedInputError as error:
@@ -120,10 +121,11 @@ def _rejected(
         error.value,
     )
     # More than may be read is no message; its file stays where it is.
-    return _record(db, source, digest, done, document if len(document) <= MAX_BYTES else None)
+    return record(db, source, digest, done, document if len(document) <= MAX_BYTES else None)
 
 
-def _record(db: CatalogDb, source: Source, digest: str, done: Delivered, document: bytes | None = None) -> Delivered:
+def record(db: CatalogDb, source: Source, digest: str, done: Delivered, document: bytes | None = None) -> Delivered:
+    """Remember what became of a message or another file of a delivery; returns it."""
     names = ("outcome", "sender", "message_id", "reason", "message", "value")
     values = {name: getattr(done, name) for name in names}
     where = {"root": source.root, "beside": source.beside(done.source), "document": document}
@@ -143,7 +145,7 @@ def _deliver_one(objects: Objects, db: CatalogDb, source: Source, one: _Read) ->
     done = Delivered(
         one.name, outcome, message.sender, message.message_id, message.release_key, findings=prepared.findings
     )
-    return _record(db, source, one.digest, done)
+    return record(db, source, one.digest, done)
 
 
 @dataclass(frozen=True)
@@ -270,24 +272,13 @@ def _kept(kept: Kept, kind: str, file: File, what: str) -> DeliveredAsset:
 def _picture(
     source: Source, folder: str, file: File, kept: Kept, files: dict[str, Path]
 ) -> tuple[DeliveredAsset, list[Finding]]:
-    from PIL import Image, UnidentifiedImageError
-
     path = source.find(folder, file.path)
     if path is None:
         return _kept(kept, "artwork", file, "The picture"), []
     _check_digest(path, file)
-    try:
-        with Image.open(path) as picture:
-            art = Artwork(picture.format or "", picture.width, picture.height)
-            if not (findings := judge_artwork(art)):
-                picture.load()  # a picture that is cut off has a whole header; its size was checked before
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
-        art = Artwork("unknown", 0, 0)
-        findings = judge_artwork(art)
-    attributes = {"width_px": art.width_px, "height_px": art.height_px}
-    sha256 = _store_later(path, files)
-    media_type = MEDIA_TYPES.get(art.format)
-    return DeliveredAsset("artwork", attributes, None, file.path, sha256, media_type, path.stat().st_size), findings
+    asset, findings = artwork_of(path, file.path)
+    files[str(asset.sha256)] = path
+    return asset, findings
 
 
 def _words(source: Source, folder: str, words: Text, place: int, kept: Kept, files: dict[str, Path]) -> DeliveredAsset:
@@ -296,16 +287,9 @@ def _words(source: Source, folder: str, words: Text, place: int, kept: Kept, fil
     if path is None:
         return replace(_kept(kept, "lyrics", words.file, "The lyrics"), track=place)
     _check_digest(path, words.file)
-    with path.open("rb") as stream:
-        read = lyrics.read(stream.read(4 * lyrics.MAX_CHARACTERS + 1))
-    attributes = {
-        "synchronised": read.synchronised,
-        "language": words.language,
-        "lines": [[at, line] for at, line in read.lines],
-        "tags": dict(read.tags),
-    }
-    sha256 = _store_later(path, files)
-    return DeliveredAsset("lyrics", attributes, place, words.file.path, sha256, "text/plain", path.stat().st_size)
+    asset = lyrics_of(path, words.file.path, words.language, track=place)
+    files[str(asset.sha256)] = path
+    return asset
 
 
 def _links(source: Source, folder: str, release_key: str, kept: Kept) -> list[DeliveredAsset]:
@@ -313,20 +297,7 @@ def _links(source: Source, folder: str, release_key: str, kept: Kept) -> list[De
     path = source.find(folder, merch.FILE)
     if path is None:
         return [link for (kind, _), link in kept.items() if kind == "merch"]
-    with path.open("rb") as stream:
-        links = merch.read(stream.read(merch.MAX_BYTES + 1))
-    return [
-        DeliveredAsset("merch", {"title": link.title, "url": link.url})
-        for link in links
-        if link.release in (None, release_key)
-    ]
-
-
-def _store_later(path: Path, files: dict[str, Path]) -> str:
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    files[sha256] = path
-    return sha256
+    return links_of(path, release_key)
 
 
 def _record_of(message: Message, release: Release, track: Track, facts: AudioFacts) -> Metadata:

@@ -12,8 +12,9 @@ from typing import Protocol
 from unicodedata import normalize
 from urllib.parse import unquote
 
+from lakehouse.adapters import ingestion
 from lakehouse.adapters.catalog_db import Landed
-from lakehouse.adapters.objects import LANDING, Objects
+from lakehouse.adapters.objects import LANDING, Objects, object_keys
 from lakehouse.errors import FatalError, RejectedInputError
 
 #: Messages and feeds; everything else is a file that one of them speaks of.
@@ -25,8 +26,14 @@ class Source(Protocol):
 
     root: str
 
+    def names(self) -> list[str]:
+        """Names of all files."""
+
     def documents(self) -> list[str]:
         """Names of all messages and feeds."""
+
+    def land(self, names: Iterable[str]) -> tuple[dict[str, str], list[dict[str, str]]]:
+        """Have these files in the landing bucket: keys there by name, and what can't be, as `Uploaded.refused`."""
 
     def read(self, name: str, limit: int) -> bytes:
         """The first `limit` bytes of a file that is there."""
@@ -59,17 +66,26 @@ def _hash(entries: Iterable[tuple[object, ...]]) -> str:
 class Folder:
     """A folder of this machine. Links that lead out of it lead nowhere."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, objects: Objects, path: Path) -> None:
+        self._objects = objects
         self._path = path.resolve()
         self.root = str(self._path)
 
+    def names(self) -> list[str]:
+        """Names of all files."""
+        return sorted(path.relative_to(self._path).as_posix() for path in self._path.rglob("*") if self._inside(path))
+
+    def land(self, names: Iterable[str]) -> tuple[dict[str, str], list[dict[str, str]]]:
+        """Put these files into the landing bucket unless they are there: keys there by name, and what can't be."""
+        keys = object_keys([self._path / name for name in names], self._path)
+        refused = ingestion.send(self._objects, self._path, keys.values()).refused
+        unsent = {row["file"] for row in refused}
+        sent = {path.relative_to(self._path).as_posix(): key for key, path in keys.items() if str(path) not in unsent}
+        return sent, refused
+
     def documents(self) -> list[str]:
         """Names of all messages and feeds."""
-        return sorted(
-            path.relative_to(self._path).as_posix()
-            for path in self._path.rglob("*")
-            if path.suffix.lower() in DOCUMENTS and self._inside(path)
-        )
+        return [name for name in self.names() if PurePosixPath(name).suffix.lower() in DOCUMENTS]
 
     def read(self, name: str, limit: int) -> bytes:
         """The first `limit` bytes of a file that is there."""
@@ -110,6 +126,14 @@ class Prefix:
         self._objects = objects
         self._scratch = scratch
         self._landed = {landed.object_key: landed for landed in objects.landed(prefix)}
+
+    def names(self) -> list[str]:
+        """Names of all files."""
+        return sorted(self._landed)
+
+    def land(self, names: Iterable[str]) -> tuple[dict[str, str], list[dict[str, str]]]:
+        """They are there: their keys are their names."""
+        return {name: name for name in names}, []
 
     def documents(self) -> list[str]:
         """Names of all messages and feeds."""
@@ -157,7 +181,7 @@ def opened(objects: Objects, address: str) -> Iterator[Source]:
         folder = Path(address).expanduser()
         if not folder.is_dir():
             raise RejectedInputError(f"There is no folder '{address}'.", reason="no_such_folder", value=address)
-        yield Folder(folder)
+        yield Folder(objects, folder)
         return
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     if bucket != LANDING:

@@ -62,11 +62,16 @@ def upload(settings: Settings, folder: Path) -> Uploaded:
             value=str(folder),
             hint="Name a folder that holds audio files, for example AUDIO=~/Music.",
         )
-    objects = Objects(settings)
+    return send(Objects(settings), base, files)
+
+
+def send(objects: Objects, base: Path, files: Iterable[Path]) -> Uploaded:
+    """Put `files` below `base` into s3://landing under their relative paths, unless they are there; as `upload`."""
+    named = object_keys(files, base)
     present = {landed.object_key: landed for landed in objects.landed()}
     sent = 0
     refused: list[dict[str, str]] = []
-    for key, path in object_keys(files, base).items():
+    for key, path in named.items():
         try:
             check_key(key)
             there = present.get(key)
@@ -79,7 +84,7 @@ def upload(settings: Settings, folder: Path) -> Uploaded:
         except OSError as error:
             message = f"It cannot be read: {error.strerror}. Make it readable or move it away."
             refused.append({"file": str(path), "reason": "unreadable", "message": message})
-    return Uploaded(len(files), sent, len(files) - sent - len(refused), refused)
+    return Uploaded(len(named), sent, len(named) - sent - len(refused), refused)
 
 
 #: Releases land here and become visible whole (see `deliveries`); their files are not taken one by one.

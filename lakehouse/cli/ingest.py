@@ -7,15 +7,37 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import load_settings
 from lakehouse.errors import FatalError, RejectedInputError
 
-app = typer.Typer(help="Bring audio files into the catalogue.", no_args_is_help=True)
+
+class Paths(TyperGroup):
+    """`wavehouse ingest PATH`: what is no verb but looks like a path goes to the verb `take`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb, and what is left of the arguments."""
+        first = args[0] if args else ""
+        if first not in self.commands and (any(sign in first for sign in "/\\.~") or Path(first).exists()):
+            args = ["take", *args]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=Paths,
+    help="Bring audio files, releases and podcasts into the catalogue: `wavehouse ingest PATH-or-s3-URL` takes all "
+    "that is there; the verbs do one thing each.",
+    no_args_is_help=True,
+)
+
+if TYPE_CHECKING:
+    from lakehouse.adapters.catalog_db import Outcome
+    from lakehouse.adapters.deliveries import Delivered
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -150,14 +172,20 @@ def _parse(keys_json: str) -> list[str]:
 def _process(out: Output, keys: list[str]) -> None:
     from lakehouse.adapters import ingestion
 
-    outcomes = ingestion.process_batch(load_settings(), keys)
+    out.result(_show_files(out, ingestion.process_batch(load_settings(), keys)))
+
+
+def _show_files(out: Output, outcomes: list[Outcome]) -> dict[str, Any]:
+    """Show what became of files; returns the counts."""
+    from lakehouse.adapters import ingestion
+
     counts = ingestion.count(outcomes)
     rows = [(o.object_key, o.outcome, o.reason, o.message) for o in outcomes if o.outcome != "accepted"]
     if rows:
         out.table("Not accepted", ["file", "outcome", "reason", "why"], rows)
     parts = (f"{counts[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
     out.info(f"{counts['in']} in = {' + '.join(parts)}")
-    out.result(counts)
+    return counts
 
 
 @app.command()
@@ -226,54 +254,160 @@ def rules(
     out.result([dict(zip(columns, row, strict=True)) for row in rows])
 
 
+Report = Annotated[Path | None, typer.Option("--report", help="Write every outcome to this JSON file.")]
+
+
+@app.command()
+def take(
+    source: Annotated[str, typer.Argument(help="A folder, a file, or s3://landing/...")],
+    report_file: Report = None,
+    as_json: Json = False,
+) -> None:
+    """Take in all of a folder or prefix: ERN deliveries, podcast feeds, tagged files with artwork and lyrics beside.
+
+    `take` may be left out. Ends with code 65 when something was refused; everything else is done.
+
+    Example: wavehouse ingest ~/delivery --report outcome.json
+    """
+    from lakehouse.adapters import intake
+
+    found = intake.take(load_settings(), source)
+    out = Output(as_json=as_json)
+    if found.files:
+        _show_files(out, found.files)
+    _finish(out, report_file, asdict(found), found.deliveries + found.companions, found.rejected)
+
+
 @app.command()
 def deliver(
     source: Annotated[str, typer.Argument(help="A folder, or s3://landing/deliveries/...")],
-    report_file: Annotated[Path | None, typer.Option("--report", help="Write every outcome to this JSON file.")] = None,
+    report_file: Report = None,
     as_json: Json = False,
 ) -> None:
-    """Take in DDEX ERN deliveries: new releases, updates and takedowns, each whole or not at all.
+    """Take in DDEX ERN deliveries (new releases, updates, takedowns) and podcast feeds, each whole or not at all.
 
     Example: wavehouse ingest deliver ~/delivery --report outcome.json
     """
     from lakehouse.adapters import deliveries
 
-    out = Output(as_json=as_json)
-    rows = [asdict(done) for done in deliveries.deliver(load_settings(), source)]
-    shown = [(r["source"], r["release_key"], r["outcome"], r["reason"], r["message"]) for r in rows]
-    out.table("Deliveries", ["message", "release", "outcome", "reason", "why"], shown)
+    done = deliveries.deliver(load_settings(), source)
+    refused = sum(one.outcome == "rejected" for one in done)
+    _finish(Output(as_json=as_json), report_file, [asdict(one) for one in done], done, refused)
+
+
+def _finish(out: Output, report_file: Path | None, report: Any, shown: list[Delivered], refused: int) -> None:
+    """Show and write what became of a delivery.
+
+    Raises:
+        RejectedInputError: something was refused.
+    """
+    if shown:
+        rows = [(one.source, one.release_key, one.outcome, one.reason, one.message) for one in shown]
+        out.table("Deliveries", ["message", "release", "outcome", "reason", "why"], rows)
     if report_file:
-        report_file.write_text(json.dumps(rows, indent=2, default=str, ensure_ascii=False))
-    out.result(rows)
-    if refused := sum(row["outcome"] == "rejected" for row in rows):
+        report_file.write_text(json.dumps(report, indent=2, default=str, ensure_ascii=False))
+    out.result(report)
+    if refused:
         raise RejectedInputError(
-            f"{refused} of {len(rows)} messages were refused.",
+            f"{refused} of what was delivered were refused.",
             reason="deliveries_refused",
-            hint="The table says why; the others are done. Mend and send again.",
+            hint="The table says why; the others are done. Mend and send again, or see `wavehouse ingest quarantine`.",
         )
 
 
 @app.command()
+def watch(
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 15,
+    as_json: Json = False,
+) -> None:
+    """Take in what lands below s3://landing/deliveries, until it is stopped: a service of the stack.
+
+    Example: wavehouse ingest watch --every 15
+    """
+    import signal
+    import threading
+
+    from lakehouse.adapters import intake
+
+    out = Output(as_json=as_json)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    intake.watch(load_settings(), stop, every_s=every, say=lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}"))
+    out.result({"stopped": True})
+
+
+@app.command()
 def history(release: Annotated[str, typer.Argument(help="UPC/EAN or GRid.")], as_json: Json = False) -> None:
-    """Show every version of a delivered release: who sent it, when, and what it did.
+    """Show every version of a delivered release: who sent it, when, and what it changed.
 
     Example: wavehouse ingest history 4006381333931
     """
-    from lakehouse.adapters.catalog_db import CatalogDb
+    from lakehouse.adapters import deliveries
 
     out = Output(as_json=as_json)
-    with CatalogDb(load_settings()) as db:
-        rows = db.history(release)
+    rows = deliveries.history(load_settings(), _release_key(release))
     columns = ["version", "message_at", "sender", "message_id", "action"]
     out.table(f"Release {release}", columns, [[row[name] for name in columns] for row in rows])
+    changed = [(row["version"], c["field"], c["before"], c["after"]) for row in rows[1:] for c in row["changed"]]
+    if changed:
+        out.table("What changed", ["version", "field", "before", "after"], changed)
     out.result(rows)
+
+
+@app.command()
+def available(
+    release: Annotated[str, typer.Argument(help="UPC/EAN or GRid.")],
+    territory: Annotated[str, typer.Option(help="ISO 3166-1 alpha-2.")],
+    on: Annotated[str, typer.Option("--on", help="A date, or a moment with its offset from UTC.")],
+    model: Annotated[str | None, typer.Option(help="DDEX CommercialModelType; default: any.")] = None,
+    use: Annotated[str | None, typer.Option(help="DDEX UseType; default: any.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a release may be played somewhere, then, and by which deals. A date is its first moment, UTC.
+
+    Example: wavehouse ingest available 4006381333931 --territory FR --on 2026-03-06 --model SubscriptionModel
+    """
+    from lakehouse.adapters.catalog_reader import CatalogReader
+    from lakehouse.domain.catalog.deliveries.messages import moment, permitting
+    from lakehouse.domain.catalog.quality.codes import normalise_territory
+
+    try:
+        at, where = moment(on), normalise_territory(territory)
+    except ValueError as error:
+        raise RejectedInputError(
+            f"{error}.", reason="invalid_question", hint="--territory FR --on 2026-03-06"
+        ) from error
+    reader = CatalogReader(load_settings())
+    try:
+        row = reader.release(_release_key(release))
+    finally:
+        reader.close()
+    found = permitting(row.windows, where, at, model=model, use=use) if row else []
+    out = Output(as_json=as_json)
+    state = "available" if found else "not available" if row else "not in the catalogue, or taken down"
+    out.info(f"{release} is {state} in {where} at {at.isoformat()}")
+    columns = ["territory", "commercial_model", "use_type", "starts_at", "ends_at"]
+    out.table("By these deals", columns, [[getattr(window, name) for name in columns] for window in found])
+    out.result({"available": bool(found), "visible": row is not None, "deals": [asdict(window) for window in found]})
+
+
+def _release_key(text: str) -> str:
+    from lakehouse.domain.catalog.identifiers import release_key
+
+    try:
+        return release_key(text)
+    except ValueError as error:
+        raise RejectedInputError(
+            f"{error}.", reason="invalid_icpn", hint="Name a release by UPC, EAN or GRid."
+        ) from error
 
 
 @app.command()
 def quarantine(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100, as_json: Json = False
 ) -> None:
-    """List refused files and messages with their reasons.
+    """List refused files and messages with their reasons. `inspect` shows one with all that is known of it.
 
     Example: wavehouse ingest quarantine
     """
@@ -284,7 +418,8 @@ def quarantine(
         files = db.rejections(limit=limit)
         messages = [row for row in db.deliveries() if row["outcome"] == "rejected"][:limit]
     out.table("Files", ["file", "reason", "why"], [(r["object_key"], r["reason"], r["message"]) for r in files])
-    out.table("Messages", ["message", "reason", "why"], [(r["source"], r["reason"], r["message"]) for r in messages])
+    shown = [(r["digest"][:KEY_LENGTH], r["source"], r["reason"], r["message"]) for r in messages]
+    out.table("Messages", ["key", "message", "reason", "why"], shown)
     out.result({"files": files, "messages": messages})
 
 
@@ -306,48 +441,117 @@ def findings(limit: Annotated[int, typer.Option(min=1, help="At most so many.")]
     out.result(rows)
 
 
+@app.command()
+def inspect(
+    key: Annotated[str, typer.Argument(help="Key of a refused file or message.")], as_json: Json = False
+) -> None:
+    """Show a refused file or message: why, the offending values, and what people did about it.
+
+    Example: wavehouse ingest inspect 3f1d0c2ab9e4
+    """
+    from lakehouse.adapters.catalog_db import CatalogDb
+
+    out = Output(as_json=as_json)
+    with CatalogDb(load_settings()) as db:
+        if found := db.refused_message(key):
+            found.pop("document")
+            found["actions"] = db.message_actions(found["digest"])
+        else:
+            found = db.quarantined(key)
+    rows = [(name, value) for name, value in found.items() if name not in ("actions", "fixes", "beside")]
+    out.table(key, ["field", "value"], rows)
+    _show_actions(out, found["actions"])
+    out.result(found)
+
+
+@app.command()
+def actions(limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100, as_json: Json = False) -> None:
+    """Show what people did in the quarantine, the newest first: who, when, why.
+
+    Example: wavehouse ingest actions
+    """
+    from lakehouse.adapters.catalog_db import CatalogDb
+
+    out = Output(as_json=as_json)
+    with CatalogDb(load_settings()) as db:
+        rows = db.actions(limit=limit)
+    _show_actions(out, rows)
+    out.result(rows)
+
+
+def _show_actions(out: Output, rows: list[dict[str, Any]]) -> None:
+    columns = ["at", "actor", "action", "object_key", "note", "value"]
+    out.table("Actions", columns, [[row[name] for name in columns] for row in rows])
+
+
 Actor = Annotated[str, typer.Option("--by", help="Who does it; stands in the audit entry.")]
 Note = Annotated[str, typer.Option("--note", help="Why.")]
+#: Characters of a message's digest that name it.
+KEY_LENGTH = 12
 
 
 @app.command()
 def fix(
-    key: Annotated[str, typer.Argument(help="Key of the refused file.")],
-    tags: Annotated[list[str], typer.Option("--set", help="name=value; several times.")],
+    key: Annotated[str, typer.Argument(help="Key of the refused file or message.")],
     by: Actor,
+    tags: Annotated[list[str] | None, typer.Option("--set", help="name=value; several times.")] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option("--accept", help="Of a message: a rule to pass over; several times.")
+    ] = None,
     note: Note = "",
     as_json: Json = False,
 ) -> None:
-    """Lay right tags over those of a refused file; `wavehouse ingest release` then judges it again.
+    """Lay right values over those of a refused file (tags) or message (`title`, `A1.title`); `release` judges it again.
+
+    A message that is delivered again is corrected too.
 
     Example: wavehouse ingest fix "a/b.flac" --set title="Right Title" --set isrc=USS1Z9900001 --by ada
     """
     from lakehouse.adapters.catalog_db import CatalogDb
+    from lakehouse.domain.catalog.deliveries import ern
+    from lakehouse.domain.catalog.deliveries.corrections import Corrections, corrected
 
-    pairs = dict(tag.split("=", 1) for tag in tags if "=" in tag)
-    if len(pairs) != len(tags):
+    pairs = dict(tag.split("=", 1) for tag in tags or () if "=" in tag)
+    if len(pairs) != len(tags or ()) or not (pairs or accept):
         raise RejectedInputError("A tag is not name=value.", reason="invalid_tag", value=tags, hint="--set title=Name")
+    at = datetime.now(UTC)
     with CatalogDb(load_settings()) as db:
-        db.fix(key, pairs, actor=by, note=note, at=datetime.now(UTC))
+        if found := db.refused_message(key):
+            laid = Corrections(pairs, frozenset(accept or ()))
+            # Refused here, not when the message is released, if there is no such field.
+            corrected(ern.read(found["document"] or b""), laid)
+            db.act_on_message(found["digest"], "fix", actor=by, note=note, value=laid.as_json(), at=at)
+        elif accept:
+            raise RejectedInputError(
+                "Only rules of messages can be passed over.", reason="invalid_correction", value=accept
+            )
+        else:
+            db.fix(key, pairs, actor=by, note=note, at=at)
     out = Output(as_json=as_json)
-    out.info(f"{key}: {', '.join(pairs)} will be used")
-    out.result({"object_key": key, "tags": pairs})
+    out.info(f"{key}: {', '.join([*pairs, *(accept or ())])} will be used")
+    out.result({"object_key": key, "tags": pairs, "accepted": accept or []})
 
 
 @app.command()
 def release(
-    key: Annotated[str, typer.Argument(help="Key of the refused file.")],
+    key: Annotated[str, typer.Argument(help="Key of the refused file or message.")],
     by: Actor,
     note: Note = "",
     as_json: Json = False,
 ) -> None:
-    """Judge a refused file again, with its fixes, and take it into the catalogue if it passes.
+    """Judge a refused file or message again, with its fixes, and take it into the catalogue if it passes.
 
     Example: wavehouse ingest release "a/b.flac" --by ada --note "title confirmed by the label"
     """
     from lakehouse.adapters import deliveries
+    from lakehouse.adapters.catalog_db import CatalogDb
 
-    out = Output(as_json=as_json)
-    done = deliveries.release_from_quarantine(load_settings(), key, actor=by, note=note, at=datetime.now(UTC))
+    out, settings, at = Output(as_json=as_json), load_settings(), datetime.now(UTC)
+    with CatalogDb(settings) as db:
+        message = db.refused_message(key)
+    if message:
+        done = asdict(deliveries.release_message(settings, message["digest"], actor=by, note=note, at=at))
+    else:
+        done = deliveries.release_from_quarantine(settings, key, actor=by, note=note, at=at)
     out.info(f"{key}: {done['outcome']}")
     out.result(done)

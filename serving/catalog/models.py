@@ -54,6 +54,23 @@ class Features(Model):
     onset_rate_hz: float = Field(description=meaning("onset_rate_hz"))
 
 
+class Artwork(Model):
+    """A picture of a release."""
+
+    sha256: str = Field(description="Name of the object in the audio bucket", pattern="^[0-9a-f]{64}$")
+    media_type: str = Field(description="Of IANA", examples=["image/jpeg"])
+    size_bytes: int = Field(description=meaning("size_bytes"))
+    width_px: int = Field(description="Pixels", examples=[3000])
+    height_px: int = Field(description="Pixels", examples=[3000])
+
+
+class MerchLink(Model):
+    """A thing to buy."""
+
+    title: str = Field(description="What it is", examples=["Tour shirt"])
+    url: str = Field(description="Where to buy it", examples=["https://shop.example/shirt"])
+
+
 class TrackDetail(Track):
     """A track with its audio object and features."""
 
@@ -70,6 +87,9 @@ class TrackDetail(Track):
         description="What only this kind of item has: featured artists, explicit flag, language, identifiers, ...",
         examples=[{"featured": ["Bo"], "explicit": "NotExplicit", "language": "fr"}],
     )
+    artwork: list[Artwork] = Field(description="Pictures of its release")
+    merch: list[MerchLink] = Field(description="Links of its release")
+    has_lyrics: bool = Field(description="Whether `/v1/tracks/{track_id}/lyrics` has any")
     features: Features | None = Field(description="Audio features; null before extraction")
     unavailable: list[str] = Field(
         description="Parts that are null because the engine behind them is away, not because there are none",
@@ -82,23 +102,6 @@ class TrackPage(Model):
 
     items: list[Track]
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last one")
-
-
-class Artwork(Model):
-    """A picture of a release."""
-
-    sha256: str = Field(description="Name of the object in the audio bucket", pattern="^[0-9a-f]{64}$")
-    media_type: str = Field(description="Of IANA", examples=["image/jpeg"])
-    size_bytes: int = Field(description=meaning("size_bytes"))
-    width_px: int = Field(description="Pixels", examples=[3000])
-    height_px: int = Field(description="Pixels", examples=[3000])
-
-
-class MerchLink(Model):
-    """A thing to buy."""
-
-    title: str = Field(description="What it is", examples=["Tour shirt"])
-    url: str = Field(description="Where to buy it", examples=["https://shop.example/shirt"])
 
 
 class Permission(Model):

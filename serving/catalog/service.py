@@ -105,8 +105,8 @@ class Catalog(Protocol):
     def release(self, release_key: str) -> ReleaseRow | None:
         """One release, if it is visible."""
 
-    def lyrics(self, track_id: int) -> list[AssetRow]:
-        """Lyrics of a track, the best first."""
+    def assets(self, track: TrackRow) -> list[AssetRow]:
+        """What belongs to a track and its release, the newest first."""
 
     def podcasts(self, *, after: tuple[str, int] | None, limit: int) -> list[PodcastRow]:
         """At most `limit` podcasts after (sort_title, content_id), in that order."""
@@ -203,7 +203,15 @@ class CatalogService:
             features = Features.model_validate(found) if found else None
         except RetryableError:
             unavailable = ["features"]
-        return TrackDetail.model_validate(_track(row) | {"features": features, "unavailable": unavailable})
+        assets = self._catalog.assets(row)
+        more = {
+            "artwork": _artwork(assets),
+            "merch": _merch(assets),
+            "has_lyrics": any(asset.kind == "lyrics" for asset in assets),
+            "features": features,
+            "unavailable": unavailable,
+        }
+        return TrackDetail.model_validate(_track(row) | more)
 
     def artist(self, artist_id: int) -> Artist:
         """One artist."""
@@ -214,8 +222,7 @@ class CatalogService:
 
     def lyrics(self, track_id: int) -> Lyrics:
         """Lyrics of a track."""
-        self._known(track_id)
-        found = self._catalog.lyrics(track_id)
+        found = [row for row in self._catalog.assets(self._known(track_id)) if row.kind == "lyrics"]
         if not found:
             raise NotFoundError(f"Track {track_id} has no lyrics.")
         words = found[0].attributes
@@ -237,8 +244,8 @@ class CatalogService:
             artist_id=str(row.artist_id),
             artist_name=row.artist_name,
             tracks=[Track.model_validate(_track(track)) for track in row.tracks],
-            artwork=[Artwork.model_validate({**vars(a), **a.attributes}) for a in row.assets if a.kind == "artwork"],
-            merch=[MerchLink.model_validate(a.attributes) for a in row.assets if a.kind == "merch"],
+            artwork=_artwork(row.assets),
+            merch=_merch(row.assets),
             permissions=[Permission(**vars(window)) for window in row.windows],
         )
 
@@ -537,6 +544,14 @@ def decode_cursor(cursor: str) -> tuple[str, int]:
     raise RejectedInputError(
         "The cursor is not one of ours.", reason="invalid_cursor", hint="Take `next_cursor` of the page before."
     )
+
+
+def _artwork(assets: Sequence[AssetRow]) -> list[Artwork]:
+    return [Artwork.model_validate({**vars(a), **a.attributes}) for a in assets if a.kind == "artwork"]
+
+
+def _merch(assets: Sequence[AssetRow]) -> list[MerchLink]:
+    return [MerchLink.model_validate(a.attributes) for a in assets if a.kind == "merch"]
 
 
 def _podcast(row: PodcastRow) -> Podcast:

@@ -31,7 +31,7 @@ def served(*, away: bool) -> schemathesis.schemas.BaseSchema:
     """The service's own document, over readers that answer or are away."""
     catalog = FakeCatalog([row(n, title) for n, title in enumerate(["Knolls", "knalla", "Zephyr"])])
     catalog.releases[KEY] = released(catalog.rows[:2])
-    catalog.words[FIRST_ID] = [LYRICS]
+    catalog.belongings[FIRST_ID] = [LYRICS]
     catalog.feeds = [podcast(60, "Ünder"), podcast(61, "Eins", FIRST_ID + 60, "2026-01-01T00:00:00+00:00")]
     live = FakeLive([(FIRST_ID, "SE", minute(-n, n, n)) for n in range(50)])
     catalog.away = live.away = away

@@ -86,16 +86,16 @@ class FakeCatalog(Switch):
     def __init__(self, rows: Sequence[TrackRow]) -> None:
         self.rows = sorted(rows, key=lambda r: (r.sort_title, r.content_id))
         self.releases: dict[str, ReleaseRow] = {}
-        self.words: dict[int, list[AssetRow]] = {}
+        self.belongings: dict[int, list[AssetRow]] = {}
         self.feeds: list[PodcastRow] = []
 
     def release(self, release_key: str) -> ReleaseRow | None:
         self.ping()
         return self.releases.get(release_key)
 
-    def lyrics(self, track_id: int) -> list[AssetRow]:
+    def assets(self, track: TrackRow) -> list[AssetRow]:
         self.ping()
-        return self.words.get(track_id, [])
+        return self.belongings.get(track.content_id, [])
 
     def podcasts(self, *, after: tuple[str, int] | None, limit: int) -> list[PodcastRow]:
         self.ping()

@@ -168,9 +168,10 @@ class TestReleases:
         assert (body["available"], len(body["permissions"])) == (expected, int(expected))
 
     def test_lyrics(self, world: World) -> None:
-        world.catalog.words[A] = [LYRICS]
+        world.catalog.belongings[A] = [LYRICS]
         body = world.client.get(f"/v1/tracks/{A}/lyrics").json()
         assert (body["synchronised"], body["lines"][0]) == (True, {"at_ms": 900, "text": "eins"})
+        assert world.client.get(f"/v1/tracks/{A}").json()["has_lyrics"]
         assert world.client.get(f"/v1/tracks/{B}/lyrics").status_code == 404
 
 

@@ -1,0 +1,162 @@
+"""Whatever somebody sends: a folder or a prefix of the landing bucket with deliveries, tagged files, or both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from threading import Event
+from typing import Any
+
+from lakehouse.adapters import deliveries, ingestion
+from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, Outcome
+from lakehouse.adapters.deliveries import Delivered, record
+from lakehouse.adapters.delivery_assets import artwork_of, links_of, lyrics_of
+from lakehouse.adapters.delivery_sources import Source, folder_of, opened
+from lakehouse.adapters.objects import LANDING, Objects, object_key
+from lakehouse.config.settings import Settings
+from lakehouse.domain.catalog.deliveries import merch
+from lakehouse.errors import FatalError, RejectedInputError, RetryableError
+
+PICTURES = frozenset({"cover", "folder", "front"})
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+LYRICS_SUFFIXES = frozenset({".lrc", ".txt"})
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of everything: messages and feeds, audio files, and `companions`, what lies beside these (with files
+    that could not be sent).
+    """
+
+    deliveries: list[Delivered] = field(default_factory=list)
+    files: list[Outcome] = field(default_factory=list)
+    companions: list[Delivered] = field(default_factory=list)
+
+    @property
+    def rejected(self) -> int:
+        """How many were refused."""
+        outcomes = [done.outcome for done in (*self.deliveries, *self.companions)]
+        return [*outcomes, *(done.outcome for done in self.files)].count("rejected")
+
+
+def companion_kind(name: str, audio: set[str]) -> str | None:
+    """What a file is to the tagged files beside it: `artwork`, `lyrics`, `merch`, or None. `audio` has the names of the
+    others without their extensions.
+    """
+    path = PurePosixPath(name)
+    if path.name.lower() == merch.FILE:
+        return "merch"
+    if path.suffix.lower() in PICTURE_SUFFIXES and path.stem.lower() in PICTURES:
+        return "artwork"
+    return "lyrics" if path.suffix.lower() in LYRICS_SUFFIXES and path.with_suffix("").as_posix() in audio else None
+
+
+def take(settings: Settings, address: str) -> Taken:
+    """Take in all of `address`. Folders with a message or feed are deliveries, with everything below them; the rest are
+    tagged files, with their artwork (`cover.jpg`), lyrics (`01 Song.lrc`) and links (`merch.json`) beside them.
+
+    Raises:
+        RejectedInputError: `no_such_folder`, `no_files`.
+    """
+    if (file := Path(address).expanduser()).is_file():
+        ingestion.upload(settings, file)
+        return Taken(files=ingestion.process_batch(settings, [object_key(file, file.parent)]))
+    objects = Objects(settings)
+    with opened(objects, address) as source:
+        folders = {folder_of(name) for name in source.documents()}
+        names = [name for name in source.names() if not _below(name, folders)]
+        if not names and not folders:
+            raise RejectedInputError(
+                f"'{address}' holds no files.", reason="no_files", value=address, hint="Name a folder that has some."
+            )
+        done = deliveries.deliver(settings, address) if folders else []
+        stems = {PurePosixPath(name).with_suffix("").as_posix() for name in names if not _is_text(name)}
+        kinds = {name: companion_kind(name, stems) for name in names}
+        keys, unsent = source.land([name for name, kind in kinds.items() if kind is None])
+        files = ingestion.process_batch(settings, keys.values())
+        companions = [(name, kind) for name, kind in kinds.items() if kind]
+        with CatalogDb(settings) as db:
+            owners = {name: outcome for name, outcome in zip(keys, files, strict=True) if outcome.content_id}
+            attached = list(_attach(objects, db, source, companions, owners))
+        refused = [Delivered(row["file"], "rejected", reason=row["reason"], message=row["message"]) for row in unsent]
+        return Taken(done, files, [*attached, *refused])
+
+
+def _is_text(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in LYRICS_SUFFIXES | PICTURE_SUFFIXES | {".json"}
+
+
+def _below(name: str, folders: set[str]) -> bool:
+    """Whether a file is in one of `folders` or deeper."""
+    return any(folder_of(name) == folder or name.startswith(f"{folder}/" if folder else "") for folder in folders)
+
+
+def _attach(
+    objects: Objects,
+    db: CatalogDb,
+    source: Source,
+    companions: Iterable[tuple[str, str]],
+    owners: dict[str, Outcome],
+) -> Iterable[Delivered]:
+    """Store what lies beside the tracks `owners` (by file name), each on its own: a bad picture harms no lyrics."""
+    by_folder: dict[str, list[int]] = defaultdict(list)
+    by_stem: dict[str, int] = {}
+    for name, outcome in owners.items():
+        if outcome.content_id:
+            by_folder[folder_of(name)].append(outcome.content_id)
+            by_stem[PurePosixPath(name).with_suffix("").as_posix()] = outcome.content_id
+    for name, kind in companions:
+        path = source.find("", name)
+        if path is None:
+            continue  # gone meanwhile
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        try:
+            stem = PurePosixPath(name).with_suffix("").as_posix()
+            tracks = [by_stem[stem]] if kind == "lyrics" and stem in by_stem else by_folder[folder_of(name)]
+            if not tracks or (kind == "lyrics" and stem not in by_stem):
+                raise RejectedInputError(
+                    f"No track that was taken belongs to '{name}'.",
+                    reason="no_track",
+                    value=name,
+                    hint="`wavehouse ingest quarantine` says why the audio beside it was refused.",
+                )
+            assets, findings = _read(path, name, kind)
+            if bad := [finding for finding in findings if finding["severity"] == "quarantined"]:
+                raise RejectedInputError(f"{bad[0]['meaning']} ({name})", reason=bad[0]["code"], value=bad)
+            if kind != "merch":
+                objects.put_audio(path, digest)
+            changed = db.attach(f"file:{source.root}/{name}", assets, tracks)
+            done = Delivered(name, "published" if changed else "unchanged")
+        except RejectedInputError as error:
+            done = Delivered(name, "rejected", reason=error.reason, message=error.message, value=error.value)
+        yield record(db, source, digest, done)
+        source.forget()
+
+
+def _read(path: Path, name: str, kind: str) -> tuple[list[DeliveredAsset], list[dict[str, Any]]]:
+    if kind == "artwork":
+        asset, findings = artwork_of(path, name)
+        return [asset], [finding.about(name) for finding in findings]
+    if kind == "lyrics":
+        return [lyrics_of(path, name, None, track=1)], []
+    return links_of(path, None), []
+
+
+def watch(
+    settings: Settings, stop: Event, *, every_s: float, say: Callable[[str], None], prefix: str = ingestion.DELIVERIES
+) -> None:
+    """Take in what lands below `prefix` of the landing bucket until `stop` is set: it looks every `every_s` seconds.
+
+    What was looked at is looked at again when the files beside it change, so that a message may land before its files.
+    """
+    while not stop.is_set():
+        try:
+            for done in deliveries.deliver(settings, f"s3://{LANDING}/{prefix}", only_new=True):
+                say(f"{done.source}: {done.outcome} {done.reason or ''}".rstrip())
+        except (RetryableError, FatalError) as error:  # an engine is away, or has no tables or buckets yet
+            say(f"{error.message} Trying again in {every_s:g} s.")
+        stop.wait(every_s)
