@@ -363,6 +363,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("blank artist", "missing_artist", _set("artist", "", "  ")),
     Kind("placeholder title", "placeholder", _set("title", "Track 01", "Unknown Title", "TBA", "null", "AudioTrack 07")),
     Kind("placeholder artist", "placeholder", _set("artist", "Unknown Artist", "unknown artist", "N/A", "Artist Name")),
+    Kind("name without end", "name_too_long", _text(lambda rng, text: text * (rng.randrange(501, 3000) // len(text) + 1))),
     Kind("featured artist in title", "featured_in_title", _featured_in("title"), mended=True),
     Kind("featured artist in artist", "featured_in_artist", _featured_in("artist"), mended=True),
     Kind("ISRC: letter for digit", "invalid_isrc", _letter_for_digit),

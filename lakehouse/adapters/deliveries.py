@@ -364,6 +364,26 @@ def history(settings: Settings, release_key: str) -> list[dict[str, Any]]:
     return rows
 
 
+def fix_message(settings: Settings, digest: str, laid: Corrections, *, actor: str, note: str, at: datetime) -> None:
+    """Lay corrections over a refused message, for the next time that it is judged.
+
+    Raises:
+        RejectedInputError: `invalid_correction`; they don't fit it, or it is no message of ERN.
+    """
+    with CatalogDb(settings) as db:
+        found = db.refused_message(digest) or {}
+        document = found.get("document")
+        if document is None or podcast_deliveries.is_feed(document):
+            raise RejectedInputError(
+                "Only messages of ERN can be corrected here.",
+                reason="invalid_correction",
+                value=digest,
+                hint="Mend the file or the feed and send it again.",
+            )
+        corrected(ern.read(document), laid)
+        db.act_on_message(found["digest"], "fix", actor=actor, note=note, value=laid.as_json(), at=at)
+
+
 def release_message(settings: Settings, digest: str, *, actor: str, note: str, at: datetime) -> Delivered:
     """Take a refused message once more, with what people corrected and accepted, from where it lay.
 
@@ -380,10 +400,14 @@ def release_message(settings: Settings, digest: str, *, actor: str, note: str, a
                 value=digest,
                 hint="See what is there with `wavehouse ingest quarantine`.",
             )
-        name, root = found["source"], found["root"]
+        name, root, document = found["source"], found["root"], found["document"]
         address = f"{root}/{folder_of(name)}" if root.startswith("s3://") else root
         with opened(objects, address) as source:
-            done = _deliver_one(objects, db, source, _Read(ern.read(found["document"]), found["digest"], name))
+            if podcast_deliveries.is_feed(document):
+                taken = Delivered(name, **podcast_deliveries.deliver(objects, db, source, name, document))
+                done = record(db, source, found["digest"], taken)
+            else:
+                done = _deliver_one(objects, db, source, _Read(ern.read(document), found["digest"], name))
         was = {name: found[name] for name in ("reason", "message", "value")}
         db.act_on_message(found["digest"], "release", actor=actor, note=note, value=was, at=at)
     return done

@@ -299,7 +299,7 @@ def _finish(out: Output, report_file: Path | None, report: Any, shown: list[Deli
     """Show and write what became of a delivery.
 
     Raises:
-        RejectedInputError: something was refused.
+        RejectedInputError: something was refused; with --json its exit code alone.
     """
     if shown:
         rows = [(one.source, one.release_key, one.outcome, one.reason, one.message) for one in shown]
@@ -307,6 +307,8 @@ def _finish(out: Output, report_file: Path | None, report: Any, shown: list[Deli
     if report_file:
         report_file.write_text(json.dumps(report, indent=2, default=str, ensure_ascii=False))
     out.result(report)
+    if refused and out.as_json:
+        raise typer.Exit(RejectedInputError.exit_code)  # the report is the one document
     if refused:
         raise RejectedInputError(
             f"{refused} of what was delivered were refused.",
@@ -507,20 +509,18 @@ def fix(
 
     Example: wavehouse ingest fix "a/b.flac" --set title="Right Title" --set isrc=USS1Z9900001 --by ada
     """
+    from lakehouse.adapters import deliveries
     from lakehouse.adapters.catalog_db import CatalogDb
-    from lakehouse.domain.catalog.deliveries import ern
-    from lakehouse.domain.catalog.deliveries.corrections import Corrections, corrected
+    from lakehouse.domain.catalog.deliveries.corrections import Corrections
 
     pairs = dict(tag.split("=", 1) for tag in tags or () if "=" in tag)
     if len(pairs) != len(tags or ()) or not (pairs or accept):
         raise RejectedInputError("A tag is not name=value.", reason="invalid_tag", value=tags, hint="--set title=Name")
-    at = datetime.now(UTC)
-    with CatalogDb(load_settings()) as db:
-        if found := db.refused_message(key):
+    settings, at = load_settings(), datetime.now(UTC)
+    with CatalogDb(settings) as db:
+        if db.refused_message(key):
             laid = Corrections(pairs, frozenset(accept or ()))
-            # Refused here, not when the message is released, if there is no such field.
-            corrected(ern.read(found["document"] or b""), laid)
-            db.act_on_message(found["digest"], "fix", actor=by, note=note, value=laid.as_json(), at=at)
+            deliveries.fix_message(settings, key, laid, actor=by, note=note, at=at)
         elif accept:
             raise RejectedInputError(
                 "Only rules of messages can be passed over.", reason="invalid_correction", value=accept

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from uuid import uuid4
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from PIL import Image
 
-from lakehouse.adapters import catalog_db, deliveries, ingestion
+from lakehouse.adapters import catalog_db, deliveries, ingestion, intake
 from lakehouse.adapters.catalog_db import CatalogDb
-from lakehouse.adapters.catalog_reader import CatalogReader
+from lakehouse.adapters.catalog_reader import CatalogReader, ReleaseRow
 from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import Settings
 from tests.audio_files import chord, write
 from tests.conftest import wavehouse, wavehouse_json
-from tests.ern_messages import Sent, Sound, message
+from tests.ern_messages import Attached, Sent, Sound, message, purge
 
 pytestmark = pytest.mark.stack
 
@@ -57,7 +61,10 @@ def titles(stack: Settings) -> list[str]:
 
 
 def rows_of(stack: Settings) -> dict[str, int]:
-    tables = (catalog_db.content, catalog_db.release_version, catalog_db.availability, catalog_db.ingest_ledger)
+    tables = (
+        catalog_db.content, catalog_db.release_version, catalog_db.availability, catalog_db.ingest_ledger,
+        catalog_db.asset, catalog_db.artist, catalog_db.release,
+    )  # fmt: skip
     with CatalogDb(stack) as db, db.begin() as connection:
         return {t.name: connection.scalar(sa.select(sa.func.count()).select_from(t)) or 0 for t in tables}
 
@@ -143,3 +150,321 @@ def test_people_work_the_quarantine(stack: Settings, tmp_path: Path) -> None:
         assert [(row.action, row.actor) for row in rows] == [("fix", "ada"), ("release", "ada")]
     report = ingestion.report(stack)
     assert [check for check in report["checks"] if not check["equal"]] == []
+
+
+def picture(folder: Path, side_px: int = 1500, name: str = "cover.jpg") -> Attached:
+    path = folder / "resources" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (side_px, side_px), int(RUN[:6], 16) & 0xFFFFFF).save(path)
+    return attached(path, name)
+
+
+def attached(path: Path, name: str) -> Attached:
+    return Attached(f"resources/{name}", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def released(stack: Settings, icpn: str) -> ReleaseRow | None:
+    reader = CatalogReader(stack)
+    try:
+        return reader.release(icpn)
+    finally:
+        reader.close()
+
+
+def test_what_belongs_to_a_release_stays_until_it_is_replaced(stack: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    lrc = folder / "resources" / "07.lrc"
+    lrc.parent.mkdir(parents=True)
+    lrc.write_text(f"[ti:{RUN}]\n[00:01.50]un\n[00:02.50]deux\n")
+    words = attached(lrc, "07.lrc")
+    track = replace(sound(folder, "07.flac", 479, "Avec paroles", "FRZ032600007"), lyrics=words, iswc="T0345246801")
+    icpn = ean(int(RUN, 16) + 10)
+    sent = Sent(
+        message_id="A1", icpn=icpn, artist=ARTIST, sounds=(track,), pictures=(picture(folder),), isni="000000012281955X"
+    )
+    (folder / "merch.json").write_text('[{"title": "Shirt", "url": "https://shop.example/1"}]')
+    assert send(stack, folder, sent).outcome == "published"
+
+    def belongings() -> tuple[list[str], list[object]]:
+        row = released(stack, icpn)
+        assert row is not None
+        reader = CatalogReader(stack)
+        try:
+            found = reader.assets(row.tracks[0])
+        finally:
+            reader.close()
+        return sorted(asset.kind for asset in found), [a.attributes["lines"] for a in found if a.kind == "lyrics"]
+
+    assert belongings() == (["artwork", "lyrics", "merch"], [[[1500, "un"], [2500, "deux"]]])
+    row = released(stack, icpn)
+    assert row is not None
+    told = row.tracks[0].attributes
+    assert (told["explicit"], told["iswc"], told["isni"]) == ("NotExplicit", "T0345246801", "000000012281955X")
+    stored = Objects(stack).audio(words.sha256)
+    assert stored == lrc.read_bytes()
+
+    # An update brings none of it and loses none of it; a new picture that breaks a rule changes nothing.
+    update = replace(sent, message_id="A2", created_at="2026-03-02T00:00:00Z")
+    assert send(stack, tmp_path / "two", update, "382").outcome == "published"
+    assert belongings()[0] == ["artwork", "lyrics", "merch"]
+    before = rows_of(stack)
+    small = replace(
+        update, message_id="A3", created_at="2026-03-03T00:00:00Z", pictures=(picture(tmp_path / "three", 500),)
+    )
+    assert send(stack, tmp_path / "three", small).reason == "artwork_size"
+    assert rows_of(stack) == before
+    other = replace(
+        update, message_id="A4", created_at="2026-03-04T00:00:00Z",
+        sounds=(replace(track, lyrics=Attached("resources/other.lrc", "ab" * 32)),),
+    )  # fmt: skip
+    assert send(stack, tmp_path / "four", other).reason == "missing_resource"
+    assert rows_of(stack) == before
+    # An empty list takes the links away; a takedown hides all of it at once.
+    (tmp_path / "five").mkdir()
+    (tmp_path / "five" / "merch.json").write_text("[]")
+    assert send(stack, tmp_path / "five", replace(other, message_id="A5", sounds=(track,))).outcome == "published"
+    assert belongings()[0] == ["artwork", "lyrics"]
+    gone = replace(update, message_id="A6", created_at="2026-03-06T00:00:00Z", takedown=True)
+    assert send(stack, tmp_path / "six", gone).outcome == "taken_down"
+    assert released(stack, icpn) is None
+    history = wavehouse_json("ingest", "history", icpn)
+    assert [(row["message_id"], row["sender"]) for row in history] == [
+        (name, sent.sender) for name in ("A1", "A2", "A5", "A6")
+    ]
+    assert {change["field"] for change in history[0]["changed"]} >= {"title", "tracks[FRZ032600007].title"}
+    assert history[1]["changed"] == history[3]["changed"] == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "spoil"),
+    [
+        ("xml_forbidden", lambda d: b'<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>' + d.split(b"?>\n", 1)[1]),
+        ("xml_invalid", lambda d: d[:-60]),
+        ("unknown_version", lambda d: d.replace(b"/ern/43", b"/ern/51")),
+        ("unknown_message", lambda d: d.replace(b"NewReleaseMessage", b"CatalogListMessage")),
+        ("checksum_mismatch", lambda d: d.replace(b"<HashSumValue>", b"<HashSumValue>0")),
+        ("missing_resource", lambda d: d.replace(b"resources/11.flac", b"resources/12.flac")),
+        ("invalid_territory", lambda d: d.replace(b"Worldwide", b"EU")),
+        ("invalid_icpn", lambda d: d.replace(b"<ICPN>", b"<ICPN>1")),
+        ("invalid_isrc", lambda d: d.replace(b"FRZ0326", b"FRZ03X6")),
+        ("duration_mismatch", lambda d: d.replace(b"PT3S", b"PT3M")),
+        ("name_too_long", lambda d: d.replace(b"Solo", "Très ".encode() * 1000)),
+        ("lost_characters", lambda d: d.replace(b"Solo", "Sol\ufffd".encode())),
+        ("explicit_conflict", lambda d: d.replace(b"Solo", b"Solo (Explicit)")),
+        ("date_order", lambda d: d.replace(b"<ReleaseDate>",
+                                           b"<OriginalReleaseDate>2026-05-01</OriginalReleaseDate><ReleaseDate>")),
+    ],
+)  # fmt: skip
+def test_a_bad_message_stores_nothing_and_harms_no_other(
+    stack: Settings, tmp_path: Path, expected: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    salt = int(hashlib.sha256(f"{RUN}{expected}".encode()).hexdigest(), 16)
+    bad = Sent(message_id="X", icpn=ean(salt), artist=ARTIST,
+               sounds=(sound(tmp_path / "a", "11.flac", 487, "Solo", "FRZ032600011"),))  # fmt: skip
+    (tmp_path / "a" / "m.xml").write_bytes(spoil(message(bad, "43")))
+    before = rows_of(stack)
+    [refused] = deliveries.deliver(stack, str(tmp_path))
+    assert (refused.outcome, refused.reason) == ("rejected", expected)
+    assert rows_of(stack) == before
+    assert released(stack, ean(salt)) is None
+    # Beside it, a good one is taken; and it is kept with its reason and its bytes.
+    title = f"Gute {expected}"
+    good = replace(bad, message_id="Y", icpn=ean(salt + 1), title=title,
+                   sounds=(sound(tmp_path / "b", "11.flac", 487, title, "FRZ032600012"),))  # fmt: skip
+    (tmp_path / "b" / "m.xml").write_bytes(message(good, "42"))
+    outcomes = {done.source: done.outcome for done in deliveries.deliver(stack, str(tmp_path))}
+    assert outcomes == {"a/m.xml": "rejected", "b/m.xml": "published"}
+    digest = hashlib.sha256((tmp_path / "a" / "m.xml").read_bytes()).hexdigest()
+    with CatalogDb(stack) as db:
+        kept = db.refused_message(digest)
+    assert kept is not None
+    assert (kept["reason"], kept["document"]) == (expected, (tmp_path / "a" / "m.xml").read_bytes())
+
+
+def test_a_crash_in_the_middle_shows_nothing_and_the_next_try_all(
+    stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    icpn = ean(int(RUN, 16) + 20)
+    sent = Sent(message_id="K1", icpn=icpn, artist=ARTIST,
+                sounds=(sound(tmp_path, "21.flac", 491, "Panne", "FRZ032600021"),))  # fmt: skip
+    before = rows_of(stack)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(catalog_db, "_show_and_hide", crash)
+        send(stack, tmp_path, sent)
+    assert rows_of(stack) == before
+    assert send(stack, tmp_path, sent).outcome == "published"
+
+
+def test_where_and_when_a_release_may_be_played(stack: Settings, tmp_path: Path) -> None:
+    icpn = ean(int(RUN, 16) + 30)
+    sent = Sent(message_id="W1", icpn=icpn, artist=ARTIST, excluded=("US",), ends="2026-12-31",
+                sounds=(sound(tmp_path, "31.flac", 499, "Ici", "FRZ032600031"),))  # fmt: skip
+    assert send(stack, tmp_path, sent).outcome == "published"
+
+    def asked(territory: str, on: str, *more: str) -> bool:
+        found = wavehouse_json("ingest", "available", icpn, "--territory", territory, "--on", on, *more)
+        return bool(found["available"])
+
+    assert asked("FR", "2026-03-06")
+    assert asked("FR", "2026-12-31", "--model", "SubscriptionModel", "--use", "OnDemandStream")
+    assert not asked("FR", "2026-03-05")
+    assert not asked("FR", "2027-01-01")
+    assert not asked("US", "2026-03-06")
+    assert not asked("FR", "2026-03-06", "--model", "PayAsYouGoModel")
+    assert (
+        wavehouse("ingest", "available", "1", "--territory", "FR", "--on", "2026-03-06", check=False).returncode == 65
+    )
+
+
+def test_people_correct_a_message(stack: Settings, tmp_path: Path) -> None:
+    silent = write(tmp_path / "resources" / "41.flac", chord(503, 3) * np.float32(1e-5), title=RUN)
+    icpn = ean(int(RUN, 16) + 40)
+    track = Sound("TBA", "FRZ032600041", "resources/41.flac", hashlib.sha256(silent.read_bytes()).hexdigest())
+    done = send(stack, tmp_path, Sent(message_id="Q1", icpn=icpn, artist=ARTIST, sounds=(track,)))
+    assert done.reason == "placeholder"
+    key = next(
+        row["digest"][:12]
+        for row in wavehouse_json("ingest", "quarantine", "--limit", "100000")["messages"]
+        if row["message_id"] == "Q1" and row["value"] and row["root"] == str(tmp_path)
+    )
+    assert [finding["code"] for finding in wavehouse_json("ingest", "inspect", key)["value"]] == [
+        "placeholder",
+        "silence",
+    ]
+    assert wavehouse("ingest", "fix", key, "--set", "A9.title=x", "--by", "ada", check=False).returncode == 65
+    assert wavehouse("ingest", "fix", key, "--accept", "checksum_mismatch", "--by", "ada", check=False).returncode == 65
+    wavehouse("ingest", "fix", key, "--set", "A1.title=Silence", "--by", "ada", "--note", "the label's mail")
+    assert wavehouse("ingest", "release", key, "--by", "ada", check=False).returncode == 65
+    assert released(stack, icpn) is None
+    wavehouse("ingest", "fix", key, "--accept", "silence", "--by", "bo", "--note", "meant to be silent")
+    assert wavehouse_json("ingest", "release", key, "--by", "bo")["outcome"] == "published"
+    row = released(stack, icpn)
+    assert row is not None
+    assert [track.title for track in row.tracks] == ["Silence"]
+    acts = [act for act in wavehouse_json("ingest", "actions") if act["object_key"].startswith(f"message:{key}")]
+    assert [(act["action"], act["actor"]) for act in acts] == [("release", "bo"), ("fix", "bo"), ("fix", "ada")]
+    assert wavehouse("ingest", "inspect", key, check=False).returncode == 65
+
+
+def test_a_message_may_land_before_its_files(stack: Settings, tmp_path: Path) -> None:
+    objects = Objects(stack)
+    icpn, prefix = ean(int(RUN, 16) + 50), f"deliveries/{RUN}"
+    track = sound(tmp_path, "51 é.flac", 509, "Déposée", "FRZ032600051")
+    (tmp_path / "m.xml").write_bytes(message(Sent(message_id="L1", icpn=icpn, artist=ARTIST, sounds=(track,)), "43"))
+    objects.put(tmp_path / "m.xml", f"{prefix}/m.xml")
+
+    def look() -> list[tuple[str, str | None]]:
+        found = deliveries.deliver(stack, f"s3://landing/{prefix}", only_new=True)
+        return [(done.outcome, done.reason) for done in found]
+
+    assert look() == [("rejected", "missing_resource")]
+    assert look() == []  # nothing new beside it
+    objects.put(tmp_path / track.path, f"{prefix}/{track.path}")
+    assert look() == [("published", None)]
+    assert look() == []
+    done = wavehouse_json("ingest", f"s3://landing/{prefix}")
+    assert [one["outcome"] for one in done["deliveries"]] == ["unchanged"]
+    assert done["files"] == []
+
+
+def test_a_takedown_that_lands_hides_at_the_next_look(stack: Settings, tmp_path: Path) -> None:
+    icpn = ean(int(RUN, 16) + 60)
+    sent = Sent(message_id="T1", icpn=icpn, artist=ARTIST,
+                sounds=(sound(tmp_path, "61.flac", 521, "Bientôt partie", "FRZ032600061"),))  # fmt: skip
+    assert send(stack, tmp_path, sent).outcome == "published"
+    (tmp_path / "t.xml").write_bytes(purge(replace(sent, message_id="T2", created_at="2026-04-01T00:00:00Z"), "43"))
+    stop, said = Event(), []
+
+    def say(line: str) -> None:
+        said.append(line)
+        stop.set()
+
+    Objects(stack).put(tmp_path / "t.xml", f"deliveries/take {RUN}/t.xml")
+    intake.watch(stack, stop, every_s=0.1, say=say, prefix=f"deliveries/take {RUN}/")
+    assert said == [f"deliveries/take {RUN}/t.xml: taken_down"]
+    assert released(stack, icpn) is None
+    assert "Bientôt partie" not in titles(stack)
+
+
+FEED = """<rss version="2.0" xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd"
+ xmlns:podcast="https://podcastindex.org/namespace/1.0"><channel><title>Ünder {run}</title><language>de</language>
+<podcast:guid>{guid}</podcast:guid><itunes:author>Ada {run}</itunes:author><lastBuildDate>{built}</lastBuildDate>
+<podcast:value type="lightning" method="keysend"><podcast:valueRecipient name="Ada" address="02d" split="90"/>
+</podcast:value><item><title>{title}</title><guid>g1</guid><pubDate>Fri, 09 Jul 2021 08:00:00 +0200</pubDate>
+<enclosure url="https://x.example/{run}/1.ogg?token=2" type="audio/ogg" length="1"/>
+<podcast:chapters url="https://x.example/1.json" type="application/json+chapters"/>
+<podcast:transcript url="https://x.example/1.vtt" type="text/vtt"/><podcast:person role="guest">Bo</podcast:person>
+</item><item><title>Anderswo</title><guid>g2</guid><enclosure url="https://x.example/2.mp3" type="audio/mpeg"/></item>
+<item><title>Ohne Ton</title></item></channel></rss>"""
+
+
+def test_a_podcast(stack: Settings, tmp_path: Path) -> None:
+    write(tmp_path / "1.ogg", chord(523, 3), title=RUN)
+    guid = str(uuid4())
+    values = {"run": RUN, "guid": guid, "title": "Eins", "built": "Fri, 09 Jul 2021 09:00:00 +0200"}
+
+    def fed(**more: str) -> deliveries.Delivered:
+        (tmp_path / "feed.xml").write_text(FEED.format(**values | more))
+        [done] = deliveries.deliver(stack, str(tmp_path))
+        return done
+
+    done = fed()
+    assert (done.outcome, done.release_key) == ("published", guid)
+    assert [(f["resource"], f["code"]) for f in done.findings] == [("item 3", "missing_audio")]
+    reader = CatalogReader(stack)
+    show = next(row for row in reader.podcasts(after=None, limit=10_000) if row.title == f"Ünder {RUN}")
+    assert show.attributes["tags"][1]["inner"][0]["attributes"] == {"name": "Ada", "address": "02d", "split": "90"}
+
+    def episodes() -> dict[str, bool]:
+        return {row.title: row.sha256 is not None for row in reader.episodes(show.content_id, after=None, limit=10)}
+
+    assert episodes() == {"Eins": True, "Anderswo": False}
+    first = reader.episodes(show.content_id, after=None, limit=1)[0]
+    assert [first.attributes[name][0]["name"] for name in ("chapters", "transcripts", "persons")] == [
+        "chapters", "transcript", "person",
+    ]  # fmt: skip
+    track = reader.track(first.content_id)
+    assert track is not None
+    assert (track.kind, track.duration_ms) == ("episode", 3000)
+    # The same again changes nothing; a newer feed renames the episode that its guid names; an older one is refused.
+    before = rows_of(stack)
+    assert fed().outcome == "unchanged"
+    assert rows_of(stack) == before
+    assert fed(title="Eins, neu", built="Sat, 10 Jul 2021 09:00:00 +0200").outcome == "published"
+    assert episodes() == {"Eins, neu": True, "Anderswo": False}
+    assert rows_of(stack) == before
+    assert fed(title="Eins, alt", built="Fri, 09 Jul 2021 10:00:00 +0200").reason == "out_of_order"
+    assert episodes() == {"Eins, neu": True, "Anderswo": False}
+    reader.close()
+    report = ingestion.report(stack)
+    assert [check for check in report["checks"] if not check["equal"]] == []
+
+
+def test_tagged_files_with_what_lies_beside_them(stack: Settings, tmp_path: Path) -> None:
+    album = tmp_path / f"Album {RUN}"
+    tags = {"artist": ARTIST, "album": f"Fichiers {RUN}"}
+    write(album / "01 Eins.flac", chord(541, 3), title="Eins", **tags)
+    (album / "01 Eins.lrc").write_text("[00:01.00]eins\n")
+    (album / "merch.json").write_text('[{"title": "LP", "url": "https://shop.example/lp"}]')
+    Image.new("RGB", (1500, 1500), int(RUN[:6], 16) & 0xFFFFFF).save(album / "cover.jpg")
+    (tmp_path / f"Leer {RUN}").mkdir()
+    (tmp_path / f"Leer {RUN}" / "cover.png").write_bytes(b"\x89PNG" + RUN.encode())
+    target = tmp_path.parent / f"{RUN}.json"
+    done = wavehouse("ingest", str(tmp_path), "--report", str(target), check=False)
+    assert done.returncode == 65, done.stderr
+    report = json.loads(target.read_text())
+    assert [(f["object_key"], f["outcome"]) for f in report["files"]] == [(f"Album {RUN}/01 Eins.flac", "accepted")]
+    assert [(c["outcome"], c["reason"]) for c in report["companions"]] == [
+        ("published", None), ("published", None), ("published", None), ("rejected", "no_track"),
+    ]  # fmt: skip
+    reader = CatalogReader(stack)
+    track = reader.track(report["files"][0]["content_id"])
+    assert track is not None
+    assert sorted(asset.kind for asset in reader.assets(track)) == ["artwork", "lyrics", "merch"]
+    reader.close()
+    again = wavehouse_json("ingest", str(album.parent), check=False)
+    assert [c["outcome"] for c in again["companions"]] == ["unchanged", "unchanged", "unchanged", "rejected"]

@@ -52,6 +52,11 @@ class Reason(Enum):
         "The title or the artist is missing or blank.",
         "Write the tags `title` and `artist` into the file and upload it again.",
     )
+    NAME_TOO_LONG = (
+        "name_too_long",
+        "A title or a name has more than 500 characters, or more than 2,000 bytes.",
+        "Shorten the tag; a program may have put lyrics or a comment there.",
+    )
     INVALID_ISRC = (
         "invalid_isrc",
         "The tag `isrc` holds no ISRC (ISO 3901).",

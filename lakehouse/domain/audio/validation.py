@@ -10,7 +10,7 @@ from typing import Any
 from lakehouse.domain.audio.containers import EXTENSIONS, Integrity
 from lakehouse.domain.audio.reasons import Reason
 from lakehouse.domain.catalog.content import TRACK, Item
-from lakehouse.domain.catalog.identifiers import normalise_isrc, tidy
+from lakehouse.domain.catalog.identifiers import name_fits, normalise_isrc, tidy
 from lakehouse.errors import RejectedInputError
 
 
@@ -138,6 +138,9 @@ def _item(facts: AudioFacts) -> Item:
     tags = {name: value for name, text in facts.tags.items() if (value := tidy(text))}
     if missing := [name for name in ("title", "artist") if name not in tags]:
         raise rejection(Reason.MISSING_TAGS, f"no {' and no '.join(missing)}", missing)
+    for name in ("title", "artist", "album", "albumartist", "album artist"):
+        if not name_fits(tags.get(name, "")):
+            raise rejection(Reason.NAME_TOO_LONG, f"`{name}` has {len(tags[name])} characters", tags[name][:100])
     isrc = None
     if "isrc" in tags:
         try:

@@ -120,6 +120,15 @@ def tidy(text: str) -> str:
     return re.sub(" +", " ", text).strip()
 
 
+#: The longest titles of real recordings have some 300 characters; an index entry of PostgreSQL has 2,704 bytes.
+MAX_NAME_CHARACTERS, MAX_NAME_BYTES = 500, 2_000
+
+
+def name_fits(name: str) -> bool:
+    """Whether a title or name can be kept, searched and shown: at most 500 characters, and 2,000 bytes as a key."""
+    return len(name) <= MAX_NAME_CHARACTERS and len(name_key(name).encode()) <= MAX_NAME_BYTES
+
+
 def name_key(name: str) -> str:
     """What makes two spellings of a name the same: Unicode NFKC, case folded, tidy."""
     return tidy(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()))

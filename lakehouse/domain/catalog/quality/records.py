@@ -185,6 +185,8 @@ def _texts(record: Metadata, findings: list[Finding]) -> Metadata:
             findings += [Finding(missing, name, value)] if missing else []
             continue
         findings += [Finding(rule, name, value, mended) for rule in rules]
+        if not identifiers.name_fits(mended):
+            findings.append(Finding(Rule.NAME_TOO_LONG, name, value[:100]))
         if _has_lost_characters(mended):
             findings.append(Finding(Rule.LOST_CHARACTERS, name, value))
         if _PLACEHOLDER.fullmatch(mended):

@@ -51,6 +51,13 @@ class Rule(Enum):
         "'Unknown Artist', 'Track 01', 'TBA'",
         "Deliver the real name.",
     )
+    NAME_TOO_LONG = (
+        Reason.NAME_TOO_LONG.code,
+        "quarantined",
+        "A title or a name has more than 500 characters, or more than 2,000 bytes.",
+        "lyrics in the title",
+        "Deliver the title alone.",
+    )
     FEATURED_IN_TITLE = (
         "featured_in_title",
         "corrected",
