@@ -35,6 +35,9 @@ from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 SCHEMA = "catalog"
 MIGRATIONS = Path(__file__).with_name("catalog_migrations")
 
+#: SQLSTATEs of a table, schema or column that does not exist.
+NOT_MIGRATED = frozenset({"42P01", "3F000", "42703"})
+
 metadata = sa.MetaData(
     schema=SCHEMA,
     naming_convention={
@@ -391,9 +394,9 @@ class CatalogDb:
                 hint="`wavehouse status` shows whether PostgreSQL runs; `wavehouse up --only lake` starts it.",
             ) from error
         except sa.exc.ProgrammingError as error:
-            if getattr(error.orig, "sqlstate", "") in {"42P01", "3F000"}:  # undefined table or schema
+            if getattr(error.orig, "sqlstate", "") in NOT_MIGRATED:
                 raise FatalError(
-                    "The catalogue has no tables yet.", hint="Make them with `wavehouse catalog migrate`."
+                    "The catalogue has no tables yet, or older ones.", hint="Run `wavehouse catalog migrate`."
                 ) from error
             raise
 

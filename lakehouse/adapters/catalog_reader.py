@@ -12,6 +12,7 @@ from sqlalchemy import TextClause, bindparam, create_engine, text
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from lakehouse.adapters.catalog_db import NOT_MIGRATED
 from lakehouse.adapters.clickhouse import TrackCounts
 from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.deliveries.messages import Window
@@ -309,9 +310,9 @@ class CatalogReader:
                 hint="`wavehouse status` shows whether PostgreSQL runs; `wavehouse logs postgres` says why not.",
             ) from error
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", "") in {"42P01", "3F000"}:  # undefined table or schema
+            if getattr(error.orig, "sqlstate", "") in NOT_MIGRATED:
                 raise RetryableError(
-                    "The catalogue has no tables yet.", hint="Make them with `wavehouse catalog migrate`."
+                    "The catalogue has no tables yet, or older ones.", hint="Run `wavehouse catalog migrate`."
                 ) from error
             raise
 

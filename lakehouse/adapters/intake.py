@@ -146,16 +146,18 @@ def _read(path: Path, name: str, kind: str) -> tuple[list[DeliveredAsset], list[
     return links_of(path, None), []
 
 
-def watch(
-    settings: Settings, stop: Event, *, every_s: float, say: Callable[[str], None], prefix: str = ingestion.DELIVERIES
-) -> None:
-    """Take in what lands below `prefix` of the landing bucket until `stop` is set: it looks every `every_s` seconds.
+#: Where deliveries land.
+WATCHED = f"s3://{LANDING}/{ingestion.DELIVERIES}"
 
-    What was looked at is looked at again when the files beside it change, so that a message may land before its files.
+
+def watch(settings: Settings, stop: Event, *, address: str, every_s: float, say: Callable[[str], None]) -> None:
+    """Take in what comes to `address` until `stop` is set: it looks every `every_s` seconds.
+
+    What was looked at is looked at again when the files beside it change, so that a message may come before its files.
     """
     while not stop.is_set():
         try:
-            for done in deliveries.deliver(settings, f"s3://{LANDING}/{prefix}", only_new=True):
+            for done in deliveries.deliver(settings, address, only_new=True):
                 say(f"{done.source}: {done.outcome} {done.reason or ''}".rstrip())
         except (RetryableError, FatalError) as error:  # an engine is away, or has no tables or buckets yet
             say(f"{error.message} Trying again in {every_s:g} s.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -24,24 +25,23 @@ def metadata(
     errors: Annotated[int, typer.Option(min=100, help="Errors to inject.")] = 110_000,
     clean: Annotated[int, typer.Option(min=100, help="Clean records to judge.")] = 50_000,
     recordings: Annotated[int, typer.Option(min=100, help="Fingerprints to compare.")] = 10_000,
+    audio: Annotated[
+        Path | None, typer.Option(help="Spoil excerpts of the recordings in this folder too, in four formats.")
+    ] = None,
+    audio_errors: Annotated[int, typer.Option(min=20, help="Excerpts to spoil.")] = 3_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same records.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Inject labelled errors into clean metadata and show which were mended or quarantined under the right code.
 
-    Example: wavehouse bench metadata --errors 20000
+    Example: wavehouse bench metadata --audio ~/Music
     """
+    from benchmarks import damaged_audio
     from benchmarks import metadata as bench_metadata
 
     out = Output(as_json=as_json)
     found = bench_metadata.run(errors=errors, clean_records=clean, recordings=recordings, seed=seed)
-    for title, apart in (("Errors", False), ("Errors that leave a valid value: out of reach of one record", True)):
-        rows = [
-            (k["kind"], k["code"], k["must"], k["injected"], k["right"], f"{100 * k['right'] / k['injected']:.2f}",
-             ", ".join(f"{code} {number}" for code, number in k["found_as"].items()))
-            for k in found["kinds"] if k["out_of_reach"] is apart
-        ]  # fmt: skip
-        out.table(title, ["kind", "code", "must", "injected", "right", "%", "found as"], rows)
+    _confusion(out, "Errors", found["kinds"])
     by_rule = found["duplicates"]["by_rule"].items()
     out.table(
         f"Same recordings among {found['duplicates']['recordings']}",
@@ -55,8 +55,28 @@ def metadata(
         ("clean refused, %", found["false_refusals_percent"], f"<= {found['goals']['false_refusals_percent']}"),
         ("merged wrongly, %", merged, f"<= {found['goals']['false_merges_percent']}"),
     ]  # fmt: skip
+    if audio:
+        heard = damaged_audio.run(audio.expanduser(), errors=audio_errors, clean=audio_errors // 3, seed=seed)
+        found["audio"] = heard
+        _confusion(out, "Errors in audio files", heard["kinds"])
+        shares += [
+            ("audio: right, %", heard["right_percent"], f">= {heard['goals']['right_percent']}"),
+            ("audio: clean refused, %", heard["false_refusals_percent"],
+             f"<= {heard['goals']['false_refusals_percent']}"),
+        ]  # fmt: skip
     out.table("Shares", ["share", "measured", "goal"], [(name, f"{value:.4f}", goal) for name, value, goal in shares])
     out.result(found)
+
+
+def _confusion(out: Output, title: str, kinds: list[dict[str, Any]]) -> None:
+    """What became of each kind of error; those that nothing could see stand apart."""
+    for heading, apart in ((title, False), (f"{title} that leave a valid value: out of reach of one record", True)):
+        rows = [
+            (k["kind"], k["code"], k["must"], k["injected"], k["right"], f"{100 * k['right'] / k['injected']:.2f}",
+             ", ".join(f"{code} {number}" for code, number in k["found_as"].items()))
+            for k in kinds if k["out_of_reach"] is apart
+        ]  # fmt: skip
+        out.table(heading, ["kind", "code", "must", "injected", "right", "%", "found as"], rows)
 
 
 @app.command()

@@ -319,10 +319,11 @@ def _finish(out: Output, report_file: Path | None, report: Any, shown: list[Deli
 
 @app.command()
 def watch(
+    source: Annotated[str, typer.Argument(help="A folder, or s3://landing/...")] = "s3://landing/deliveries/",
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 15,
     as_json: Json = False,
 ) -> None:
-    """Take in what lands below s3://landing/deliveries, until it is stopped: a service of the stack.
+    """Take in messages and feeds as they land, until it is stopped: the service `deliveries` of the stack.
 
     Example: wavehouse ingest watch --every 15
     """
@@ -335,7 +336,13 @@ def watch(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    intake.watch(load_settings(), stop, every_s=every, say=lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}"))
+    intake.watch(
+        load_settings(),
+        stop,
+        address=source,
+        every_s=every,
+        say=lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}"),
+    )
     out.result({"stopped": True})
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import damaged_audio
 from benchmarks import metadata as labelled
 from lakehouse.domain.catalog import identifiers
 from lakehouse.domain.catalog.quality.codes import normalise_language, normalise_territory
 from lakehouse.domain.catalog.quality.records import Metadata, assess, read_date, read_duration
 from lakehouse.domain.catalog.quality.rules import Rule, as_markdown
+from tests.audio_files import chord, clicks, write
 
 RECORD = Metadata(title="Song", artist="Ada", delivered_on=date(2026, 1, 1))
 
@@ -81,6 +83,16 @@ def test_labelled_corruption() -> None:
         assert counts["false"] == 0
     unseen = {kind["code"] for kind in found["kinds"]} ^ {rule.code for rule in Rule}
     assert unseen == {"duplicate_audio", "duplicate_recording", "isrc_reused", "recording_two_isrcs"}
+
+
+def test_real_audio_is_spoilt_and_found_out(tmp_path: Path) -> None:
+    for number in range(2):
+        samples = chord(300 + 37 * number, 61) + clicks(100 + 20 * number, 61)
+        write(tmp_path / f"{number}.flac", samples, title="T", artist="A")
+    found = damaged_audio.run(tmp_path, errors=39, clean=8, seed=3)
+    assert found["met"], [kind for kind in found["kinds"] if kind["right"] < kind["injected"]]
+    unseen = [kind for kind in found["kinds"] if kind["out_of_reach"]]
+    assert {kind["right"] for kind in unseen} == {0}, "without a hash, nothing could know"
 
 
 def test_the_page_of_rules_is_the_generated_one() -> None:
