@@ -86,6 +86,11 @@ def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list
                 if podcast_deliveries.is_feed(document):
                     done = podcast_deliveries.deliver(objects, db, source, name, document)
                     outcomes.append(record(db, source, digest, Delivered(name, **done)))
+                elif ern.is_manifest(document):
+                    listed = Delivered(
+                        name, "unchanged", message="It lists the messages of a batch, and changes nothing."
+                    )
+                    outcomes.append(record(db, source, digest, listed))
                 else:
                     read.append(_Read(ern.read(document), digest, name))
             except RejectedInputError as error:

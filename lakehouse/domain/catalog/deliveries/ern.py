@@ -7,6 +7,7 @@ version.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
@@ -22,6 +23,16 @@ from lakehouse.errors import RejectedInputError
 #: Version by the last part of the namespace.
 VERSIONS = {"43": "ERN 4.3", "42": "ERN 4.2", "382": "ERN 3.8.2"}
 _ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA384": "sha384", "SHA512": "sha512"}
+
+
+#: The root of a batch's list of messages (DDEX, ERN choreography standard, part 3: BatchComplete).
+_MANIFEST = re.compile(rb"<([A-Za-z][\w.-]*:)?ManifestMessage[\s>]")
+_HEAD_BYTES = 4096
+
+
+def is_manifest(document: bytes) -> bool:
+    """Whether a document only lists the messages of a batch, which are read by themselves."""
+    return bool(_MANIFEST.search(document, 0, _HEAD_BYTES))
 
 
 @dataclass(frozen=True)
