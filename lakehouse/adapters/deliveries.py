@@ -73,9 +73,11 @@ def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list
                 value=address,
                 hint="`wavehouse ingest PATH` takes folders of tagged files too.",
             )
+        # Asked for before anything is read: a file that comes meanwhile makes the next look another one.
+        beside = {name: source.beside(name) for name in names}
         if only_new:
             seen = db.looked_at(source.root)
-            names = [name for name in names if seen.get(name) != source.beside(name)]
+            names = [name for name in names if seen.get(name) != beside[name]]
         outcomes: list[Delivered] = []
         read: list[_Read] = []
         for name in names:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from unicodedata import normalize
@@ -42,7 +43,9 @@ class Source(Protocol):
         """The file `path` below `folder`, if it is there; good until `forget`."""
 
     def beside(self, name: str) -> str:
-        """Hash of what stands in the folder of `name`; it changes when a file comes, goes or changes."""
+        """Hash of what stood in and below the folder of a message when it was first asked for; it changes when a file
+        comes, goes or changes. "" for the folder of another file.
+        """
 
     def forget(self) -> None:
         """Let go of what was fetched."""
@@ -50,7 +53,11 @@ class Source(Protocol):
 
 def folder_of(name: str) -> str:
     """The folder of a file, "" for none."""
-    return PurePosixPath(name).parent.as_posix().removeprefix(".")
+    return _path(PurePosixPath(name).parent)
+
+
+def _path(folder: PurePosixPath) -> str:
+    return "" if folder == PurePosixPath() else folder.as_posix()
 
 
 def _spellings(path: str) -> Iterator[str]:
@@ -59,8 +66,17 @@ def _spellings(path: str) -> Iterator[str]:
         yield from dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text)))
 
 
-def _hash(entries: Iterable[tuple[object, ...]]) -> str:
-    return hashlib.sha256(repr(sorted(entries, key=repr)).encode()).hexdigest()
+def _states(documents: Iterable[str], files: Iterable[tuple[str, object]]) -> dict[str, str]:
+    """Hash of all `files` (name, and what changes with the file) below each folder that has one of `documents`."""
+    inside: dict[str, list[tuple[str, object]]] = {folder_of(name): [] for name in documents}
+    for name, state in files:
+        for parent in PurePosixPath(name).parents:
+            if (folder := _path(parent)) in inside:
+                inside[folder].append((name, state))
+    return {
+        folder: hashlib.sha256(repr(sorted(entries, key=repr)).encode()).hexdigest()
+        for folder, entries in inside.items()
+    }
 
 
 class Folder:
@@ -105,10 +121,13 @@ class Folder:
         return None
 
     def beside(self, name: str) -> str:
-        """Hash of what stands in the folder of `name`."""
-        files = (path for path in (self._path / folder_of(name)).rglob("*") if path.is_file())
-        return _hash((path.relative_to(self._path).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
-                     for path in files)  # fmt: skip
+        """Hash of what stood in the folder of a message."""
+        return self._beside.get(folder_of(name), "")
+
+    @cached_property
+    def _beside(self) -> dict[str, str]:
+        stats = ((name, (self._path / name).stat()) for name in self.names())
+        return _states(self.documents(), ((name, (stat.st_size, stat.st_mtime_ns)) for name, stat in stats))
 
     def forget(self) -> None:
         """Nothing was fetched."""
@@ -150,10 +169,12 @@ class Prefix:
         return next((self._fetched(self._landed[key]) for key in keys if key in self._landed), None)
 
     def beside(self, name: str) -> str:
-        """Hash of what stands in the folder of `name`."""
-        folder = folder_of(name)
-        start = f"{folder}/" if folder else ""
-        return _hash((key, landed.etag) for key, landed in self._landed.items() if key.startswith(start))
+        """Hash of what stood in the folder of a message."""
+        return self._beside.get(folder_of(name), "")
+
+    @cached_property
+    def _beside(self) -> dict[str, str]:
+        return _states(self.documents(), ((key, landed.etag) for key, landed in self._landed.items()))
 
     def forget(self) -> None:
         """Let go of what was fetched."""
