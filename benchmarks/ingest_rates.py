@@ -24,8 +24,7 @@ def run(folder: Path, say: Callable[[str], None]) -> dict[str, float | int]:
 
     compiled.ensure()
     from lakehouse.adapters.audio_probe import probe
-    from lakehouse.domain.audio.features import extract
-    from spark_jobs.extract_features import decode
+    from spark_jobs.extract_features import features_of
 
     probe_s = features_s = audio_s = 0.0
     files = 0
@@ -38,7 +37,7 @@ def run(folder: Path, say: Callable[[str], None]) -> dict[str, float | int]:
         except RejectedInputError:
             continue
         data = path.read_bytes()
-        features_s += measure(lambda data=data: extract(*decode(data))).cpu_s
+        features_s += measure(lambda data=data: features_of(data)).cpu_s
         probe_s += probing
         audio_s += facts.duration_ms / 1000
         files += 1

@@ -53,11 +53,16 @@ def decode(data: bytes) -> tuple[Any, int]:
         return sound.read(length, dtype="float32", always_2d=True), sound.samplerate
 
 
+def features_of(data: bytes) -> Features:
+    """Features of an audio file, decoded once."""
+    return extract(*decode(data))
+
+
 def row(recording: dict[str, Any], params: Params) -> dict[str, Any]:
     """The row of one recording (sha256, track_id, duration_ms): its features, or the error that prevented them."""
     identity = {**recording, "extractor": EXTRACTOR, "extractor_version": VERSION}
     try:
-        features: Features = extract(*decode(params.read_audio(recording["sha256"])))
+        features = features_of(params.read_audio(recording["sha256"]))
     except WavehouseError:
         raise  # the store is away: that is no fault of the recording, so the job stops and is tried again
     except Exception as error:  # a decoder or a numeric library may raise anything on audio it can't cope with

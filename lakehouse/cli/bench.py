@@ -277,3 +277,51 @@ def burst(
             for name in ("delay_p50_s", "delay_p99_s")]  # fmt: skip
     out.table(f"{files} files, {found['lost']} lost", ["waiting", "real", "simulated"], rows)
     out.result(found)
+
+
+@app.command()
+def features(
+    audio: Annotated[Path, typer.Option(help="A folder of audio files.", exists=True, file_okay=False)],
+    rounds: Annotated[int, typer.Option(min=1, help="How often each file is described by each contender.")] = 1,
+    limit: Annotated[int, typer.Option(min=1, help="Files at most, in the order of their names.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Audio features: seconds of audio a CPU second, decoding included, beside plain librosa on the same files.
+
+    One thread; nothing of the stack is needed. Loudness is judged by ffmpeg, fingerprints by fpcalc, where installed.
+
+    Example: wavehouse bench features --audio ~/Music --rounds 3
+    """
+    import os
+
+    # Read by the numeric libraries when they are loaded, so before the benchmark is.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    from benchmarks import features as bench_features
+
+    out = Output(as_json=as_json)
+    found = bench_features.run(audio, rounds=rounds, limit=limit, say=out.info)
+    goals = found["goals"]
+
+    def judged(value: float, goal: float) -> str:
+        return "reached" if value >= goal else "MISSED"
+
+    rows = [
+        ("times real time per core", f"{found['times_real_time']:.0f}", f">= {goals['times_real_time']:.0f}",
+         judged(found["times_real_time"], goals["times_real_time"])),
+        ("plain librosa: times real time per core", f"{found['librosa_times_real_time']:.1f}", "", ""),
+        ("times plain librosa, same list", f"{found['times_librosa']:.2f}", f">= {goals['times_librosa']:.0f}",
+         judged(found["times_librosa"], goals["times_librosa"])),
+        ("times librosa's part of the list alone", f"{found['times_librosa_alone']:.2f}", "", ""),
+    ]  # fmt: skip
+    out.table(f"{found['files']} files, {found['audio_s']:,.0f} s of audio", ["what", "measured", "goal", "is"], rows)
+    out.table(
+        "Agreement by track",
+        ["feature", "compared", "bound", "worst", "within, %", "goal, %", "is"],
+        [
+            (row["feature"], row["compared"], row["bound"], f"{row['worst']:.5f}", f"{100 * row['share']:.1f}",
+             "" if row["goal"] is None else f"{100 * row['goal']:.0f}",
+             "" if row["goal"] is None else "MISSED" if row["missed"] else "reached")
+            for row in found["agreement"]
+        ],
+    )  # fmt: skip
+    out.result(found)
