@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.features import one_thread
 from benchmarks.kit import measure
 from lakehouse.domain.audio.validation import AudioFacts, judge
 from lakehouse.errors import FatalError, RejectedInputError
@@ -19,7 +19,11 @@ def run(folder: Path, say: Callable[[str], None]) -> dict[str, float | int]:
     Raises:
         FatalError: no file there is accepted.
     """
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    with one_thread():
+        return _run(folder, say)
+
+
+def _run(folder: Path, say: Callable[[str], None]) -> dict[str, float | int]:
     from spark_jobs import compiled
 
     compiled.ensure()

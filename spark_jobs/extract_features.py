@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.config.settings import Settings, load_settings
 from lakehouse.contracts import load
-from lakehouse.domain.audio.features import EXTRACTOR, VERSION, Features, extract, window
+from lakehouse.domain.audio.features import EXTRACTOR, RATE_HZ, VERSION, Analysis, block_frames, window
 from lakehouse.errors import WavehouseError
 from spark_jobs import compiled
 
@@ -42,20 +42,34 @@ class Params:
     read_audio: Callable[[str], bytes]
 
 
-def decode(data: bytes) -> tuple[Any, int]:
-    """Samples as float32 (frames, channels) and sample rate in Hz of the part of a recording that is analysed."""
+def features_of(data: bytes) -> dict[str, Any]:
+    """Features and fingerprint of an audio file, decoded block by block; of a very long one those of its middle part.
+
+    Raises:
+        ValueError: fewer than 400 ms of samples, or a sample that is no finite number.
+        soundfile.LibsndfileError: it cannot be decoded.
+    """
+    import numpy as np
     import soundfile
+
+    from lakehouse.adapters.chromaprint import Fingerprinter
 
     with soundfile.SoundFile(io.BytesIO(data)) as sound:
         start, length = window(sound.frames, sound.samplerate)
         if start:
             sound.seek(start)
-        return sound.read(length, dtype="float32", always_2d=True), sound.samplerate
-
-
-def features_of(data: bytes) -> Features:
-    """Features of an audio file, decoded once."""
-    return extract(*decode(data))
+        analysis, fingerprinter = Analysis(sound.samplerate, sound.channels), Fingerprinter(RATE_HZ)
+        block = np.empty((block_frames(sound.samplerate), sound.channels), np.float32)
+        while length > 0:
+            samples = sound.read(out=block[: min(length, len(block))])
+            if not len(samples):
+                break  # the container promised more
+            fingerprinter.add(analysis.add(samples))
+            length -= len(samples)
+        features = {**analysis.features(), "fingerprint": fingerprinter.finish()}
+    if start:  # its ends were not heard
+        features |= {"silence_start_ms": None, "silence_end_ms": None}
+    return features
 
 
 def row(recording: dict[str, Any], params: Params) -> dict[str, Any]:

@@ -292,10 +292,6 @@ def features(
 
     Example: wavehouse bench features --audio ~/Music --rounds 3
     """
-    import os
-
-    # Read by the numeric libraries when they are loaded, so before the benchmark is.
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
     from benchmarks import features as bench_features
 
     out = Output(as_json=as_json)

@@ -1,38 +1,44 @@
 """What a recording sounds like: tempo, key, loudness and timbre from its samples. Pure.
 
-One pass: the samples are brought to mono at 22.05 kHz once, and everything but loudness comes from one short-time
-Fourier transform (2,048 samples, hop 512, Hann). A change of any number here is a new `VERSION`.
+One pass over blocks of samples: loudness on the full rate and all channels, everything else on mono at 22.05 kHz from
+one short-time Fourier transform (2,048 samples, hop 512, Hann), whose frames are described and forgotten. Kept are the
+mel bands of each frame (22 kB a second of audio). A change of any number here is a new `VERSION`.
 
-Sources
-    loudness    ITU-R BS.1770-4, integrated and gated, on the full rate and all channels (see loudness.py)
-    tempo       autocorrelation of the onset strength, weighted by a log-normal prior around 120 bpm
-                (Ellis 2007, Beat Tracking by Dynamic Programming; librosa.feature.tempo)
-    key         correlation of the mean chroma with the 24 key profiles of Krumhansl and Kessler (1982)
-    MFCC        20 coefficients of 128 Slaney mel bands in dB (librosa.feature.mfcc)
-    centroid, roll-off (85 %), zero crossings, RMS, onsets: librosa's definitions
+docs/architecture/features.md says of each feature what it is, from which source, and how far it agrees with librosa.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-EXTRACTOR = "librosa-basic"
-VERSION = "1.1.0"
+from lakehouse.domain.audio import loudness, spectrum
+from lakehouse.domain.audio.spectrum import BANDS, BINS, FFT, HOP, MELS, RATE_HZ, TUNINGS
 
-RATE_HZ = 22_050
-FFT, HOP = 2048, 512
-MFCC, MELS = 20, 128
-ROLLOFF = 0.85
-#: The beat is looked for in windows of 9 s (librosa's default), one every 93 ms: those between tell the same.
-TEMPOGRAM_FRAMES, TEMPOGRAM_EVERY = 384, 4
-#: Longer recordings are described by their middle part, so that memory stays bounded (about 1.2 GB at the limit).
-MAX_ANALYSED_S = 900
+EXTRACTOR = "one-pass"
+VERSION = "2.0.0"
+
+MFCC = 20
+#: The beat is looked for in windows of 9 s (librosa's default), one every 186 ms: those between tell the same.
+TEMPOGRAM_FRAMES, TEMPOGRAM_EVERY = 384, 8
+#: Longer recordings are described by their middle part, so that memory stays bounded (about 200 MB at the limit).
+MAX_ANALYSED_S = 7200
+#: Frames are transformed so many at a time: they fit into the processor's cache.
+BATCH = 32
+#: Seconds of a block, which is what is decoded at a time.
+BLOCK_S = 2
+#: A moment whose root mean square is this far below the loudest one is silent.
+SILENT_DB = 60.0
+#: So is one below this root mean square, whatever the loudest is.
+_INAUDIBLE = 1e-8
 #: A mean chroma flatter than this has no key.
 _FLAT = 1e-6
+#: Decibels below the loudest mel band at which librosa's logarithm ends.
+_RANGE_DB = 80.0
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 #: Probe-tone ratings of Krumhansl and Kessler (1982), tonic first.
@@ -43,83 +49,268 @@ Samples = NDArray[np.float32]
 
 
 class Features(TypedDict):
-    """One row of contract silver_audit.audio_features without its identity; units as there."""
+    """A row of contract silver_audit.audio_features without its identity and fingerprint; units as there."""
 
     tempo_bpm: float
     tempo_confidence: float
+    beat_times_s: list[float]
+    beat_confidence: float
     musical_key: str
     musical_mode: str
     key_confidence: float
     loudness_lufs: float
+    loudness_range_lu: float | None
+    true_peak_dbtp: float
     spectral_centroid_hz: float
+    spectral_bandwidth_hz: float
     spectral_rolloff_hz: float
+    spectral_flatness: float
+    spectral_contrast_mean: list[float]
     zero_crossing_rate: float
     rms_energy: float
     onset_rate_hz: float
     mfcc_mean: list[float]
     chroma_mean: list[float]
+    danceability_index: float
+    energy_index: float
+    silence_start_ms: int | None
+    silence_end_ms: int | None
+
+
+def block_frames(rate_hz: int) -> int:
+    """Frames of a block: `BLOCK_S` seconds, as a whole number of the loudness meter's steps."""
+    return BLOCK_S * loudness.STEPS_A_SECOND * (rate_hz // loudness.STEPS_A_SECOND)
 
 
 def extract(samples: Samples, rate_hz: int) -> Features:
-    """Features of a recording: `samples` are float32 in -1..1 of shape (frames, channels).
+    """Features of a recording in memory: `samples` are float32 in -1..1 of shape (frames, channels).
 
     Raises:
         ValueError: fewer than 400 ms of samples, or a sample that is no finite number.
     """
-    import librosa
-    import soxr
-    from librosa.onset import onset_strength
-
-    from lakehouse.domain.audio import loudness
-
-    if len(samples) < 0.4 * rate_hz:
-        raise ValueError("fewer than 400 ms of samples: loudness is not defined (ITU-R BS.1770-4)")
-    if not np.isfinite(samples).all():
-        raise ValueError("samples that are no finite numbers")
-    mono = soxr.resample(mixed(samples), rate_hz, RATE_HZ, quality="HQ")
-    magnitude = np.abs(librosa.stft(mono, n_fft=FFT, hop_length=HOP))
-    power = magnitude**2
-    mel_db = librosa.power_to_db(librosa.feature.melspectrogram(S=power, sr=RATE_HZ, n_mels=MELS))
-    onsets = onset_strength(S=mel_db, sr=RATE_HZ, hop_length=HOP)
-    tempo_bpm, tempo_confidence = tempo(onsets)
-    chroma = mean_chroma(power)
-    key, mode, key_confidence = key_of(chroma)
-    return {
-        "tempo_bpm": tempo_bpm,
-        "tempo_confidence": tempo_confidence,
-        "musical_key": key,
-        "musical_mode": mode,
-        "key_confidence": key_confidence,
-        "loudness_lufs": loudness.integrated(samples, rate_hz),
-        "spectral_centroid_hz": centroid(magnitude),
-        "spectral_rolloff_hz": float(
-            librosa.feature.spectral_rolloff(S=magnitude, sr=RATE_HZ, roll_percent=ROLLOFF).mean()
-        ),
-        "zero_crossing_rate": float(librosa.feature.zero_crossing_rate(mono, hop_length=HOP).mean()),
-        "rms_energy": float(librosa.feature.rms(y=mono, hop_length=HOP).mean()),
-        "onset_rate_hz": onset_rate(onsets, len(mono) / RATE_HZ),
-        "mfcc_mean": _floats(librosa.feature.mfcc(S=mel_db, n_mfcc=MFCC).mean(axis=1)),
-        "chroma_mean": _floats(chroma),
-    }
+    analysis = Analysis(rate_hz, samples.shape[1])
+    samples = np.ascontiguousarray(samples)
+    length = block_frames(rate_hz)
+    for start in range(0, len(samples), length):
+        analysis.add(samples[start : start + length])
+    return analysis.features()
 
 
-def mixed(samples: Samples) -> Samples:
-    """The mean of the channels, of shape (frames,)."""
-    # Channel by channel: numpy's mean over a short axis takes ten times as long.
-    total = samples[:, 0].copy()
-    for channel in range(1, samples.shape[1]):
-        total += samples[:, channel]
-    total /= samples.shape[1]
+class Analysis:
+    """Describes a recording while its blocks go by."""
+
+    def __init__(self, rate_hz: int, channels: int) -> None:
+        import soxr
+
+        self._meter = loudness.Meter(rate_hz, channels)
+        self._frames = 0
+        self._rate_hz = rate_hz
+        self._resampler = None
+        if rate_hz != RATE_HZ:
+            self._resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32", quality="HQ")
+        # Half a frame of silence in front, so that frame t is centred on sample t * HOP.
+        self._waiting = np.zeros(FFT // 2, np.float32)
+        self._last = np.float32(0)
+        self._described = 0
+        self._energy: list[NDArray[np.float64]] = []
+        self._crossings: list[NDArray[np.float64]] = []
+        self._sums = np.zeros(4)
+        self._mel: list[Samples] = []
+        self._contrast: list[Samples] = []
+        self._classes = np.zeros((len(TUNINGS), len(PITCH_CLASSES)))
+        self._pitches: list[Samples] = []
+        self._buffers = _Buffers()
+
+    def add(self, samples: Samples) -> Samples:
+        """Take the next block; returns the samples of its mono mix at 22.05 kHz that are known by now.
+
+        Every block but the last has `block_frames` frames, float32 in -1..1 of shape (frames, channels), contiguous.
+
+        Raises:
+            ValueError: a sample that is no finite number.
+        """
+        channels = loudness.by_channel(samples)
+        mono = mixed(channels)
+        if not np.isfinite(mono.sum()):
+            raise ValueError("samples that are no finite numbers")
+        self._meter.add(channels)
+        self._frames += len(samples)
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(mono)
+        self._describe(mono)
+        return mono
+
+    def features(self) -> Features:
+        """The features of all blocks. Nothing can be added afterwards.
+
+        Raises:
+            ValueError: fewer than 400 ms of samples.
+        """
+        loudness_lufs = self._meter.integrated_lufs()
+        if self._resampler is not None:
+            self._describe(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
+        self._describe(np.zeros(FFT // 2, np.float32))
+        self._count_hops(self._waiting, FFT // HOP - 1)
+        seconds = self._frames / self._rate_hz
+        mean_rise, median_rise, mfcc = _from_mel(np.concatenate(self._mel))
+        self._mel.clear()
+        tempo_bpm, tempo_confidence = tempo(median_rise)
+        beat_times_s, beat_confidence = beats(median_rise, tempo_bpm)
+        chroma = self._mean_chroma()
+        key, mode, key_confidence = key_of(chroma)
+        centroid, bandwidth, rolloff, flatness = (float(total) / self._described for total in self._sums)
+        rms = self._rms()
+        rate_hz = onset_rate(mean_rise, seconds)
+        # Without the half frames in front and behind.
+        heard = np.concatenate(self._energy)[FFT // HOP // 2 : -(FFT // HOP // 2)]
+        silence_start_ms, silence_end_ms = silences(np.sqrt(heard / HOP), seconds)
+        hertz = RATE_HZ / FFT
+        return {
+            "tempo_bpm": tempo_bpm,
+            "tempo_confidence": tempo_confidence,
+            "beat_times_s": beat_times_s,
+            "beat_confidence": beat_confidence,
+            "musical_key": key,
+            "musical_mode": mode,
+            "key_confidence": key_confidence,
+            "loudness_lufs": loudness_lufs,
+            "loudness_range_lu": self._meter.range_lu(),
+            "true_peak_dbtp": self._meter.true_peak_dbtp(),
+            "spectral_centroid_hz": centroid * hertz,
+            "spectral_bandwidth_hz": bandwidth * hertz,
+            "spectral_rolloff_hz": rolloff * hertz,
+            "spectral_flatness": flatness,
+            "spectral_contrast_mean": self._mean_contrast(),
+            "zero_crossing_rate": self._zero_crossing_rate(),
+            "rms_energy": float(rms.mean()),
+            "onset_rate_hz": rate_hz,
+            "mfcc_mean": mfcc,
+            "chroma_mean": _floats(chroma),
+            "danceability_index": danceability_index(tempo_bpm, tempo_confidence),
+            "energy_index": energy_index(loudness_lufs, rate_hz, centroid * hertz),
+            "silence_start_ms": silence_start_ms,
+            "silence_end_ms": silence_end_ms,
+        }
+
+    def _describe(self, mono: Samples) -> None:
+        """Describe all frames that are complete with these samples; the rest waits."""
+        waiting = np.concatenate((self._waiting, mono))
+        number = max((len(waiting) - FFT) // HOP + 1, 0)
+        for start in range(0, number, BATCH):
+            self._describe_frames(waiting[start * HOP :], min(BATCH, number - start))
+        self._count_hops(waiting, number)
+        self._waiting = waiting[number * HOP :]
+
+    def _describe_frames(self, samples: Samples, number: int) -> None:
+        from scipy.fft import rfft
+
+        filters, buffers = _filters(), self._buffers
+        frames, power, classes = (b[:number] for b in (buffers.frames, buffers.power, buffers.classes))
+        mel = np.empty((number, MELS), np.float32)
+        contrast = np.empty((2, number, BANDS), np.float32)
+        spectrum.windowed(samples, filters.window, frames)
+        parts = rfft(frames, axis=1, overwrite_x=True).view(np.float32)
+        spectrum.describe(
+            parts, filters.mel_first, filters.mel_start, filters.mel_weight, filters.bands,
+            power, mel, contrast[0], contrast[1], self._sums,
+        )  # fmt: skip
+        np.matmul(power, filters.chroma, out=classes)
+        spectrum.add_classes(classes.reshape(number, len(TUNINGS), -1), self._classes)
+        found = spectrum.pitches(power, buffers.pitches)
+        self._pitches.append(buffers.pitches[:found].copy())
+        self._mel.append(mel)
+        self._contrast.append(contrast)
+        self._described += number
+
+    def _count_hops(self, samples: Samples, number: int) -> None:
+        energy, crossings = np.empty(number), np.empty(number)
+        self._last = spectrum.hops(samples, number, self._last, energy, crossings)
+        self._energy.append(energy)
+        self._crossings.append(crossings)
+
+    def _rms(self) -> NDArray[np.float64]:
+        """Root mean square by frame."""
+        rms: NDArray[np.float64] = np.sqrt(_by_frame(self._energy) / FFT)
+        return rms
+
+    def _zero_crossing_rate(self) -> float:
+        return float(_by_frame(self._crossings).mean() / FFT)
+
+    def _mean_chroma(self) -> NDArray[np.float64]:
+        """Mean strength of the pitch classes at the recording's tuning, between those that were computed."""
+        from librosa import pitch_tuning
+
+        found = np.concatenate(self._pitches)
+        if not len(found):
+            return np.zeros(len(PITCH_CLASSES))
+        tuning = pitch_tuning(found[found[:, 1] >= np.median(found[:, 1]), 0])
+        return np.array([np.interp(tuning, TUNINGS, row) for row in self._classes.T]) / self._described
+
+    def _mean_contrast(self) -> list[float]:
+        """Mean distance in dB of each band's peaks from its valleys (librosa.feature.spectral_contrast)."""
+        peaks, valleys = (_decibels(side) for side in np.concatenate(self._contrast, axis=1))
+        least = [side.max() - _RANGE_DB for side in (peaks, valleys)]
+        return _floats((np.maximum(peaks, least[0]) - np.maximum(valleys, least[1])).mean(axis=0))
+
+
+class _Buffers:
+    """Memory that each batch of frames uses again."""
+
+    def __init__(self) -> None:
+        self.frames = np.empty((BATCH, FFT), np.float32)
+        self.power = np.empty((BATCH, BINS), np.float32)
+        self.classes = np.empty((BATCH, len(TUNINGS) * len(PITCH_CLASSES)), np.float32)
+        self.pitches = np.empty((BATCH * BINS // 2, 2), np.float32)
+
+
+@cache
+def _filters() -> spectrum.Filters:
+    return spectrum.filters()
+
+
+def _by_frame(hops: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Sums over the hops that a frame covers."""
+    total = np.cumsum(np.concatenate([np.zeros(1), *hops]))
+    covered = FFT // HOP
+    summed: NDArray[np.float64] = np.maximum(total[covered:] - total[:-covered], 0.0)
+    return summed
+
+
+def _decibels(power: Samples) -> Samples:
+    """Decibels of power, in place."""
+    np.maximum(power, np.float32(spectrum.FLOOR), out=power)
+    np.log(power, out=power)  # numpy's natural logarithm is vectorised
+    power *= np.float32(10 / np.log(10))
+    return power
+
+
+def _from_mel(mel: Samples) -> tuple[Samples, Samples, list[float]]:
+    """Onset strength by frame as mean and as median over the mel bands, and the mean MFCC, from mel power.
+
+    The mean strength finds onsets, the median beats, as in librosa.
+    """
+    from scipy.fft import dct
+
+    decibels = _decibels(mel)
+    least = decibels.max() - np.float32(_RANGE_DB)
+    frames = len(decibels)
+    shift = 1 + FFT // (2 * HOP)
+    rises = np.zeros((2, frames + shift), np.float32)
+    spectrum.rises(decibels, least, rises[0, shift:], rises[1, shift:])
+    np.maximum(decibels, least, out=decibels)
+    # The transform is linear: that of the mean is the mean of the transforms.
+    mfcc = dct(decibels.mean(axis=0, dtype=np.float64), type=2, norm="ortho")[:MFCC]
+    return rises[0, :frames], rises[1, :frames], _floats(mfcc)
+
+
+def mixed(channels: Samples) -> Samples:
+    """The mean of the channels (channels, frames)."""
+    # Channel by channel: numpy's mean over a short axis takes longer.
+    total: Samples = channels[0].copy()
+    for channel in channels[1:]:
+        total += channel
+    total /= len(channels)
     return total
-
-
-def centroid(magnitude: NDArray[Any]) -> float:
-    """Mean over time of the magnitude-weighted mean frequency in Hz; a silent moment has 0 (librosa's definition)."""
-    import librosa
-
-    total = magnitude.sum(axis=0)
-    weighted = librosa.fft_frequencies(sr=RATE_HZ, n_fft=FFT).astype(np.float32) @ magnitude
-    return float(np.divide(weighted, total, out=np.zeros_like(total), where=total > np.finfo(total.dtype).tiny).mean())
 
 
 def newest(rows: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
@@ -145,21 +336,17 @@ def window(frames: int, rate_hz: int) -> tuple[int, int]:
 def tempo(onsets: NDArray[Any]) -> tuple[float, float]:
     """Tempo in beats a minute from the onset strength by frame, and how strong the beat is, 0..1.
 
-    librosa finds the lag; a parabola through its neighbours finds the tempo between two lags. The confidence is the
-    autocorrelation there in relation to lag 0, averaged over time with strong moments counting for more, so that the
-    noise of a sound without a beat does not pass for one. No onsets: 0 and 0.
+    The lag is librosa's (autocorrelation in windows, weighted by a log-normal prior around 120 bpm: Ellis 2007); a
+    parabola through its neighbours finds the tempo between two lags. The confidence is the autocorrelation there in
+    relation to lag 0, averaged over time with strong moments counting for more, so that the noise of a sound without a
+    beat does not pass for one. No onsets: 0 and 0.
     """
-    import librosa
-    from scipy.signal import get_window
+    from librosa.feature import tempo as librosa_tempo
 
     if not onsets.any():
         return 0.0, 0.0
-    padded = np.pad(onsets, TEMPOGRAM_FRAMES // 2, mode="linear_ramp")
-    frames = librosa.util.frame(padded, frame_length=TEMPOGRAM_FRAMES, hop_length=TEMPOGRAM_EVERY)
-    hann = get_window("hann", TEMPOGRAM_FRAMES)[:, np.newaxis]
-    tempogram = librosa.autocorrelate(frames * hann, axis=0)
-    coarse = float(librosa.feature.tempo(tg=librosa.util.normalize(tempogram, axis=0), sr=RATE_HZ, hop_length=HOP)[0])
-    strength = tempogram.mean(axis=1)
+    normalised, strength = _autocorrelation(onsets)
+    coarse = float(librosa_tempo(tg=normalised[:, np.newaxis], sr=RATE_HZ, hop_length=HOP)[0])
     if coarse <= 0 or strength[0] <= 0:
         return 0.0, 0.0
     frames_a_minute = 60 * RATE_HZ / HOP
@@ -170,16 +357,74 @@ def tempo(onsets: NDArray[Any]) -> tuple[float, float]:
     return frames_a_minute / (lag + shift), min(max(here / float(strength[0]), 0.0), 1.0)
 
 
-def mean_chroma(power: NDArray[Any]) -> NDArray[Any]:
-    """Mean strength of the 12 pitch classes, C first, each frame scaled to its strongest; tuning is estimated."""
-    import librosa
+def _autocorrelation(onsets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean over windows of their autocorrelation by lag: each scaled to its largest, and as it is."""
+    from scipy.fft import irfft, next_fast_len, rfft
+    from scipy.signal import get_window
 
-    if not power.any():
-        return np.zeros(len(PITCH_CLASSES))
-    # Tuning does not change within a recording: every eighth frame tells it as well, in an eighth of the time.
-    tuning = librosa.estimate_tuning(S=np.ascontiguousarray(power[:, ::8]), sr=RATE_HZ, n_fft=FFT)
-    chroma = librosa.feature.chroma_stft(S=power, sr=RATE_HZ, tuning=tuning, hop_length=HOP)
-    return np.asarray(chroma.mean(axis=1))
+    padded = np.pad(onsets, TEMPOGRAM_FRAMES // 2, mode="linear_ramp")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, TEMPOGRAM_FRAMES)[: len(onsets) : TEMPOGRAM_EVERY]
+    hann = get_window("hann", TEMPOGRAM_FRAMES).astype(np.float32)
+    length = next_fast_len(2 * TEMPOGRAM_FRAMES - 1, real=True)
+    normalised, strength = np.zeros(TEMPOGRAM_FRAMES), np.zeros(TEMPOGRAM_FRAMES)
+    for start in range(0, len(windows), BATCH):
+        transformed = rfft(windows[start : start + BATCH] * hann, length, axis=1)
+        power = transformed.real**2 + transformed.imag**2
+        lags = irfft(power, length, axis=1)[:, :TEMPOGRAM_FRAMES]
+        largest = np.abs(lags).max(axis=1)
+        strength += lags.sum(axis=0)
+        loud = largest > np.finfo(np.float32).tiny
+        normalised += (lags[loud] / largest[loud, np.newaxis]).sum(axis=0)
+    return normalised / len(windows), strength / len(windows)
+
+
+def beats(onsets: NDArray[Any], tempo_bpm: float) -> tuple[list[float], float]:
+    """Times of the beats in s (dynamic programming, Ellis 2007: librosa.beat.beat_track), and a confidence, 0..1.
+
+    The confidence is 1 minus the mean onset strength of all frames over that of the beats: 0 where beats are as weak as
+    any moment.
+    """
+    from librosa.beat import beat_track
+
+    if tempo_bpm <= 0:
+        return [], 0.0
+    _, found = beat_track(onset_envelope=onsets, bpm=tempo_bpm, sr=RATE_HZ, hop_length=HOP)
+    at_beats = float(onsets[found].mean()) if len(found) else 0.0
+    confidence = max(1 - float(onsets.mean()) / at_beats, 0.0) if at_beats > 0 else 0.0
+    return [round(float(frame) * HOP / RATE_HZ, 3) for frame in found], confidence
+
+
+def silences(rms: NDArray[np.float64], seconds: float) -> tuple[int, int]:
+    """Silence before the first and after the last moment that is audible, in ms; `rms` is by hop (23 ms).
+
+    Audible is what is less than `SILENT_DB` below the loudest moment. Without any, all is silence before.
+    """
+    duration_ms = round(1000 * seconds)
+    least = max(float(rms.max()) * 10 ** (-SILENT_DB / 20), _INAUDIBLE)
+    audible = np.flatnonzero(rms > least)
+    if not audible.size:
+        return duration_ms, 0
+    start_ms, end_ms = (round(1000 * int(hop) * HOP / RATE_HZ) for hop in (audible[0], audible[-1] + 1))
+    return start_ms, max(duration_ms - end_ms, 0)
+
+
+def danceability_index(tempo_bpm: float, tempo_confidence: float) -> float:
+    """How regular a beat at a tempo people dance to is, 0..1: a formula, not an opinion of listeners.
+
+    The tempo's confidence times a log-normal preference for 120 bpm with a deviation of half an octave.
+    """
+    if tempo_bpm <= 0:
+        return 0.0
+    return tempo_confidence * float(np.exp(-0.5 * (np.log2(tempo_bpm / 120) / 0.5) ** 2))
+
+
+def energy_index(loudness_lufs: float, onset_rate_hz: float, centroid_hz: float) -> float:
+    """How loud, busy and bright a recording is, 0..1: a formula, not an opinion of listeners.
+
+    The mean of three linear scales: -40 to -5 LUFS, 0 to 8 onsets a second, a spectral centroid of 0 to 4,000 Hz.
+    """
+    scales = ((loudness_lufs + 40) / 35, onset_rate_hz / 8, centroid_hz / 4000)
+    return sum(min(max(scale, 0.0), 1.0) for scale in scales) / len(scales)
 
 
 def key_of(chroma: NDArray[Any]) -> tuple[str, str, float]:
