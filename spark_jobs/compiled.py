@@ -1,8 +1,8 @@
-"""The compiled functions of librosa, ready before workers need them.
+"""The compiled functions of librosa and of our own, ready before workers need them.
 
     python -m spark_jobs.compiled
 
-librosa's inner loops are compiled by numba when they are first called, which takes half a minute, and kept in files.
+Inner loops are compiled by numba when they are first called, which takes half a minute, and kept in files.
 Two processes that compile at once mix these files up: the index of one names the code of the other, and whoever loads
 that calls a null pointer, now and ever after. So one process at a time compiles, and workers only read.
 """
@@ -10,13 +10,14 @@ that calls a null pointer, now and ever after. So one process at a time compiles
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from infra.local.engines import cache_lock
 from lakehouse.config.settings import CHECKOUT
-from lakehouse.domain.audio.features import extract
 
-#: Of the checkout: numba itself compiles anew for another processor or another version of librosa.
-CACHE = CHECKOUT / ".wavehouse" / "numba"
+#: Of the checkout, unless numba's own variable names another place: numba itself compiles anew for another processor or
+#: another version of librosa.
+CACHE = Path(os.environ.get("NUMBA_CACHE_DIR") or CHECKOUT / ".wavehouse" / "numba")
 #: numba reads it when it is imported; workers inherit it.
 ENVIRONMENT = {"NUMBA_CACHE_DIR": str(CACHE)}
 RATE_HZ, SECONDS = 44_100, 10
@@ -26,6 +27,8 @@ def ensure() -> None:
     """Call everything that an extraction calls, so that it is compiled and kept."""
     os.environ |= ENVIRONMENT
     import numpy as np
+
+    from lakehouse.domain.audio.analysis import extract  # not before: it imports numba
 
     noise = np.random.default_rng(0).normal(0, 0.1, (SECONDS * RATE_HZ, 2)).astype(np.float32)
     with cache_lock("numba"):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.config.settings import Settings, load_settings
 from lakehouse.contracts import load
-from lakehouse.domain.audio.features import EXTRACTOR, RATE_HZ, VERSION, Analysis, block_frames, window
+from lakehouse.domain.audio.features import EXTRACTOR, VERSION, window
 from lakehouse.errors import WavehouseError
 from spark_jobs import compiled
 
@@ -53,6 +53,8 @@ def features_of(data: bytes) -> dict[str, Any]:
     import soundfile
 
     from lakehouse.adapters.chromaprint import Fingerprinter
+    from lakehouse.domain.audio.analysis import Analysis, block_frames
+    from lakehouse.domain.audio.spectrum import RATE_HZ
 
     with soundfile.SoundFile(io.BytesIO(data)) as sound:
         start, length = window(sound.frames, sound.samplerate)

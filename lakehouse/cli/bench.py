@@ -284,6 +284,7 @@ def features(
     audio: Annotated[Path, typer.Option(help="A folder of audio files.", exists=True, file_okay=False)],
     rounds: Annotated[int, typer.Option(min=1, help="How often each file is described by each contender.")] = 1,
     limit: Annotated[int, typer.Option(min=1, help="Files at most, in the order of their names.")] = 1000,
+    spark: Annotated[bool, typer.Option("--spark", help="Also measure Spark beside a bare pool of processes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Audio features: seconds of audio a CPU second, decoding included, beside plain librosa on the same files.
@@ -320,4 +321,15 @@ def features(
             for row in found["agreement"]
         ],
     )  # fmt: skip
+    if spark:
+        from benchmarks import features_spark
+
+        out.step("Spark beside a pool of processes")
+        found["spark"] = added = features_spark.run(audio, rounds=rounds, limit=limit, say=out.info)
+        out.table(
+            "Spark over a bare pool of processes, CPU seconds",
+            ["what", "measured", "goal", "is"],
+            [("overhead", f"{100 * added['overhead']:.1f} %", f"<= {100 * added['goal']:.0f} %",
+              "reached" if added["overhead"] <= added["goal"] else "MISSED")],
+        )  # fmt: skip
     out.result(found)

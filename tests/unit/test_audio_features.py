@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from lakehouse.config.settings import CHECKOUT
 from lakehouse.contracts import load
 from lakehouse.domain.audio import loudness
+from lakehouse.domain.audio.analysis import Analysis, extract, mixed
 from lakehouse.domain.audio.features import (
     MAX_ANALYSED_S,
-    Analysis,
     Features,
     danceability_index,
     energy_index,
-    extract,
     key_of,
-    mixed,
     newest,
     window,
 )
@@ -34,7 +32,7 @@ from tests.audio_files import RATE_HZ, chord, clicks
 #: Sounds that take other ways through the extraction.
 EXTRACT = """
 import numpy as np
-from lakehouse.domain.audio.features import extract
+from lakehouse.domain.audio.analysis import extract
 from tests.audio_files import chord, clicks
 for samples in (np.zeros(44_100, np.float32), chord(220, 3), clicks(120, 5)):
     extract(samples[:, None], 44_100)
@@ -248,6 +246,12 @@ def test_long_recordings_are_described_by_their_middle() -> None:
 def test_the_newest_extractor_version_wins() -> None:
     rows = [{"track_id": 1, "extractor_version": v} for v in ("1.9.0", "1.10.0", "1.2.0")]
     assert newest(rows) == {1: {"track_id": 1, "extractor_version": "1.10.0"}}
+
+
+def test_numba_is_not_loaded_before_its_cache_is_named() -> None:
+    """It reads where the cache is when it is imported, and the job's main names it later than its own imports."""
+    check = "import sys, spark_jobs.extract_features; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=CHECKOUT)
 
 
 def test_workers_find_everything_compiled() -> None:
