@@ -141,7 +141,6 @@ PACKAGES: dict[str, Callable[[], bool]] = {
 TEST_PACKAGES: dict[str, Callable[[], bool]] = {
     "chromium": lambda: any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
     "chromium-driver": lambda: bool(shutil.which("chromedriver")),
-    "ffmpeg": lambda: bool(shutil.which("ffmpeg")),
 }
 
 
