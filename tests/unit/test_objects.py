@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import Settings
@@ -45,7 +46,8 @@ def store_that_answers(settings: Settings, status: int, code: str) -> Iterator[O
 
 
 def at(settings: Settings, port: int) -> Settings:
-    return settings.model_copy(update={"s3": settings.s3.model_copy(update={"host": "127.0.0.1", "port": port})})
+    changed = {"host": "127.0.0.1", "port": port, "secret_key": SecretStr("not-a-secret")}
+    return settings.model_copy(update={"s3": settings.s3.model_copy(update=changed)})
 
 
 @pytest.fixture
