@@ -653,7 +653,7 @@ class CatalogDb:
     def record_delivery(self, digest: str, source: str, values: dict[str, Any]) -> None:
         """Remember what became of a message; what was refused before and is taken now is no longer refused."""
         names = ("sender", "message_id", "reason", "message", "value", "root", "beside", "document")
-        row = dict.fromkeys(names) | values
+        row = {name: _storable(value) for name, value in (dict.fromkeys(names) | values).items()}
         statement = insert(delivery).values(digest=digest, source=source, **row)
         with self.begin() as connection:
             if row["outcome"] == "unchanged":
@@ -1018,6 +1018,18 @@ def _act(
     number = connection.scalar(sa.select(sa.func.count()).select_from(quarantine_action).filter_by(**key)) or 0
     values = {"number": number + 1, "action": action, "actor": actor, "note": note, "value": value, "at": at}
     connection.execute(insert(quarantine_action).values(**key, **values))
+
+
+def _storable(value: Any) -> Any:
+    """`value` with a replacement for each character that PostgreSQL has no place for: NUL, halves of surrogates."""
+    match value:
+        case str():
+            return re.sub("[\0\ud800-\udfff]", "\ufffd", value)
+        case dict():
+            return {_storable(name): _storable(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_storable(inner) for inner in value]
+    return value
 
 
 def _message_key(digest: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from lakehouse.domain.catalog.deliveries.messages import File, Message, Release,
 from lakehouse.domain.catalog.deliveries.xml import MAX_BYTES
 from lakehouse.domain.catalog.identifiers import normalise_isrc
 from lakehouse.domain.catalog.quality.records import Assessment, Finding, Metadata, assess
-from lakehouse.errors import RejectedInputError
+from lakehouse.errors import RejectedInputError, WavehouseError
+from lakehouse.failures import defect, surroundings
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,11 @@ class _Read:
 
 
 def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list[Delivered]:
-    """Outcomes of all podcast feeds and ERN messages below `address`, a folder or s3://landing/prefix: feeds and what
-    can't be read first, then messages in the order of their dates.
+    """Outcomes of all podcast feeds and ERN messages below `address`, a folder or s3://landing/prefix, in the order
+    in which they were done: what can't be read, takedowns, feeds, and messages in the order of their dates.
 
-    A message that is refused leaves nothing behind but its reason and its bytes; the others go on. With `only_new`,
-    what was looked at before and has the same files beside it is left out, and nothing at all is no error.
+    What is refused leaves nothing behind but its reason and its bytes; the others go on. With `only_new`, what was
+    looked at before and has the same files beside it is left out, and nothing at all is no error.
 
     Raises:
         RejectedInputError: `no_such_folder`, `no_messages`.
@@ -78,57 +81,105 @@ def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list
         if only_new:
             seen = db.looked_at(source.root)
             names = [name for name in names if seen.get(name) != beside[name]]
-        outcomes: list[Delivered] = []
-        read: list[_Read] = []
-        for name in names:
-            # One byte more than is allowed tells the reader that there are more, whatever the size is.
-            document = source.read(name, MAX_BYTES + 1)
-            digest = hashlib.sha256(document).hexdigest()
-            try:
-                if podcast_deliveries.is_feed(document):
-                    done = podcast_deliveries.deliver(objects, db, source, name, document)
-                    outcomes.append(record(db, source, digest, Delivered(name, **done)))
-                elif ern.is_manifest(document):
-                    listed = Delivered(
-                        name, "unchanged", message="It lists the messages of a batch, and changes nothing."
-                    )
-                    outcomes.append(record(db, source, digest, listed))
-                else:
-                    read.append(_Read(ern.read(document), digest, name))
-            except RejectedInputError as error:
-                outcomes.append(_rejected(db, source, digest, name, document, None, error))
-            source.forget()
-        for one in sorted(read, key=lambda one: (one.message.created_at, one.message.message_id)):
-            try:
-                outcomes.append(_deliver_one(objects, db, source, one))
-            except RejectedInputError as error:
-                document = source.read(one.name, MAX_BYTES + 1)
-                outcomes.append(_rejected(db, source, one.digest, one.name, document, one.message, error))
-            source.forget()
+        return deliver_named(objects, db, source, names)
+
+
+def deliver_named(objects: Objects, db: CatalogDb, source: Source, names: Iterable[str]) -> list[Delivered]:
+    """Outcomes of the documents `names` of `source`; see `deliver`."""
+    outcomes: list[Delivered] = []
+    feeds: list[str] = []
+    read: list[_Read] = []
+
+    def try_out(name: str, step: Callable[[], Delivered | None], message: Message | None = None) -> None:
+        try:
+            done = step()
+        except Exception as error:  # whatever one document is, the others go on
+            done = record(db, source, *_refusal(source, name, message, refused(error)))
+        if done is not None:
+            outcomes.append(done)
+        source.forget()
+
+    def look(name: str) -> Delivered | None:
+        document, digest = _read_document(source, name)
+        if podcast_deliveries.is_feed(document):
+            feeds.append(name)
+        elif ern.is_manifest(document):
+            listed = Delivered(name, "unchanged", message="It lists the messages of a batch, and changes nothing.")
+            return record(db, source, digest, listed)
+        else:
+            read.append(_Read(ern.read(document), digest, name))
+        return None
+
+    def deliver_feed(name: str) -> Delivered:
+        document, digest = _read_document(source, name)
+        done = Delivered(name, **podcast_deliveries.deliver(objects, db, source, name, document))
+        return record(db, source, digest, done)
+
+    for name in names:
+        try_out(name, partial(look, name))
+    first, rest = _in_turn(read)
+    for one in first:
+        try_out(one.name, partial(_deliver_one, objects, db, source, one), one.message)
+    for name in feeds:
+        try_out(name, partial(deliver_feed, name))
+    for one in rest:
+        try_out(one.name, partial(_deliver_one, objects, db, source, one), one.message)
     return outcomes
 
 
-def _rejected(
-    db: CatalogDb,
-    source: Source,
-    digest: str,
-    name: str,
-    document: bytes,
-    message: Message | None,
-    error: RejectedInputError,
-) -> Delivered:
-    done = Delivered(
-        name,
-        "rejected",
-        message.sender if message else None,
-        message.message_id if message else None,
-        message.release_key if message else None,
-        error.reason,
-        error.message,
-        error.value,
-    )
+def _in_turn(read: Iterable[_Read]) -> tuple[list[_Read], list[_Read]]:
+    """Messages by date: takedowns of releases of which no earlier message waits, which need not wait for the audio of
+    others, and the rest.
+    """
+    first: list[_Read] = []
+    rest: list[_Read] = []
+    waiting: set[str] = set()
+    for one in sorted(read, key=lambda one: (one.message.created_at, one.message.message_id)):
+        if one.message.action == "takedown" and one.message.release_key not in waiting:
+            first.append(one)
+        else:
+            waiting.add(one.message.release_key)
+            rest.append(one)
+    return first, rest
+
+
+def _read_document(source: Source, name: str) -> tuple[bytes, str]:
+    """A message or feed, and the hash of its bytes."""
+    # One byte more than is allowed tells the reader that there are more, whatever the size is.
+    document = source.read(name, MAX_BYTES + 1)
+    return document, hashlib.sha256(document).hexdigest()
+
+
+def refused(error: Exception) -> RejectedInputError:
+    """Why a file is refused that raised `error`: the reason that it has, or `internal_error`, a defect of ours whose
+    traceback is in `defects.log` then.
+
+    Raises:
+        WavehouseError: no matter of the file: an engine is away, the disk is full, something is not set up.
+    """
+    if isinstance(error, RejectedInputError):
+        return error
+    if isinstance(error, WavehouseError):
+        raise error
+    if (outside := surroundings(error)) is not None:
+        raise outside from error
+    shown = defect(error)
+    return RejectedInputError(shown.message, reason="internal_error", hint=shown.hint)
+
+
+def _refusal(
+    source: Source, name: str, message: Message | None, error: RejectedInputError
+) -> tuple[str, Delivered, bytes | None]:
+    """What to record of a document that is refused: hash, outcome and bytes; "" and none where it can't be read."""
+    done = Delivered(name, "rejected", reason=error.reason, message=error.message, value=error.value)
+    if message:
+        done = replace(done, sender=message.sender, message_id=message.message_id, release_key=message.release_key)
+    try:
+        document, digest = _read_document(source, name)
+    except RejectedInputError:
+        return "", done, None
     # More than may be read is no message; its file stays where it is.
-    return record(db, source, digest, done, document if len(document) <= MAX_BYTES else None)
+    return digest, done, document if len(document) <= MAX_BYTES else None
 
 
 def record(db: CatalogDb, source: Source, digest: str, done: Delivered, document: bytes | None = None) -> Delivered:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lakehouse.adapters.catalog_db import DeliveredAsset
 from lakehouse.domain.catalog.deliveries import lyrics, merch
-from lakehouse.domain.catalog.quality.records import Artwork, Finding, judge_artwork
+from lakehouse.domain.catalog.quality.records import ARTWORK_FORMATS, ARTWORK_MAX_PX, Artwork, Finding, judge_artwork
 from lakehouse.errors import RejectedInputError
 
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png"}
@@ -15,19 +15,22 @@ MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png"}
 
 def artwork_of(path: Path, name: str) -> tuple[DeliveredAsset, list[Finding]]:
     """The picture at `path`, which the delivery calls `name`, and what is wrong with it."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    sha256 = _sha256(path)  # a file that can't be read at all is no bad picture
     try:
         with Image.open(path) as picture:
             art = Artwork(picture.format or "", picture.width, picture.height)
-            if not (findings := judge_artwork(art)):
-                picture.load()  # a picture that is cut off has a whole header; its size was checked before
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+            # A picture that is cut off has a whole header; one that is too large is not unpacked.
+            if art.format in ARTWORK_FORMATS and max(picture.size) <= ARTWORK_MAX_PX:
+                picture.load()
+    except Exception:
+        # Pillow's readers raise whatever they meet in damaged bytes: OSError, ValueError, SyntaxError, struct.error...
         art = Artwork("unknown", 0, 0)
-        findings = judge_artwork(art)
+    findings = judge_artwork(art)
     attributes = {"width_px": art.width_px, "height_px": art.height_px}
     media_type = MEDIA_TYPES.get(art.format)
-    return DeliveredAsset("artwork", attributes, None, name, _sha256(path), media_type, path.stat().st_size), findings
+    return DeliveredAsset("artwork", attributes, None, name, sha256, media_type, path.stat().st_size), findings
 
 
 def lyrics_of(path: Path, name: str, language: str | None, *, track: int) -> DeliveredAsset:

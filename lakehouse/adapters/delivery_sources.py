@@ -23,7 +23,7 @@ DOCUMENTS = frozenset({".xml", ".rss"})
 
 
 class Source(Protocol):
-    """The files of a delivery by their names: paths below `root`, with forward slashes."""
+    """The files of a delivery by their names: paths below `root`, with forward slashes, as keyed when landed."""
 
     root: str
 
@@ -37,10 +37,18 @@ class Source(Protocol):
         """Have these files in the landing bucket: keys there by name, and what can't be, as `Uploaded.refused`."""
 
     def read(self, name: str, limit: int) -> bytes:
-        """The first `limit` bytes of a file that is there."""
+        """The first `limit` bytes of a file that is there.
+
+        Raises:
+            RejectedInputError: `unreadable`.
+        """
 
     def find(self, folder: str, path: str) -> Path | None:
-        """The file `path` below `folder`, if it is there; good until `forget`."""
+        """The file `path` below `folder`, if it is there; good until `forget`.
+
+        Raises:
+            RejectedInputError: `unreadable`.
+        """
 
     def beside(self, name: str) -> str:
         """Hash of what stood in and below the folder of a message when it was first asked for; it changes when a file
@@ -80,24 +88,32 @@ def _states(documents: Iterable[str], files: Iterable[tuple[str, object]]) -> di
 
 
 class Folder:
-    """A folder of this machine. Links that lead out of it lead nowhere."""
+    """A folder of this machine, as it was when it was first asked. Links that lead out of it lead nowhere.
+
+    Names are the keys that the files have where they land: Unicode, whatever bytes the system's names are.
+    """
 
     def __init__(self, objects: Objects, path: Path) -> None:
         self._objects = objects
         self._path = path.resolve()
         self.root = str(self._path)
 
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        return object_keys([path for path in self._path.rglob("*") if self._inside(path)], self._path)
+
     def names(self) -> list[str]:
         """Names of all files."""
-        return sorted(path.relative_to(self._path).as_posix() for path in self._path.rglob("*") if self._inside(path))
+        return sorted(self._files)
 
     def land(self, names: Iterable[str]) -> tuple[dict[str, str], list[dict[str, str]]]:
         """Put these files into the landing bucket unless they are there: keys there by name, and what can't be."""
-        keys = object_keys([self._path / name for name in names], self._path)
-        refused = ingestion.send(self._objects, self._path, keys.values()).refused
+        files = {name: self._files[name] for name in names}
+        refused = ingestion.send(self._objects, files).refused
         unsent = {row["file"] for row in refused}
-        sent = {path.relative_to(self._path).as_posix(): key for key, path in keys.items() if str(path) not in unsent}
-        return sent, refused
+        by_path = {str(path): name for name, path in files.items()}
+        sent = {name: name for name, path in files.items() if str(path) not in unsent}
+        return sent, [row | {"file": by_path[row["file"]]} for row in refused]
 
     def documents(self) -> list[str]:
         """Names of all messages and feeds."""
@@ -105,19 +121,28 @@ class Folder:
 
     def read(self, name: str, limit: int) -> bytes:
         """The first `limit` bytes of a file that is there."""
-        with (self._path / name).open("rb") as stream:
-            return stream.read(limit)
+        try:
+            with self._files[name].open("rb") as stream:
+                return stream.read(limit)
+        except OSError as error:
+            raise unreadable(name, error) from error
 
     def find(self, folder: str, path: str) -> Path | None:
-        """The file `path` below `folder`, if it is there."""
-        base = self._path / folder
+        """The file `path` below `folder`, if it is there and can be read.
+
+        Raises:
+            RejectedInputError: `unreadable`.
+        """
         for spelling in _spellings(path):
-            found = base / PurePosixPath(spelling)
-            try:
-                if self._inside(found) and found.resolve().is_relative_to(base):
-                    return found
-            except OSError:  # a name longer than the file system has any
+            name = f"{folder}/{spelling}".removeprefix("/")
+            if (found := self._files.get(name)) is None:
                 continue
+            if found.resolve().is_relative_to(found.parents[len(PurePosixPath(spelling).parts) - 1]):
+                try:
+                    found.open("rb").close()
+                except OSError as error:
+                    raise unreadable(name, error) from error
+                return found
         return None
 
     def beside(self, name: str) -> str:
@@ -126,25 +151,50 @@ class Folder:
 
     @cached_property
     def _beside(self) -> dict[str, str]:
-        stats = ((name, (self._path / name).stat()) for name in self.names())
-        return _states(self.documents(), ((name, (stat.st_size, stat.st_mtime_ns)) for name, stat in stats))
+        return _states(self.documents(), ((name, _state(path)) for name, path in self._files.items()))
 
     def forget(self) -> None:
         """Nothing was fetched."""
 
     def _inside(self, path: Path) -> bool:
-        return path.is_file() and path.resolve().is_relative_to(self._path)
+        try:
+            return path.is_file() and path.resolve().is_relative_to(self._path)
+        except PermissionError:  # in a folder that may be listed only: whoever asks for it is told
+            return True
+
+
+def unreadable(name: str, error: OSError) -> RejectedInputError:
+    """The refusal of a file of a delivery that can't be opened, or is gone."""
+    return RejectedInputError(
+        f"'{name}' cannot be read: {error.strerror}.",
+        reason="unreadable",
+        value=name,
+        hint="Make it readable or send it again.",
+    )
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 class Prefix:
-    """What has landed below a prefix; names are whole keys. Fetched files are in `scratch`."""
+    """What landed in the folder `prefix`, or that one object; names are whole keys. Fetched files are in `scratch`."""
 
     root = f"s3://{LANDING}"
 
     def __init__(self, objects: Objects, prefix: str, scratch: Path) -> None:
         self._objects = objects
         self._scratch = scratch
-        self._landed = {landed.object_key: landed for landed in objects.landed(prefix)}
+        inside = f"{prefix.rstrip('/')}/" if prefix else ""
+        self._landed = {
+            landed.object_key: landed
+            for landed in objects.landed(prefix)
+            if landed.object_key == prefix or landed.object_key.startswith(inside)
+        }
 
     def names(self) -> list[str]:
         """Names of all files."""
@@ -202,6 +252,10 @@ def opened(objects: Objects, address: str) -> Iterator[Source]:
         folder = Path(address).expanduser()
         if not folder.is_dir():
             raise RejectedInputError(f"There is no folder '{address}'.", reason="no_such_folder", value=address)
+        if (shown := ascii(str(folder.resolve()))) and "\\udc" in shown:  # bytes that no table can hold
+            raise RejectedInputError(
+                f"The name of the folder {shown} is not UTF-8.", reason="no_such_folder", hint="Rename the folder."
+            )
         yield Folder(objects, folder)
         return
     bucket, _, prefix = address.removeprefix("s3://").partition("/")

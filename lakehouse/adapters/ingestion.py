@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,11 @@ def upload(settings: Settings, folder: Path) -> Uploaded:
             value=str(folder),
             hint="Name a folder that holds audio files, for example AUDIO=~/Music.",
         )
-    return send(Objects(settings), base, files)
+    return send(Objects(settings), object_keys(files, base))
 
 
-def send(objects: Objects, base: Path, files: Iterable[Path]) -> Uploaded:
-    """Put `files` below `base` into s3://landing under their relative paths, unless they are there; as `upload`."""
-    named = object_keys(files, base)
+def send(objects: Objects, named: Mapping[str, Path]) -> Uploaded:
+    """Put files into s3://landing under their keys, unless they are there; as `upload`."""
     present = {landed.object_key: landed for landed in objects.landed()}
     sent = 0
     refused: list[dict[str, str]] = []

@@ -6,19 +6,22 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from errno import ENOENT
+from os import strerror
 from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import Any
 
 from lakehouse.adapters import deliveries, ingestion
 from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, Outcome
-from lakehouse.adapters.deliveries import Delivered, record
+from lakehouse.adapters.deliveries import Delivered, record, refused
 from lakehouse.adapters.delivery_assets import artwork_of, links_of, lyrics_of
-from lakehouse.adapters.delivery_sources import Source, folder_of, opened
+from lakehouse.adapters.delivery_sources import Source, folder_of, opened, unreadable
 from lakehouse.adapters.objects import LANDING, Objects, object_key
 from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.deliveries import merch
-from lakehouse.errors import FatalError, RejectedInputError, RetryableError
+from lakehouse.errors import RejectedInputError, WavehouseError
+from lakehouse.failures import translate
 
 PICTURES = frozenset({"cover", "folder", "front"})
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -109,12 +112,12 @@ def _attach(
             by_folder[folder_of(name)].append(outcome.content_id)
             by_stem[PurePosixPath(name).with_suffix("").as_posix()] = outcome.content_id
     for name, kind in companions:
-        path = source.find("", name)
-        if path is None:
-            continue  # gone meanwhile
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = ""
         try:
+            if (path := source.find("", name)) is None:
+                raise unreadable(name, FileNotFoundError(ENOENT, strerror(ENOENT)))
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
             stem = PurePosixPath(name).with_suffix("").as_posix()
             tracks = [by_stem[stem]] if kind == "lyrics" and stem in by_stem else by_folder[folder_of(name)]
             if not tracks or (kind == "lyrics" and stem not in by_stem):
@@ -131,8 +134,9 @@ def _attach(
                 objects.put_audio(path, digest)
             changed = db.attach(f"file:{source.root}/{name}", assets, tracks)
             done = Delivered(name, "published" if changed else "unchanged")
-        except RejectedInputError as error:
-            done = Delivered(name, "rejected", reason=error.reason, message=error.message, value=error.value)
+        except Exception as error:  # whatever one file is, the others go on
+            why = refused(error)
+            done = Delivered(name, "rejected", reason=why.reason, message=why.message, value=why.value)
         yield record(db, source, digest, done)
         source.forget()
 
@@ -159,6 +163,9 @@ def watch(settings: Settings, stop: Event, *, address: str, every_s: float, say:
         try:
             for done in deliveries.deliver(settings, address, only_new=True):
                 say(f"{done.source}: {done.outcome} {done.reason or ''}".rstrip())
-        except (RetryableError, FatalError) as error:  # an engine is away, or has no tables or buckets yet
-            say(f"{error.message} Trying again in {every_s:g} s.")
+        except RejectedInputError:  # the address is no folder
+            raise
+        except Exception as error:  # an engine is away, has no tables or buckets yet; or a defect, which is logged
+            shown = error if isinstance(error, WavehouseError) else translate(error)
+            say(f"{shown.message} Trying again in {every_s:g} s.")
         stop.wait(every_s)

@@ -101,8 +101,20 @@ def _metadata(feed: Feed, episode: Episode | None, built_at: Any) -> Metadata:
 
 
 def _audio(source: Source, folder: str, episode: Episode, files: dict[str, Path]) -> AudioFacts | None:
-    """Facts about the episode's audio if its file, by the last part of its address, lies beside the feed."""
-    name = PurePosixPath(urlsplit(episode.audio_url).path).name
+    """Facts about the episode's audio if its file, by the last part of its address, lies beside the feed.
+
+    Raises:
+        RejectedInputError: `invalid_audio_url`, or the file is no sound audio.
+    """
+    try:
+        name = PurePosixPath(urlsplit(episode.audio_url).path).name
+    except ValueError as error:
+        raise RejectedInputError(
+            f"'{episode.audio_url}' is no address: {error}.",
+            reason="invalid_audio_url",
+            value=episode.audio_url,
+            hint="Mend the `url` of the enclosure.",
+        ) from error
     path = source.find(folder, name) if name else None
     if path is None:
         return None

@@ -10,9 +10,9 @@ from importlib import import_module
 
 import typer
 
-from lakehouse.cli.failures import translate
 from lakehouse.cli.output import Output
 from lakehouse.errors import WavehouseError
+from lakehouse.failures import translate
 
 #: Modules of lakehouse.cli, each with an `app`. A name with a group is mounted under it; "" puts its verbs at the top.
 GROUPS = {

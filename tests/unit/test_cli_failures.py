@@ -11,9 +11,9 @@ import pytest
 from lakehouse.adapters import demo_audio, reconcile
 from lakehouse.adapters.reconcile import Check
 from lakehouse.cli import main
-from lakehouse.cli.failures import translate
 from lakehouse.cli.output import Output
 from lakehouse.errors import FatalError, RetryableError
+from lakehouse.failures import translate
 
 
 @pytest.fixture(autouse=True)

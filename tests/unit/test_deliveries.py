@@ -224,3 +224,24 @@ def test_corrections_of_a_message() -> None:
         with pytest.raises(RejectedInputError) as caught:
             corrected(message_, bad)
         assert caught.value.reason == "invalid_correction"
+
+
+def test_an_end_that_no_clock_reaches_is_none() -> None:
+    for version in VERSIONS:
+        found = ern.read(message(replace(SENT, ends="9999-12-31"), version))
+        assert found.release is not None
+        assert {window.ends_at for window in found.release.windows} == {None}
+    assert reason(message(replace(SENT, created_at="9999-12-31T23:59:59-05:00"), "43")) == "ern_incomplete"
+
+
+@pytest.mark.parametrize("escaped", ["\\u0000", "\\ud800"])
+def test_links_of_what_is_no_text_are_refused(escaped: str) -> None:
+    with pytest.raises(RejectedInputError, match=r"\$\[0\]\.title") as caught:
+        merch.read(f'[{{"title": "a{escaped}", "url": "https://shop.example/1"}}]'.encode())
+    assert caught.value.reason == "merch_invalid"
+
+
+def test_lyrics_in_utf_16_without_a_mark_are_refused() -> None:
+    with pytest.raises(RejectedInputError, match="UTF-8") as caught:
+        lyrics.read("[00:01.00]eins".encode("utf-16-le"))
+    assert caught.value.reason == "lyrics_invalid"

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from unicodedata import normalize
 
 import pytest
 
+from lakehouse.adapters import deliveries
+from lakehouse.adapters.catalog_db import CatalogDb
+from lakehouse.adapters.delivery_assets import artwork_of
 from lakehouse.adapters.delivery_sources import Folder, folder_of
 from lakehouse.adapters.intake import companion_kind
 from lakehouse.adapters.objects import Objects
+from lakehouse.domain.catalog.deliveries import ern
+from lakehouse.domain.catalog.deliveries.messages import Message
+from lakehouse.errors import RejectedInputError, RetryableError
+from tests.ern_messages import Sent, purge
 
 
 def folder(path: Path) -> Folder:
@@ -72,3 +80,105 @@ def test_what_stands_beside_a_message(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_a_file_is_to_the_audio_beside_it(name: str, kind: str | None) -> None:
     assert companion_kind(name, {"a/01 Eins"}) == kind
+
+
+class Ledger:
+    """Takes every takedown, and remembers what was recorded."""
+
+    def __init__(self) -> None:
+        self.recorded: dict[str, dict[str, Any]] = {}
+
+    def message_actions(self, digest: str) -> list[dict[str, Any]]:
+        return []
+
+    def apply(self, message: Message, *_: object) -> str:
+        return message.action
+
+    def record_delivery(self, digest: str, source: str, values: dict[str, Any]) -> None:
+        self.recorded[source] = values | {"digest": digest}
+
+
+def deliver(path: Path, ledger: Ledger, names: list[str]) -> list[deliveries.Delivered]:
+    return deliveries.deliver_named(cast(Objects, None), cast(CatalogDb, ledger), folder(path), names)
+
+
+def test_whatever_one_document_is_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("WAVEHOUSE_HOME", str(home))
+    inbox = tmp_path / "in"
+    (put(inbox / "a.xml").parent / "gone.xml").symlink_to(inbox / "nowhere")
+    (inbox / "b.xml").write_bytes(purge(Sent(), "43"))
+    (inbox / "c.xml").mkdir()
+    read = ern.read
+
+    def defective(document: bytes) -> Message:
+        if document == b"x":
+            raise OverflowError("date value out of range")
+        return read(document)
+
+    monkeypatch.setattr(ern, "read", defective)
+    ledger = Ledger()
+    source = folder(inbox)
+    assert source.documents() == ["a.xml", "b.xml"]
+    done = deliveries.deliver_named(cast(Objects, None), cast(CatalogDb, ledger), source, ["a.xml", "b.xml"])
+    assert [(one.source, one.outcome, one.reason) for one in done] == [
+        ("a.xml", "rejected", "internal_error"), ("b.xml", "taken_down", None),
+    ]  # fmt: skip
+    assert ledger.recorded["a.xml"]["document"] == b"x"
+    assert "OverflowError" in (home / "run" / "logs" / "defects.log").read_text()
+
+
+def test_a_file_that_is_gone_when_it_is_read_has_its_reason(tmp_path: Path) -> None:
+    gone = put(tmp_path / "a.xml")
+    ledger, source = Ledger(), folder(tmp_path)
+    assert source.documents() == ["a.xml"]
+    gone.unlink()
+    [done] = deliveries.deliver_named(cast(Objects, None), cast(CatalogDb, ledger), source, ["a.xml"])
+    assert (done.outcome, done.reason, ledger.recorded["a.xml"]["document"]) == ("rejected", "unreadable", None)
+    with pytest.raises(RejectedInputError, match=r"a\.xml"):
+        source.find("", "a.xml")
+
+
+def test_an_engine_that_is_away_is_no_fault_of_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.xml").write_bytes(purge(Sent(), "43"))
+
+    def away(*_: object) -> str:
+        raise ConnectionRefusedError("no")
+
+    ledger = Ledger()
+    monkeypatch.setattr(ledger, "apply", away)
+    with pytest.raises(RetryableError):
+        deliver(tmp_path, ledger, ["a.xml"])
+    assert ledger.recorded == {}
+
+
+def test_names_that_are_not_utf_8_can_be_written_down(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/caf\xe9.xml"
+    with open(path, "wb") as stream:  # noqa: PTH123 - a path of bytes
+        stream.write(b"x")
+    source = folder(tmp_path)
+    assert source.documents() == ["caf%e9.xml"]
+    assert source.read("caf%e9.xml", 10) == b"x"
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a" + bytes(30), b"\x89PNG\r\n\x1a\n\x00\x00\x00\x01IHDR"])
+def test_a_damaged_picture_is_refused_by_its_format(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "cover.png").write_bytes(content)
+    _, findings = artwork_of(tmp_path / "cover.png", "cover.png")
+    assert findings[0].rule.code == "artwork_format"
+
+
+def test_a_picture_that_is_cut_off_is_damaged_whatever_else_is_wrong(tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = tmp_path / "cover.png"
+    Image.effect_noise((600, 400), 80).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    _, findings = artwork_of(path, "cover.png")
+    assert [finding.rule.code for finding in findings] == ["artwork_format", "artwork_size"]
+
+
+def test_takedowns_wait_for_no_other_release(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_bytes(b"<rss><channel/></rss>")
+    (tmp_path / "b.xml").write_bytes(purge(Sent(created_at="2026-04-01T00:00:00Z"), "43"))
+    assert [one.source for one in deliver(tmp_path, Ledger(), ["a.xml", "b.xml"])] == ["b.xml", "a.xml"]

@@ -28,6 +28,8 @@ _ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA384": "sha3
 #: The root of a batch's list of messages (DDEX, ERN choreography standard, part 3: BatchComplete).
 _MANIFEST = re.compile(rb"<([A-Za-z][\w.-]*:)?ManifestMessage[\s>]")
 _HEAD_BYTES = 4096
+#: The last day that dates have: how systems without an empty date write a deal that does not end.
+_NEVER = "9999-12-31"
 
 
 def is_manifest(document: bytes) -> bool:
@@ -306,7 +308,7 @@ def _windows(root: Element, reference: str) -> Iterator[Window]:
             raise ValueError("a deal has no CommercialModelType or no UseType")
         starts_at = moment(_need(terms, "ValidityPeriod/StartDateTime", "ValidityPeriod/StartDate"))
         end = text(terms, "ValidityPeriod/EndDateTime", "ValidityPeriod/EndDate")
-        ends_at = moment(end, end_of_day=True) if end else None
+        ends_at = moment(end, end_of_day=True) if end and not end.startswith(_NEVER) else None
         if ends_at is not None and ends_at <= starts_at:
             raise ValueError(f"a deal ends at {ends_at.isoformat()} before it starts")
         for territory in territories:

@@ -33,7 +33,9 @@ def read(document: bytes) -> Lyrics:
     """
     try:
         content = document.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+        if "\0" in content:
+            raise ValueError("NULs: UTF-16 without its mark")
+    except ValueError as error:
         raise RejectedInputError("The lyrics are not UTF-8.", reason="lyrics_invalid", hint="Save as UTF-8.") from error
     if len(content) > MAX_CHARACTERS:
         raise RejectedInputError(f"Lyrics of {len(content)} characters are too long.", reason="lyrics_invalid")

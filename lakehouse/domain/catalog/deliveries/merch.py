@@ -8,6 +8,7 @@ A link without `release` belongs to every release of the folder. No standard of 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 import jsonschema
@@ -55,6 +56,10 @@ def read(document: bytes) -> tuple[Link, ...]:
             raise ValueError(f"it has more than {MAX_BYTES} bytes")
         rows = json.loads(document.decode("utf-8-sig"))
         jsonschema.validate(rows, _SCHEMA, jsonschema.Draft202012Validator)
+        for number, row in enumerate(rows):
+            # JSON can escape what no text has: NUL, and halves of surrogate pairs.
+            if bad := next((name for name, text in row.items() if re.search("[\0\ud800-\udfff]", text)), None):
+                raise ValueError(f"$[{number}].{bad}: it has characters that are no text")
         return tuple(
             Link(row["title"], row["url"], release_key(row["release"]) if "release" in row else None) for row in rows
         )

@@ -114,15 +114,18 @@ def moment(text: str, *, end_of_day: bool = False) -> datetime:
     """`text` as a moment, UTC: a date is its first moment, or the first after it; a time without a zone is UTC.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or outside of the years 1 to 9999.
     """
     from datetime import date, timedelta
 
-    if len(text) == len("2020-01-01"):
-        day = date.fromisoformat(text) + timedelta(days=1 if end_of_day else 0)
-        return datetime(day.year, day.month, day.day, tzinfo=UTC)
-    read = datetime.fromisoformat(text)
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    try:
+        if len(text) == len("2020-01-01"):
+            day = date.fromisoformat(text) + timedelta(days=1 if end_of_day else 0)
+            return datetime(day.year, day.month, day.day, tzinfo=UTC)
+        read = datetime.fromisoformat(text)
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"'{text}' lies outside of the years 1 to 9999") from error
 
 
 def permitting(

@@ -1,4 +1,4 @@
-"""What a command makes of exceptions that nothing translated: an engine that is away, or a defect of ours."""
+"""What becomes of exceptions that nothing translated: an engine that is away, or a defect of ours."""
 
 from __future__ import annotations
 
@@ -38,20 +38,33 @@ def translate(error: BaseException) -> WavehouseError:
 
     A passing outage may be tried again. Anything else is a defect: its traceback goes to a file, not to the user.
     """
+    return surroundings(error) or defect(error)
+
+
+def surroundings(error: BaseException) -> WavehouseError | None:
+    """The error to show for an exception that what we run on caused, an engine or the disk; None for another."""
     if any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in _causes(error)):
         return FatalError("The disk is full.", hint="`wavehouse doctor` says which; docs/runbooks says what may go.")
-    summary = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     if is_outage(error):
         return RetryableError(
-            f"An engine does not answer: {summary}",
+            f"An engine does not answer: {_summary(error)}",
             hint="`wavehouse status` shows which; run the same command again when it is back.",
         )
+    return None
+
+
+def defect(error: BaseException) -> FatalError:
+    """The error to show for a defect of ours, whose traceback is in `defects.log` then."""
     path = load_settings().run / "logs" / "defects.log"
     with contextlib.suppress(OSError):  # the user is told even where nothing can be written
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as log:
+        with path.open("a", errors="backslashreplace") as log:
             log.write("".join(traceback.format_exception(error)) + "\n")
-    return FatalError(f"A defect of Wavehouse: {summary}", hint=f"Report it with the end of {path}.")
+    return FatalError(f"A defect of Wavehouse: {_summary(error)}", hint=f"Report it with the end of {path}.")
+
+
+def _summary(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def is_outage(error: BaseException) -> bool:
