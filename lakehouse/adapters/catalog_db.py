@@ -230,16 +230,17 @@ asset = sa.Table(
 delivery = sa.Table(
     "delivery",
     metadata,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("source", sa.Text, nullable=False),
+    # The folder, or s3://landing, that `source` is below.
+    sa.Column("root", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    # Hash of its bytes, "" when they could not be read: the same bytes may come under several names.
+    sa.Column("digest", sa.Text, nullable=False, index=True),
     sa.Column("sender", sa.Text),
     sa.Column("message_id", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("message", sa.Text),
     sa.Column("value", JSONB),
-    # The folder, or s3://landing, that `source` is below.
-    sa.Column("root", sa.Text),
     # Hash of the names and sizes of the files around it: as long as it stays, looking again would find the same.
     sa.Column("beside", sa.Text),
     # The message itself as long as it is refused.
@@ -479,6 +480,15 @@ class CatalogDb:
             connection.execute(insert(quarantine).values(values).on_conflict_do_nothing())
         return recorded
 
+    def decide(self, message: Message, digest: str) -> Decision:
+        """What `apply` would do by what is known now.
+
+        Raises:
+            RejectedInputError: see `decide.decide`.
+        """
+        with self.begin() as connection:
+            return _decide(connection, message, digest)[0]
+
     def apply(
         self,
         message: Message,
@@ -494,13 +504,7 @@ class CatalogDb:
         """
         with self.begin() as connection:
             _lock(connection, f"release {message.release_key}")
-            known = connection.execute(
-                sa.select(delivered_release).where(delivered_release.c.release_key == message.release_key)
-            ).one_or_none()
-            before = None
-            if known:
-                before = Known(known.version, known.sender, known.message_id, known.message_at, known.digest)
-            decision = decide(message, digest, before)
+            decision, known = _decide(connection, message, digest)
             if decision == "unchanged":
                 return decision
             for sha256 in sorted({track.facts.sha256 for track in tracks}):
@@ -519,7 +523,7 @@ class CatalogDb:
             else:
                 release_id = known.release_id if known else 0
             values = {
-                "version": before.version + 1 if before else 1,
+                "version": known.version + 1 if known else 1,
                 "sender": message.sender,
                 "message_id": message.message_id,
                 "message_at": message.created_at,
@@ -615,6 +619,15 @@ class CatalogDb:
                 connection.execute(insert(asset), rows)
         return True
 
+    def check_podcast(self, guid: str, built_at: datetime) -> None:
+        """Check that no newer feed is in force than that of `built_at`.
+
+        Raises:
+            RejectedInputError: `out_of_order`.
+        """
+        with self.begin() as connection:
+            _refuse_older(connection, guid, built_at.isoformat())
+
     def put_podcast(
         self, guid: str, podcast: Item, episodes: Sequence[DeliveredEpisode], *, at: datetime, ledger: str
     ) -> Decision:
@@ -631,15 +644,7 @@ class CatalogDb:
             for sha256 in sorted({one.facts.sha256 for one in episodes if one.facts}):
                 _lock(connection, sha256)
             parent = f"podcast:{guid}"
-            before = connection.scalar(sa.select(content.c.attributes).where(content.c.external_id == parent))
-            if before and before["built_at"] > podcast.attributes["built_at"]:
-                raise RejectedInputError(
-                    f"The feed of {podcast.attributes['built_at']} is older than that of {before['built_at']}, "
-                    "which is in force.",
-                    reason="out_of_order",
-                    value=guid,
-                    hint="Send the newest feed.",
-                )
+            _refuse_older(connection, guid, podcast.attributes["built_at"])
             podcast_id, changed = _put_external(connection, parent, podcast, at, None)
             for one in episodes:
                 landed = None
@@ -651,17 +656,21 @@ class CatalogDb:
         return "publish" if changed else "unchanged"
 
     def record_delivery(self, digest: str, source: str, values: dict[str, Any]) -> None:
-        """Remember what became of a message; what was refused before and is taken now is no longer refused."""
-        names = ("sender", "message_id", "reason", "message", "value", "root", "beside", "document")
+        """Remember what became of the message or file `source` below `values["root"]`, in place of what was known.
+
+        `unchanged` leaves what the same bytes did before; where they were refused, they are no longer.
+        """
+        names = ("sender", "message_id", "reason", "message", "value", "beside", "document")
         row = {name: _storable(value) for name, value in (dict.fromkeys(names) | values).items()}
-        statement = insert(delivery).values(digest=digest, source=source, **row)
+        row |= {"digest": digest, "source": source}
+        new = row
+        if row["outcome"] == "unchanged":
+            done = sa.and_(delivery.c.digest == digest, delivery.c.outcome != "rejected")
+            kept = {name: sa.case((done, delivery.c[name]), else_=value) for name, value in row.items()}
+            new = kept | {"beside": row["beside"]}
+        statement = insert(delivery).values(row)
         with self.begin() as connection:
-            if row["outcome"] == "unchanged":
-                where = {name: row[name] for name in ("root", "beside")} | {"source": source}
-                connection.execute(statement.on_conflict_do_update(index_elements=["digest"], set_=where))
-            else:
-                row["source"] = source
-                connection.execute(statement.on_conflict_do_update(index_elements=["digest"], set_=row))
+            connection.execute(statement.on_conflict_do_update(index_elements=["root", "source"], set_=new))
 
     def looked_at(self, root: str) -> dict[str, str]:
         """What stood beside each message below `root` when it was looked at last, by source."""
@@ -675,16 +684,18 @@ class CatalogDb:
         """What became of every message, by source; without the messages themselves."""
         columns = [column for column in delivery.c if column.name not in ("document", "beside")]
         with self.begin() as connection:
-            rows = connection.execute(sa.select(*columns).order_by(delivery.c.source, delivery.c.digest))
+            rows = connection.execute(sa.select(*columns).order_by(delivery.c.source, delivery.c.root))
             return [dict(row._mapping) for row in rows]
 
     def refused_message(self, digest: str) -> dict[str, Any] | None:
-        """The refused message whose digest begins with these 12 or more characters; None when there is none."""
+        """The refused message whose digest begins with these 12 or more characters; None when there is none. Of the
+        same bytes under several names, it is the first by root and source.
+        """
         if not re.fullmatch(r"[0-9a-f]{12,64}", digest):
             return None
         query = sa.select(delivery).where(delivery.c.digest.startswith(digest), delivery.c.outcome == "rejected")
         with self.begin() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(query.order_by(delivery.c.root, delivery.c.source).limit(1)).one_or_none()
         return dict(row._mapping) if row else None
 
     def message_actions(self, digest: str) -> list[dict[str, Any]]:
@@ -1018,6 +1029,25 @@ def _act(
     number = connection.scalar(sa.select(sa.func.count()).select_from(quarantine_action).filter_by(**key)) or 0
     values = {"number": number + 1, "action": action, "actor": actor, "note": note, "value": value, "at": at}
     connection.execute(insert(quarantine_action).values(**key, **values))
+
+
+def _decide(connection: sa.Connection, message: Message, digest: str) -> tuple[Decision, Any]:
+    """What to do about a message, and the row of the release in force, None for a new one."""
+    query = sa.select(delivered_release).where(delivered_release.c.release_key == message.release_key)
+    known = connection.execute(query).one_or_none()
+    before = Known(known.version, known.sender, known.message_id, known.message_at, known.digest) if known else None
+    return decide(message, digest, before), known
+
+
+def _refuse_older(connection: sa.Connection, guid: str, built_at: str) -> None:
+    before = connection.scalar(sa.select(content.c.attributes).where(content.c.external_id == f"podcast:{guid}"))
+    if before and before["built_at"] > built_at:
+        raise RejectedInputError(
+            f"The feed of {built_at} is older than that of {before['built_at']}, which is in force.",
+            reason="out_of_order",
+            value=guid,
+            hint="Send the newest feed.",
+        )
 
 
 def _storable(value: Any) -> Any:

@@ -196,7 +196,8 @@ def _deliver_one(objects: Objects, db: CatalogDb, source: Source, one: _Read) ->
     corrections = gathered([action["value"] for action in actions if action["action"] == "fix"])
     message = corrected(one.message, corrections)
     prepared = _Prepared([], [], [])
-    if message.release is not None and message.action == "publish":
+    # Before any file is stored, and once more when it is applied.
+    if db.decide(message, one.digest) == "publish" and message.release is not None:
         prepared = _prepare(objects, db, source, folder_of(one.name), message, message.release, corrections)
     decision = db.apply(message, one.digest, prepared.tracks, prepared.assets)
     outcome = {"publish": "published", "takedown": "taken_down", "unchanged": "unchanged"}[decision]

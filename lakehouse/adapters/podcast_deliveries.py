@@ -55,6 +55,7 @@ def deliver(objects: Objects, db: CatalogDb, source: Source, name: str, document
             value=[finding.about(feed.title) for finding in about.findings],
             hint=bad.rule.fix,
         )
+    db.check_podcast(feed.guid, built_at)  # before any file is stored, and once more when it is put
     files: dict[str, Path] = {}
     episodes: list[DeliveredEpisode] = []
     for one in feed.episodes:

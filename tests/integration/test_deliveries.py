@@ -369,6 +369,35 @@ def test_a_message_may_come_before_its_files(stack: Settings, tmp_path: Path) ->
     assert look() == []
 
 
+def test_the_same_bytes_in_two_folders_are_looked_at_once_each(stack: Settings, tmp_path: Path) -> None:
+    icpn = ean(int(RUN, 16) + 52)
+    sent = Sent(message_id="L2", icpn=icpn, artist=ARTIST, takedown=True)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.xml").write_bytes(message(sent, "43"))
+
+    def look() -> list[tuple[str, str | None]]:
+        return [(done.source, done.reason) for done in deliveries.deliver(stack, str(tmp_path), only_new=True)]
+
+    assert look() == [("a/m.xml", "unknown_release"), ("b/m.xml", "unknown_release")]
+    assert look() == []
+    # Another message under a name takes the place of the former.
+    track = sound(tmp_path / "a", "52.flac", 510, "Deux fois", "FRZ032600052")
+    published = message(replace(sent, message_id="L3", takedown=False, sounds=(track,)), "43")
+    (tmp_path / "a" / "m.xml").write_bytes(published)
+    assert look() == [("a/m.xml", None)]
+    with CatalogDb(stack) as db:
+        rows = {row["source"]: row for row in db.deliveries() if row["root"] == str(tmp_path)}
+        assert [rows[f"{name}/m.xml"]["outcome"] for name in "ab"] == ["published", "rejected"]
+    # What was taken elsewhere is unchanged without its audio, and no longer refused.
+    (tmp_path / "b" / "m.xml").write_bytes(published)
+    assert look() == [("b/m.xml", None)]
+    assert look() == []
+    with CatalogDb(stack) as db:
+        rows = {row["source"]: row for row in db.deliveries() if row["root"] == str(tmp_path)}
+    assert [rows[f"{name}/m.xml"]["outcome"] for name in "ab"] == ["published", "unchanged"]
+
+
 def test_a_delivery_that_has_landed(stack: Settings, tmp_path: Path) -> None:
     objects = Objects(stack)
     icpn, prefix = ean(int(RUN, 16) + 55), f"deliveries/{RUN}"

@@ -91,6 +91,9 @@ class Ledger:
     def message_actions(self, digest: str) -> list[dict[str, Any]]:
         return []
 
+    def decide(self, message: Message, digest: str) -> str:
+        return message.action
+
     def apply(self, message: Message, *_: object) -> str:
         return message.action
 

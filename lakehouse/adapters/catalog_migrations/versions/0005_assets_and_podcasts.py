@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table and the columns."""
+    """Create the table and the columns. Outcomes are kept by what was delivered, no longer by the bytes of it."""
     op.create_table(
         "asset",
         sa.Column("source", sa.Text(), nullable=False),
@@ -49,13 +49,29 @@ def upgrade() -> None:
         referent_schema="catalog",
     )
     op.create_index(op.f("content_parent_id_ix"), "content", ["parent_id"], unique=False, schema="catalog")
-    op.add_column("delivery", sa.Column("root", sa.Text(), nullable=True), schema="catalog")
+    op.add_column("delivery", sa.Column("root", sa.Text(), nullable=False, server_default=""), schema="catalog")
+    op.alter_column("delivery", "root", server_default=None, schema="catalog")
+    # Nobody noted where older rows lay. Of several with one source, all but one are told apart by their digests.
+    op.execute(
+        "update catalog.delivery as one set root = digest where exists "
+        "(select from catalog.delivery as other where other.source = one.source and other.digest < one.digest)"
+    )
+    op.drop_constraint(op.f("delivery_pk"), "delivery", schema="catalog")
+    op.create_primary_key(op.f("delivery_pk"), "delivery", ["root", "source"], schema="catalog")
+    op.create_index(op.f("delivery_digest_ix"), "delivery", ["digest"], unique=False, schema="catalog")
     op.add_column("delivery", sa.Column("beside", sa.Text(), nullable=True), schema="catalog")
     op.add_column("delivery", sa.Column("document", sa.LargeBinary(), nullable=True), schema="catalog")
 
 
 def downgrade() -> None:
-    """Drop the table and the columns."""
+    """Drop the table and the columns; of the same bytes under several names, one row stays."""
+    op.execute(
+        "delete from catalog.delivery as one using catalog.delivery as other "
+        "where other.digest = one.digest and (other.root, other.source) < (one.root, one.source)"
+    )
+    op.drop_index(op.f("delivery_digest_ix"), "delivery", schema="catalog")
+    op.drop_constraint(op.f("delivery_pk"), "delivery", schema="catalog")
+    op.create_primary_key(op.f("delivery_pk"), "delivery", ["digest"], schema="catalog")
     for column in ("document", "beside", "root"):
         op.drop_column("delivery", column, schema="catalog")
     op.drop_index(op.f("content_parent_id_ix"), "content", schema="catalog")
