@@ -598,6 +598,9 @@ class CatalogDb:
     def attach(self, source: str, assets: Sequence[DeliveredAsset], content_ids: Sequence[int]) -> bool:
         """Have exactly `assets` as what the file `source` brought: lyrics to the one track of `content_ids`, all else
         to the releases of these tracks. Returns whether anything changed.
+
+        Raises:
+            RejectedInputError: `no_album`; it belongs to a release, and the tracks have none.
         """
         with self.begin() as connection:
             _lock(connection, source)
@@ -608,6 +611,13 @@ class CatalogDb:
                 {"release_id": release_id, "content_id": None}
                 for release_id in connection.scalars(releases.distinct().order_by(content.c.release_id))
             ]
+            if not owners and any(not one.track for one in assets):
+                raise RejectedInputError(
+                    "The tracks beside it have no album that it could belong to.",
+                    reason="no_album",
+                    value=source,
+                    hint="Deliver the tracks with the tag `album`.",
+                )
             words: list[dict[str, int | None]] = [{"release_id": None, "content_id": content_ids[0]}]
             rows = [_asset_row(source, one) | owner for one in assets for owner in (words if one.track else owners)]
             rows = [row | {"place": place} for place, row in enumerate(rows, 1)]

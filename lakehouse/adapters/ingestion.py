@@ -90,8 +90,13 @@ def send(objects: Objects, named: Mapping[str, Path]) -> Uploaded:
 DELIVERIES = "deliveries/"
 
 
+def is_single(key: str) -> bool:
+    """Whether a file is taken by itself wherever it lands, not as part of a delivery whose message may be to come."""
+    return not key.startswith(DELIVERIES)
+
+
 def _single_files(objects: Objects) -> list[Landed]:
-    return [landed for landed in objects.landed() if not landed.object_key.startswith(DELIVERIES)]
+    return [landed for landed in objects.landed() if is_single(landed.object_key)]
 
 
 def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | None = None) -> Outcome:

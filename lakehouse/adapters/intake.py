@@ -12,19 +12,21 @@ from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import Any
 
-from lakehouse.adapters import deliveries, ingestion
+from lakehouse.adapters import deliveries, ingestion, podcast_deliveries
 from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, Outcome
 from lakehouse.adapters.deliveries import Delivered, record, refused
 from lakehouse.adapters.delivery_assets import artwork_of, links_of, lyrics_of
 from lakehouse.adapters.delivery_sources import Source, folder_of, opened, unreadable
 from lakehouse.adapters.objects import LANDING, Objects, object_key
 from lakehouse.config.settings import Settings
-from lakehouse.domain.catalog.deliveries import merch
+from lakehouse.domain.catalog.deliveries import ern, merch
+from lakehouse.domain.catalog.deliveries.xml import HEAD_BYTES
 from lakehouse.errors import RejectedInputError, WavehouseError
 from lakehouse.failures import translate
 
 PICTURES = frozenset({"cover", "folder", "front"})
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+WAITS = f"It waits below {ingestion.DELIVERIES} for the message or feed that names it."
 LYRICS_SUFFIXES = frozenset({".lrc", ".txt"})
 
 
@@ -59,23 +61,31 @@ def companion_kind(name: str, audio: set[str]) -> str | None:
 
 def take(settings: Settings, address: str) -> Taken:
     """Take in all of `address`. Folders with a message or feed are deliveries, with everything below them; the rest are
-    tagged files, with their artwork (`cover.jpg`), lyrics (`01 Song.lrc`) and links (`merch.json`) beside them.
+    tagged files, with their artwork (`cover.jpg`), lyrics (`01 Song.lrc`) and links (`merch.json`) beside them. What
+    landed below `deliveries/` without its message waits.
 
     Raises:
         RejectedInputError: `no_such_folder`, `no_files`.
     """
     if (file := Path(address).expanduser()).is_file():
-        ingestion.upload(settings, file)
+        if unsent := ingestion.upload(settings, file).refused:
+            return Taken(companions=_unsent(unsent))
         return Taken(files=ingestion.process_batch(settings, [object_key(file, file.parent)]))
     objects = Objects(settings)
     with opened(objects, address) as source:
-        folders = {folder_of(name) for name in source.documents()}
-        names = [name for name in source.names() if not _below(name, folders)]
-        if not names and not folders:
+        for name in source.documents():
+            source.beside(name)  # before anything is read, as in `deliver`
+        folders = {folder_of(name) for name in source.documents() if is_delivered(source, name)}
+        documents = [name for name in source.documents() if _below(name, folders)]
+        others = [name for name in source.names() if not _below(name, folders)]
+        names = [name for name in others if ingestion.is_single(name)]
+        waiting = [Delivered(name, "unchanged", message=WAITS) for name in others if not ingestion.is_single(name)]
+        if not others and not folders:
             raise RejectedInputError(
                 f"'{address}' holds no files.", reason="no_files", value=address, hint="Name a folder that has some."
             )
-        done = deliveries.deliver(settings, address) if folders else []
+        with CatalogDb(settings) as db:
+            done = deliveries.deliver_named(objects, db, source, documents)
         stems = {PurePosixPath(name).with_suffix("").as_posix() for name in names if not _is_text(name)}
         kinds = {name: companion_kind(name, stems) for name in names}
         keys, unsent = source.land([name for name, kind in kinds.items() if kind is None])
@@ -84,8 +94,22 @@ def take(settings: Settings, address: str) -> Taken:
         with CatalogDb(settings) as db:
             owners = {name: outcome for name, outcome in zip(keys, files, strict=True) if outcome.content_id}
             attached = list(_attach(objects, db, source, companions, owners))
-        refused = [Delivered(row["file"], "rejected", reason=row["reason"], message=row["message"]) for row in unsent]
-        return Taken(done, files, [*attached, *refused])
+        return Taken(done, files, [*attached, *_unsent(unsent), *waiting])
+
+
+def is_delivered(source: Source, name: str) -> bool:
+    """Whether a document makes its folder a delivery: a message or feed, whole or not; no XML of another kind."""
+    try:
+        document = source.read(name, HEAD_BYTES)
+    except RejectedInputError:
+        return True  # nobody can know; it is refused with its reason
+    finally:
+        source.forget()
+    return podcast_deliveries.is_feed(document) or ern.is_message(document)
+
+
+def _unsent(rows: Iterable[dict[str, str]]) -> list[Delivered]:
+    return [Delivered(row["file"], "rejected", reason=row["reason"], message=row["message"]) for row in rows]
 
 
 def _is_text(name: str) -> bool:
@@ -132,7 +156,7 @@ def _attach(
                 raise RejectedInputError(f"{bad[0]['meaning']} ({name})", reason=bad[0]["code"], value=bad)
             if kind != "merch":
                 objects.put_audio(path, digest)
-            changed = db.attach(f"file:{source.root}/{name}", assets, tracks)
+            changed = db.attach(f"file:{name}", assets, tracks)
             done = Delivered(name, "published" if changed else "unchanged")
         except Exception as error:  # whatever one file is, the others go on
             why = refused(error)

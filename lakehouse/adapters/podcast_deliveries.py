@@ -5,6 +5,7 @@ audio of those whose file lies beside the feed.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,18 +18,18 @@ from lakehouse.domain.audio.validation import AudioFacts, check_sound
 from lakehouse.domain.catalog.content import EPISODE, PODCAST, Item
 from lakehouse.domain.catalog.deliveries import podcast
 from lakehouse.domain.catalog.deliveries.podcast import Episode, Feed, Tag
+from lakehouse.domain.catalog.deliveries.xml import head
 from lakehouse.domain.catalog.ids import EPOCH
 from lakehouse.domain.catalog.quality.records import Metadata, assess
 from lakehouse.errors import RejectedInputError
 
 #: A feed begins with its root, after declaration, comments and style sheet.
 _FEED = re.compile(rb"<rss[\s>]")
-_HEAD_BYTES = 4096
 
 
 def is_feed(document: bytes) -> bool:
     """Whether a document is meant as an RSS feed."""
-    return bool(_FEED.search(document, 0, _HEAD_BYTES))
+    return bool(_FEED.search(head(document)))
 
 
 def deliver(objects: Objects, db: CatalogDb, source: Source, name: str, document: bytes) -> dict[str, Any]:
@@ -58,13 +59,23 @@ def deliver(objects: Objects, db: CatalogDb, source: Source, name: str, document
     db.check_podcast(feed.guid, built_at)  # before any file is stored, and once more when it is put
     files: dict[str, Path] = {}
     episodes: list[DeliveredEpisode] = []
+    named = Counter(_file_name(one) for one in feed.episodes)
     for one in feed.episodes:
         judged = assess(_metadata(feed, one, built_at))
         findings += [finding.about(one.guid) for finding in judged.findings]
         if judged.quarantined:
             continue
         try:
-            facts = _audio(source, folder_of(name), one, files)
+            file = _file_name(one)
+            if file is None:
+                raise RejectedInputError(f"'{one.audio_url}' is no address.", reason="invalid_audio_url")
+            facts = None
+            if named[file] == 1:
+                facts = _audio(source, folder_of(name), file, files)
+            elif file and source.find(folder_of(name), file):
+                findings.append({"resource": one.guid, "code": "ambiguous_audio", "severity": "noted",
+                                 "meaning": f"The addresses of {named[file]} episodes end in '{file}': the file beside "
+                                            "the feed is taken for none of them."})  # fmt: skip
         except RejectedInputError as error:
             findings.append({"resource": one.guid, "code": error.reason, "severity": "quarantined",
                              "meaning": error.message})  # fmt: skip
@@ -101,21 +112,20 @@ def _metadata(feed: Feed, episode: Episode | None, built_at: Any) -> Metadata:
     )
 
 
-def _audio(source: Source, folder: str, episode: Episode, files: dict[str, Path]) -> AudioFacts | None:
-    """Facts about the episode's audio if its file, by the last part of its address, lies beside the feed.
+def _file_name(episode: Episode) -> str | None:
+    """The last part of the address of an episode's audio, "" when it has none; None for what is no address."""
+    try:
+        return PurePosixPath(urlsplit(episode.audio_url).path).name
+    except ValueError:
+        return None
+
+
+def _audio(source: Source, folder: str, name: str, files: dict[str, Path]) -> AudioFacts | None:
+    """Facts about an episode's audio if its file `name` lies beside the feed.
 
     Raises:
-        RejectedInputError: `invalid_audio_url`, or the file is no sound audio.
+        RejectedInputError: it is no sound audio.
     """
-    try:
-        name = PurePosixPath(urlsplit(episode.audio_url).path).name
-    except ValueError as error:
-        raise RejectedInputError(
-            f"'{episode.audio_url}' is no address: {error}.",
-            reason="invalid_audio_url",
-            value=episode.audio_url,
-            hint="Mend the `url` of the enclosure.",
-        ) from error
     path = source.find(folder, name) if name else None
     if path is None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -508,5 +509,14 @@ def test_tagged_files_with_what_lies_beside_them(stack: Settings, tmp_path: Path
     assert track is not None
     assert sorted(asset.kind for asset in reader.assets(track)) == ["artwork", "lyrics", "merch"]
     reader.close()
+    # A picture for tracks without an album is told; XML of another kind makes no delivery of its folder.
+    single = tmp_path / f"Ohne Album {RUN}"
+    write(single / "02 Zwei.flac", chord(547, 3), title="Zwei", artist=ARTIST)
+    (single / "merch.json").write_text('[{"title": "LP", "url": "https://shop.example/lp"}]')
+    (single / "Library.xml").write_text(f"<plist>{RUN}</plist>")
+    found = intake.take(stack, str(single))
+    assert [outcome.reason for outcome in found.files] == [None, "not_audio"]
+    assert [(c.outcome, c.reason) for c in found.companions] == [("rejected", "no_album")]
+    shutil.rmtree(single)
     again = wavehouse_json("ingest", str(album.parent), check=False)
     assert [c["outcome"] for c in again["companions"]] == ["unchanged", "unchanged", "unchanged", "rejected"]

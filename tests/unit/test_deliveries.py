@@ -245,3 +245,9 @@ def test_lyrics_in_utf_16_without_a_mark_are_refused() -> None:
     with pytest.raises(RejectedInputError, match="UTF-8") as caught:
         lyrics.read("[00:01.00]eins".encode("utf-16-le"))
     assert caught.value.reason == "lyrics_invalid"
+
+
+def test_a_grid_names_a_release_in_one_way() -> None:
+    named = purge(SENT, "43").replace(b"<ICPN>4006381333931</ICPN>", b"<GRid>a1-2425g-abc1234002-m</GRid>")
+    assert ern.read(named).release_key == "A12425GABC1234002M"
+    assert reason(named.replace(b"a1-2425g", b"b1-2425g")) == "ern_incomplete"

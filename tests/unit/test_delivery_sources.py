@@ -9,14 +9,16 @@ from unicodedata import normalize
 
 import pytest
 
-from lakehouse.adapters import deliveries
-from lakehouse.adapters.catalog_db import CatalogDb
+from lakehouse.adapters import deliveries, podcast_deliveries
+from lakehouse.adapters.catalog_db import CatalogDb, DeliveredEpisode, Landed
 from lakehouse.adapters.delivery_assets import artwork_of
-from lakehouse.adapters.delivery_sources import Folder, folder_of
-from lakehouse.adapters.intake import companion_kind
+from lakehouse.adapters.delivery_sources import Folder, Prefix, folder_of
+from lakehouse.adapters.ingestion import is_single
+from lakehouse.adapters.intake import companion_kind, is_delivered
 from lakehouse.adapters.objects import Objects
 from lakehouse.domain.catalog.deliveries import ern
 from lakehouse.domain.catalog.deliveries.messages import Message
+from lakehouse.domain.catalog.ids import EPOCH
 from lakehouse.errors import RejectedInputError, RetryableError
 from tests.ern_messages import Sent, purge
 
@@ -185,3 +187,66 @@ def test_takedowns_wait_for_no_other_release(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_bytes(b"<rss><channel/></rss>")
     (tmp_path / "b.xml").write_bytes(purge(Sent(created_at="2026-04-01T00:00:00Z"), "43"))
     assert [one.source for one in deliver(tmp_path, Ledger(), ["a.xml", "b.xml"])] == ["b.xml", "a.xml"]
+
+
+@pytest.mark.parametrize(
+    ("content", "delivered"),
+    [
+        (purge(Sent(), "43"), True), (purge(Sent(), "51")[:60], True), (b"<rss version='2.0'><channel/></rss>", True),
+        ("<?xml version='1.0' encoding='UTF-16'?><rss >".encode("utf-16"), True),
+        (b'<ernm:ManifestMessage xmlns:ernm="http://ddex.net/xml/ern-c/15">', True),
+        (b'<?xml version="1.0"?><plist version="1.0"><dict/></plist>', False), (b"", False),
+    ],
+)  # fmt: skip
+def test_a_folder_is_a_delivery_by_what_its_documents_are(tmp_path: Path, content: bytes, delivered: bool) -> None:
+    (tmp_path / "a.xml").write_bytes(content)
+    assert is_delivered(folder(tmp_path), "a.xml") is delivered
+
+
+def test_what_lands_as_a_delivery_is_no_single_file() -> None:
+    assert [is_single(key) for key in ("deliveries/a/1.flac", "a/1.flac", "deliveries.flac")] == [False, True, True]
+
+
+class Landing:
+    """A landing bucket of a few objects, which are found by prefix as S3 does."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
+
+    def landed(self, prefix: str) -> list[Landed]:
+        return [Landed(key, "etag", 1, EPOCH) for key in self.keys if key.startswith(prefix)]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("", ["a/1.xml", "ab/1.xml"]), ("a", ["a/1.xml"]), ("a/", ["a/1.xml"]), ("a/1.xml", ["a/1.xml"]),
+        ("a/1", []),
+    ],
+)  # fmt: skip
+def test_a_prefix_is_a_folder_or_one_object(tmp_path: Path, prefix: str, names: list[str]) -> None:
+    assert Prefix(cast(Objects, Landing("a/1.xml", "ab/1.xml")), prefix, tmp_path).names() == names
+
+
+def test_audio_that_fits_several_episodes_is_taken_for_none(tmp_path: Path) -> None:
+    put(tmp_path / "audio.mp3")
+    items = "".join(
+        f"<item><title>Nr. {n}</title><guid>g{n}</guid><enclosure url='{url}' type='audio/mpeg'/></item>"
+        for n, url in enumerate(("https://x.example/1/audio.mp3", "https://x.example/2/audio.mp3", "http://[1"), 1)
+    )
+    feed = f"<rss><channel><title>Show</title>{items}</channel></rss>".encode()
+    put_in: list[DeliveredEpisode] = []
+
+    class Podcasts:
+        def check_podcast(self, *_: object) -> None: ...
+
+        def put_podcast(self, guid: str, item: object, episodes: list[DeliveredEpisode], **_: object) -> str:
+            put_in.extend(episodes)
+            return "publish"
+
+    db = cast(CatalogDb, Podcasts())
+    done = podcast_deliveries.deliver(cast(Objects, None), db, folder(tmp_path), "feed.xml", feed)
+    assert [(one.guid, one.facts) for one in put_in] == [("g1", None), ("g2", None)]
+    assert [(found["resource"], found["code"]) for found in done["findings"]] == [
+        ("g1", "ambiguous_audio"), ("g2", "ambiguous_audio"), ("g3", "invalid_audio_url"),
+    ]  # fmt: skip

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from lakehouse.domain.catalog.deliveries.messages import File, Message, Picture, Release, Text, Track, Window, moment
-from lakehouse.domain.catalog.deliveries.xml import children, local, namespace, parse, text
+from lakehouse.domain.catalog.deliveries.xml import children, head, local, namespace, parse, text
 from lakehouse.domain.catalog.identifiers import normalise_icpn
+from lakehouse.domain.catalog.identifiers import release_key as key_of
 from lakehouse.domain.catalog.ids import EPOCH
 from lakehouse.domain.catalog.quality.codes import WORLDWIDE, normalise_territory
 from lakehouse.domain.catalog.quality.rules import Rule
@@ -27,14 +28,19 @@ _ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA384": "sha3
 
 #: The root of a batch's list of messages (DDEX, ERN choreography standard, part 3: BatchComplete).
 _MANIFEST = re.compile(rb"<([A-Za-z][\w.-]*:)?ManifestMessage[\s>]")
-_HEAD_BYTES = 4096
+_MESSAGE = re.compile(rb"<([A-Za-z][\w.-]*:)?[A-Za-z]+Message[\s>]")
 #: The last day that dates have: how systems without an empty date write a deal that does not end.
 _NEVER = "9999-12-31"
 
 
 def is_manifest(document: bytes) -> bool:
     """Whether a document only lists the messages of a batch, which are read by themselves."""
-    return bool(_MANIFEST.search(document, 0, _HEAD_BYTES))
+    return bool(_MANIFEST.search(head(document)))
+
+
+def is_message(document: bytes) -> bool:
+    """Whether a document is meant as a message, which a damaged one, of another version or another kind is too."""
+    return bool(_MESSAGE.search(head(document)))
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def _need(element: Element, *paths: str) -> str:
 def _key(release_id: Element) -> str:
     """GRid or UPC/EAN: what names a release in every later message."""
     if grid := text(release_id, "GRid"):
-        return grid.replace("-", "").upper()
+        return key_of(grid)
     return _icpn(_need(release_id, "ICPN"))
 
 

@@ -16,6 +16,14 @@ MAX_DEPTH = 64
 MAX_ELEMENTS = 2_000_000
 
 
+HEAD_BYTES = 8192
+
+
+def head(document: bytes) -> bytes:
+    """The beginning of a document, to see what it is meant to be: letters are ASCII, of UTF-16 too."""
+    return document[:HEAD_BYTES].replace(b"\0", b"")
+
+
 def parse(document: bytes) -> Element:
     """The root of `document`. Tags keep their namespaces as `{uri}name`.
 
