@@ -371,6 +371,7 @@ class CatalogDb:
             pool_size=2,
             connect_args={"connect_timeout": 5, "application_name": "wavehouse", "options": "-c timezone=UTC"},
         )
+        self._held: sa.Connection | None = None
 
     def __enter__(self) -> CatalogDb:
         return self
@@ -386,6 +387,9 @@ class CatalogDb:
             RetryableError: PostgreSQL does not answer, or two transactions got into each other's way.
             FatalError: the catalogue has no tables yet.
         """
+        if self._held is not None:
+            yield self._held
+            return
         try:
             with self._engine.begin() as connection:
                 yield connection
@@ -400,6 +404,16 @@ class CatalogDb:
                     "The catalogue has no tables yet, or older ones.", hint="Run `wavehouse catalog migrate`."
                 ) from error
             raise
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction for all that is done with this object inside; errors as of `begin`."""
+        with self.begin() as connection:
+            self._held = connection
+            try:
+                yield
+            finally:
+                self._held = None
 
     def put_kind(self, kind: ContentKind) -> None:
         """Add a content kind, or replace its description and schema."""

@@ -461,14 +461,15 @@ def release_message(settings: Settings, digest: str, *, actor: str, note: str, a
             )
         name, root, document = found["source"], found["root"], found["document"]
         address = f"{root}/{folder_of(name)}" if root.startswith("s3://") else root
-        with opened(objects, address) as source:
+        # The audit entry is written with what it is about, or neither is.
+        with opened(objects, address) as source, db.together():
             if podcast_deliveries.is_feed(document):
                 taken = Delivered(name, **podcast_deliveries.deliver(objects, db, source, name, document))
                 done = record(db, source, found["digest"], taken)
             else:
                 done = _deliver_one(objects, db, source, _Read(ern.read(document), found["digest"], name))
-        was = {name: found[name] for name in ("reason", "message", "value")}
-        db.act_on_message(found["digest"], "release", actor=actor, note=note, value=was, at=at)
+            was = {name: found[name] for name in ("reason", "message", "value")}
+            db.act_on_message(found["digest"], "release", actor=actor, note=note, value=was, at=at)
     return done
 
 

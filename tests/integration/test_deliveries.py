@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from uuid import uuid4
@@ -292,10 +293,6 @@ def test_a_crash_in_the_middle_shows_nothing_and_the_next_try_all(
     sent = Sent(message_id="K1", icpn=icpn, artist=ARTIST,
                 sounds=(sound(tmp_path, "21.flac", 491, "Panne", "FRZ032600021"),))  # fmt: skip
     before = rows_of(stack)
-
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(catalog_db, "_show_and_hide", crash)
         send(stack, tmp_path, sent)
@@ -324,7 +321,11 @@ def test_where_and_when_a_release_may_be_played(stack: Settings, tmp_path: Path)
     )
 
 
-def test_people_correct_a_message(stack: Settings, tmp_path: Path) -> None:
+def crash(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_people_correct_a_message(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = write(tmp_path / "resources" / "41.flac", chord(503, 3) * np.float32(1e-5), title=RUN)
     icpn = ean(int(RUN, 16) + 40)
     track = Sound("TBA", "FRZ032600041", "resources/41.flac", hashlib.sha256(silent.read_bytes()).hexdigest())
@@ -345,6 +346,11 @@ def test_people_correct_a_message(stack: Settings, tmp_path: Path) -> None:
     assert wavehouse("ingest", "release", key, "--by", "ada", check=False).returncode == 65
     assert released(stack, icpn) is None
     wavehouse("ingest", "fix", key, "--accept", "silence", "--by", "bo", "--note", "meant to be silent")
+    # Killed before the audit entry, nothing is published.
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CatalogDb, "act_on_message", crash)
+        deliveries.release_message(stack, key, actor="bo", note="", at=datetime.now(UTC))
+    assert released(stack, icpn) is None
     assert wavehouse_json("ingest", "release", key, "--by", "bo")["outcome"] == "published"
     row = released(stack, icpn)
     assert row is not None
