@@ -240,18 +240,18 @@ class Rule(Enum):
         "noted",
         "The same recording, by acoustic fingerprint, in another encoding.",
         "FLAC and MP3 of one master",
-        "Nothing; the better encoding is kept with both names.",
+        "Nothing: both stay. `wavehouse ingest findings` lists them for people to look at.",
     )
     ISRC_REUSED = (
         "isrc_reused",
-        "quarantined",
+        "noted",
         "One ISRC, two recordings (ISO 3901: a recording has its own).",
         "two mixes, one ISRC",
-        "Assign an ISRC to each.",
+        "Nothing is held back for it. Assign an ISRC to each, and deliver again.",
     )
     RECORDING_HAS_TWO_ISRCS = (
-        "recording_two_isrcs", "quarantined", "One recording, two ISRCs.", "a re-release with a new ISRC",
-        "Deliver the first ISRC.",
+        "recording_two_isrcs", "noted", "One recording, two ISRCs.", "a re-release with a new ISRC",
+        "Nothing is held back for it. Deliver the first ISRC.",
     )  # fmt: skip
 
     def __init__(self, code: str, severity: Severity, meaning: str, example: str, fix: str) -> None:
