@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -100,7 +101,22 @@ class Folder:
 
     @cached_property
     def _files(self) -> dict[str, Path]:
-        return object_keys([path for path in self._path.rglob("*") if self._inside(path)], self._path)
+        found: list[Path] = []
+
+        def closed(error: OSError) -> None:
+            # A folder that can't be listed stands among the files, so that whoever takes them is told.
+            found.append(Path(error.filename))
+
+        for folder, _, names in os.walk(self._path, onerror=closed):
+            found += [path for name in names if self._inside(path := Path(folder, name))]
+        if self._path in found:
+            raise RejectedInputError(
+                f"The folder '{self.root}' cannot be listed.",
+                reason="unreadable",
+                value=self.root,
+                hint="Make it readable.",
+            )
+        return object_keys(found, self._path)
 
     def names(self) -> list[str]:
         """Names of all files."""
@@ -245,7 +261,7 @@ def opened(objects: Objects, address: str) -> Iterator[Source]:
     """The source at `address`: a folder, or s3://landing/prefix.
 
     Raises:
-        RejectedInputError: `no_such_folder`.
+        RejectedInputError: `no_such_folder`; when it is asked, `unreadable`.
         FatalError: another bucket.
     """
     if not address.startswith("s3://"):

@@ -250,3 +250,21 @@ def test_audio_that_fits_several_episodes_is_taken_for_none(tmp_path: Path) -> N
     assert [(found["resource"], found["code"]) for found in done["findings"]] == [
         ("g1", "ambiguous_audio"), ("g2", "ambiguous_audio"), ("g3", "invalid_audio_url"),
     ]  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a" / "m.xml")
+    put(tmp_path / "b" / "m.xml")
+    list_folder = os.scandir
+    closed = str(tmp_path / "b")
+
+    def scandir(path: Any) -> Any:
+        if str(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return list_folder(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert folder(tmp_path).names() == ["a/m.xml", "b"]
+    with pytest.raises(RejectedInputError) as caught:
+        folder(tmp_path / "b").names()
+    assert caught.value.reason == "unreadable"
