@@ -338,7 +338,10 @@ class DeliveredEpisode:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one landed object: `accepted`, `duplicate` or `rejected`, and why."""
+    """What became of one landed object: `accepted`, `duplicate` or `rejected`, and why.
+
+    `sha256` is empty when the object could not be read.
+    """
 
     object_key: str
     outcome: str

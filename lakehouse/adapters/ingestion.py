@@ -120,10 +120,20 @@ def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | No
 
 
 def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
-    """Outcomes of the landed objects `keys`, in order; see `process`."""
+    """Outcomes of the landed objects `keys`, in order; see `process`.
+
+    One that is gone (`no_such_object`) or can't be asked for is `rejected` here, without a hash and without a record,
+    and the others go on.
+    """
     objects = Objects(settings)
+    outcomes = []
     with CatalogDb(settings) as db:
-        return [process(objects, db, objects.landed_one(key)) for key in keys]
+        for key in keys:
+            try:
+                outcomes.append(process(objects, db, objects.landed_one(key)))
+            except RejectedInputError as error:
+                outcomes.append(Outcome(key, "rejected", "", error.reason, error.message))
+    return outcomes
 
 
 def waiting(settings: Settings) -> list[Landed]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from lakehouse.adapters.catalog_db import Landed
 from lakehouse.config.settings import Settings
-from lakehouse.errors import FatalError, RejectedInputError, RetryableError
+from lakehouse.errors import FatalError, RejectedInputError, RetryableError, WavehouseError
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -107,8 +107,9 @@ def check_key(key: str) -> None:
 
 
 class Objects:
-    """The object store as the platform's own user. Every method raises `RetryableError` when the store is away and
-    `FatalError` when a bucket or permission is missing.
+    """The object store as the platform's own user. Every method raises `RetryableError` when the store is away,
+    `FatalError` when a bucket or permission is missing, and `RejectedInputError` for an object that is not there
+    (`no_such_object`) or that no client can name (`bad_object_name`).
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -175,6 +176,7 @@ class Objects:
         """Copy exactly this version of a landed object to the file `path`.
 
         Raises:
+            RejectedInputError: `no_such_object`: it was removed meanwhile.
             RetryableError: the object was replaced meanwhile.
         """
         self._receive(LANDING, landed.object_key, path, etag=landed.etag)
@@ -263,10 +265,18 @@ class Objects:
     def _receive(self, bucket: str, name: str, path: Path, *, etag: str | None = None) -> None:
         import obstore
 
-        with path.open("wb") as file, self._errors(bucket):
-            found = obstore.get(self._store(bucket), name, options={"if_match": f'"{etag}"'} if etag else None)
-            for block in found.stream(min_chunk_size=_BLOCK_BYTES):
-                file.write(block)
+        try:
+            with path.open("wb") as file, self._errors(bucket):
+                if _nameable(name):
+                    found = obstore.get(self._store(bucket), name, options={"if_match": f'"{etag}"'} if etag else None)
+                    file.writelines(found.stream(min_chunk_size=_BLOCK_BYTES))
+                else:
+                    headers: dict[str, str | list[str] | tuple[str]] = {"If-Match": f'"{etag}"'} if etag else {}
+                    with self._client.get_object(bucket, name, request_headers=headers) as answer:
+                        file.writelines(answer.stream(_BLOCK_BYTES))
+        except WavehouseError:
+            path.unlink(missing_ok=True)  # half an object is none
+            raise
 
     @contextmanager
     def _errors(self, bucket: str) -> Iterator[None]:
@@ -286,8 +296,14 @@ class Objects:
             raise self._refusal(bucket, *_named(str(error))) from error
         except HTTPError as error:
             raise self._refusal(bucket, "", "") from error
+        except ValueError as error:  # from both clients, before they ask the store
+            raise RejectedInputError(
+                f"An object in s3://{bucket} has a name that cannot be asked for: {error}.",
+                reason="bad_object_name",
+                hint="Name it without control characters and without empty, `.` or `..` parts between slashes.",
+            ) from error
 
-    def _refusal(self, bucket: str, code: str, message: str) -> RetryableError | FatalError:
+    def _refusal(self, bucket: str, code: str, message: str) -> RetryableError | FatalError | RejectedInputError:
         """The error for what the store answered; without a code it did not answer."""
         if not code:
             return RetryableError(
@@ -301,6 +317,12 @@ class Objects:
             )
         if code in _PASSING:
             return RetryableError(f"The object store cannot do this now: {message}", hint="Run the command again.")
+        if code == "NoSuchKey":
+            return RejectedInputError(
+                f"The object is not in s3://{bucket} any more.",
+                reason="no_such_object",
+                hint="See the waiting ones with `wavehouse ingest list`.",
+            )
         return FatalError(
             f"The object store refuses access to s3://{bucket}: {code}, {message}",
             hint="`wavehouse up --only lake` makes the buckets and the user.",
@@ -313,6 +335,14 @@ _PASSING = frozenset(
      "XMinioServerNotInitialized", "XAmzContentChecksumMismatch"}
 )  # fmt: skip
 _FULL = frozenset({"XMinioAdminBucketQuotaExceeded", "XMinioStorageFull", "QuotaExceeded"})
+
+
+def _nameable(name: str) -> bool:
+    """Whether obstore asks for exactly this name: it cuts slashes off both ends and takes no control characters.
+
+    Others may have put such objects: a console makes a folder by an empty object `folder/`.
+    """
+    return not re.search(r"[\x00-\x1f\x7f]", name) and not {"", ".", ".."} & set(name.split("/"))
 
 
 def _named(text: str) -> tuple[str, str]:

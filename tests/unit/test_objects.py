@@ -5,21 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from lakehouse.adapters import ingestion
+from lakehouse.adapters.catalog_db import Landed, Outcome
 from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import Settings
-from lakehouse.errors import FatalError, RetryableError
+from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
 
 @contextmanager
-def store_that_answers(settings: Settings, status: int, code: str) -> Iterator[Objects]:
-    """An object store that refuses everything with one answer."""
-    body = f"<Error><Code>{code}</Code><Message>because of that</Message></Error>".encode() if code else b""
+def store_that_answers(settings: Settings, status: int, code: str, content: bytes = b"") -> Iterator[Objects]:
+    """An object store that has one answer to everything."""
+    error = f"<Error><Code>{code}</Code><Message>because of that</Message></Error>".encode() if code else b""
+    body = content or error
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -27,6 +31,8 @@ def store_that_answers(settings: Settings, status: int, code: str) -> Iterator[O
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(status)
+            self.send_header("Content-Type", "application/octet-stream" if content else "application/xml")
+            self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -94,3 +100,39 @@ def test_a_store_that_is_away_is_tried_again(settings: Settings, small: Path) ->
 def test_a_file_that_cannot_be_read_is_not_the_stores_fault(settings: Settings, tmp_path: Path) -> None:
     with store_that_answers(settings, 200, "") as objects, pytest.raises(FileNotFoundError):
         objects.put(tmp_path / "none.ogg", "none.ogg")
+
+
+def landed(key: str) -> Landed:
+    return Landed(key, "0" * 32, 5, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("key", ["a.ogg", "folder/", "a\tb.ogg", "a//b.ogg"])
+def test_an_object_is_fetched_or_missed_whatever_its_name(settings: Settings, tmp_path: Path, key: str) -> None:
+    with store_that_answers(settings, 200, "", b"bytes") as objects:
+        objects.fetch(landed(key), tmp_path / "object")
+    assert (tmp_path / "object").read_bytes() == b"bytes"
+    with store_that_answers(settings, 404, "NoSuchKey") as objects, pytest.raises(RejectedInputError) as caught:
+        objects.fetch(landed(key), tmp_path / "gone")
+    assert caught.value.reason == "no_such_object"
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_name_that_nobody_can_ask_for_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with store_that_answers(settings, 200, "", b"bytes") as objects, pytest.raises(RejectedInputError) as caught:
+        objects.fetch(landed("a/../b.ogg"), tmp_path / "object")
+    assert caught.value.reason == "bad_object_name"
+
+
+def test_an_object_that_is_gone_does_not_stop_the_others(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def process(_objects: object, _db: object, found: Landed) -> Outcome:
+        return Outcome(found.object_key, "accepted", "0" * 64)
+
+    def landed_one(_objects: object, key: str) -> Landed:
+        if key == "gone.ogg":
+            raise RejectedInputError("It is gone.", reason="no_such_object")
+        return landed(key)
+
+    monkeypatch.setattr(ingestion, "process", process)
+    monkeypatch.setattr(Objects, "landed_one", landed_one)
+    outcomes = ingestion.process_batch(settings, ["gone.ogg", "there.ogg"])
+    assert [(one.outcome, one.reason) for one in outcomes] == [("rejected", "no_such_object"), ("accepted", None)]
