@@ -372,6 +372,7 @@ class CatalogDb:
         self._engine = sa.create_engine(
             settings.postgres.url("catalog"),
             pool_size=2,
+            hide_parameters=True,  # an error's text would carry keys of playback packages into logs
             connect_args={"connect_timeout": 5, "application_name": "wavehouse", "options": "-c timezone=UTC"},
         )
         self._held: sa.Connection | None = None

@@ -165,6 +165,7 @@ class CatalogReader:
             pool_size=4,
             max_overflow=4,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "catalog-api",

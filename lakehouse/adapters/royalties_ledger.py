@@ -88,7 +88,7 @@ def migrate(settings: Settings) -> list[str]:
     Raises:
         RetryableError: PostgreSQL does not answer.
     """
-    engine = sa.create_engine(settings.postgres.url("royalties"))
+    engine = sa.create_engine(settings.postgres.url("royalties"), hide_parameters=True)
     try:
         with _connected(engine, settings) as connection:
             return migrations.upgrade(connection, MIGRATIONS, SCHEMA)
@@ -134,6 +134,7 @@ class Ledger:
         self._engine = sa.create_engine(
             settings.postgres.url("royalties", role="royalties_clerk"),
             pool_size=1,
+            hide_parameters=True,
             connect_args={"connect_timeout": 5, "application_name": "wavehouse", "options": "-c timezone=UTC"},
         )
 

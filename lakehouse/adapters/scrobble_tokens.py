@@ -102,6 +102,7 @@ class Tokens:
             pool_size=2,
             max_overflow=6,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": 5,
                 "application_name": "scrobble-api",
@@ -148,7 +149,7 @@ def _answers(address: str) -> Iterator[None]:
 @contextmanager
 def _owner(settings: Settings) -> Iterator[sa.Connection]:
     """A transaction of the owner, who may do all."""
-    engine = sa.create_engine(settings.postgres.url(SCHEMA), connect_args={"connect_timeout": 5})
+    engine = sa.create_engine(settings.postgres.url(SCHEMA), hide_parameters=True, connect_args={"connect_timeout": 5})
     try:
         with _answers(settings.postgres.address), engine.begin() as connection:
             yield connection
