@@ -884,13 +884,13 @@ class CatalogDb:
             yield
 
     def audio_of(self, content_id: int) -> tuple[str, str]:
-        """SHA-256 and format of a track's audio.
+        """SHA-256 and format of a track's audio, for those who play it.
 
         Raises:
-            RejectedInputError: `no_such_track`.
+            RejectedInputError: `no_such_track`, or `track_hidden` when it was taken down.
         """
         query = (
-            sa.select(audio_object.c.sha256, audio_object.c.audio_format)
+            sa.select(audio_object.c.sha256, audio_object.c.audio_format, content.c.hidden_at)
             .join(content, content.c.sha256 == audio_object.c.sha256)
             .where(content.c.content_id == content_id)
         )
@@ -902,6 +902,13 @@ class CatalogDb:
                 reason="no_such_track",
                 value=content_id,
                 hint="`wavehouse sql` on silver.tracks lists them.",
+            )
+        if row.hidden_at is not None:
+            raise RejectedInputError(
+                f"Track {content_id} was taken down on {row.hidden_at:%Y-%m-%d}.",
+                reason="track_hidden",
+                value=content_id,
+                hint="It can be packaged once a delivery makes it visible again.",
             )
         return row.sha256, row.audio_format
 

@@ -13,21 +13,33 @@ from pathlib import Path
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.objects import PLAYBACK, Objects
 from lakehouse.config.settings import Settings
-from lakehouse.domain.playback.packaging import Recipe, Rung, iv, main_playlist, prefix, rungs, with_key
-from lakehouse.errors import FatalError
+from lakehouse.domain.audio.loudness import SILENCE_LUFS, Meter, by_channel
+from lakehouse.domain.playback.packaging import Recipe, Rung, iv, main_playlist, peak_bits_s, prefix, rungs, with_key
+from lakehouse.errors import FatalError, RejectedInputError
 
 #: Whoever serves playback answers this with the key, to listeners who may have it; it is no object of the store.
 KEY_URI = "key"
 
 
+#: An hour of ffmpeg is far more than the longest recording needs; one that hangs must not hold up the others.
+FFMPEG_TIMEOUT_S = 3600
+#: Steps of the loudness meter that are decoded at a time: 2 s.
+READ_STEPS = 20
+
+
 @dataclass(frozen=True)
 class Packaged:
-    """One track: where its package is, and whether it was `made` now or was `there`."""
+    """One track: where its package is, and whether it was `made` now or was `there`; or why it is `refused`.
+
+    `loudness_lufs` is None where nothing is loud enough to be measured, `reason` and `message` where nothing is wrong.
+    """
 
     content_id: int
     outcome: str
-    address: str
-    loudness_lufs: float | None
+    address: str | None = None
+    loudness_lufs: float | None = None
+    reason: str | None = None
+    message: str | None = None
 
 
 def popular(settings: Settings, number: int) -> list[int]:
@@ -39,68 +51,85 @@ def popular(settings: Settings, number: int) -> list[int]:
 
 
 def package(settings: Settings, content_ids: Sequence[int], recipe: Recipe) -> list[Packaged]:
-    """Packages of these tracks, in order; one that is there is left alone.
+    """Packages of these tracks, in order; one that is there is left alone, one that is `refused` stops no other.
 
     The row that says it is there comes last: whoever is killed before it leaves objects that the next run writes again.
+    Reasons: `no_such_track`, `track_hidden`, `no_such_object` (its audio) and `not_encodable`.
 
     Raises:
-        RejectedInputError: `no_such_track`.
-        FatalError: ffmpeg is missing, or can't do what the ingest could decode.
+        RetryableError: the store or the catalogue is away.
+        FatalError: ffmpeg is missing.
     """
     objects = Objects(settings)
     done = []
     with CatalogDb(settings) as db:
         for content_id in content_ids:
-            sha256, audio_format = db.audio_of(content_id)
-            address = f"s3://{PLAYBACK}/{prefix(sha256, recipe)}"
-            # Two that make it at once would mix the segments of two keys.
-            with db.exclusively(f"package {sha256} {recipe.name}"):
-                found = db.playback_loudness(sha256, recipe.name)
-                if found is None:
-                    loudness, key = _make(objects, sha256, audio_format, recipe)
-                    db.record_package(sha256, recipe.name, address, loudness, key)
-                else:
-                    (loudness,) = found
-            outcome = "there" if found else "made"
-            done.append(Packaged(content_id, outcome, address, loudness))
+            try:
+                done.append(_package(objects, db, content_id, recipe))
+            except RejectedInputError as error:
+                done.append(Packaged(content_id, "refused", reason=error.reason, message=error.message))
     return done
 
 
-def _make(objects: Objects, sha256: str, audio_format: str, recipe: Recipe) -> tuple[float | None, bytes | None]:
-    key = secrets.token_bytes(16) if recipe.encrypted else None
-    ladder = rungs(recipe, audio_format)
+def _package(objects: Objects, db: CatalogDb, content_id: int, recipe: Recipe) -> Packaged:
+    sha256, audio_format = db.audio_of(content_id)
+    address = f"s3://{PLAYBACK}/{prefix(sha256, recipe)}"
+    if found := db.playback_loudness(sha256, recipe.name):
+        return Packaged(content_id, "there", address, *found)
     with tempfile.TemporaryDirectory(prefix="wavehouse-package-") as name:
         folder, source = Path(name) / "package", Path(name) / "source"
         objects.fetch_audio(sha256, source)
+        loudness, key = _make(source, folder, audio_format, recipe)
+        # Two that put it at once would mix the segments of two keys. Encoding takes long and needs no lock.
+        with db.exclusively(f"package {sha256} {recipe.name}"):
+            if found := db.playback_loudness(sha256, recipe.name):
+                return Packaged(content_id, "there", address, *found)
+            _put(objects, folder, prefix(sha256, recipe))
+            db.record_package(sha256, recipe.name, address, loudness, key)
+    return Packaged(content_id, "made", address, loudness)
+
+
+def _make(source: Path, folder: Path, audio_format: str, recipe: Recipe) -> tuple[float | None, bytes | None]:
+    """Make the package of `source` in `folder`; returns its loudness [LUFS] and the key of its segments."""
+    key = secrets.token_bytes(16) if recipe.encrypted else None
+    ladder = rungs(recipe, audio_format)
+    for rung in ladder:
+        _encode(source, folder / rung.name, rung, recipe)
+    bits_s = {rung.name: _peak_bits_s(folder / rung.name) for rung in ladder}
+    loudness = _loudness(source)
+    if key:
         for rung in ladder:
-            _encode(source, folder / rung.name, rung, recipe)
-        bits_s = {rung.name: _peak_bits_s(folder / rung.name) for rung in ladder}
-        loudness = _loudness(source)
-        if key:
-            for rung in ladder:
-                _encrypt(folder / rung.name, key)
-        (folder / "main.m3u8").write_text(main_playlist(ladder, bits_s, loudness))
-        # Playlists last: whoever finds one finds what it names.
-        files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda p: (p.suffix == ".m3u8", p))
-        for path in files:
-            objects.put_playback(path, prefix(sha256, recipe) + path.relative_to(folder).as_posix())
+            _encrypt(folder / rung.name, key)
+    (folder / "main.m3u8").write_text(main_playlist(ladder, bits_s, loudness))
     return loudness, key
 
 
-def _ffmpeg(arguments: Sequence[str]) -> str:
-    """What ffmpeg says on its standard error."""
+def _put(objects: Objects, folder: Path, names: str) -> None:
+    # Playlists last: whoever finds one finds what it names.
+    files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda p: (p.suffix == ".m3u8", p))
+    for path in files:
+        objects.put_playback(path, names + path.relative_to(folder).as_posix())
+
+
+def _ffmpeg(arguments: Sequence[str]) -> None:
     try:
         done = subprocess.run(
             ["ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-y", *arguments],
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
+            timeout=FFMPEG_TIMEOUT_S,
         )
     except FileNotFoundError as error:
         raise FatalError("ffmpeg is not installed.", hint="`make setup` installs it.") from error
+    except subprocess.TimeoutExpired as error:
+        raise RejectedInputError(
+            f"ffmpeg was not done after {FFMPEG_TIMEOUT_S} s and was stopped.", reason="not_encodable"
+        ) from error
     if done.returncode:
-        raise FatalError(f"ffmpeg failed: {' / '.join(done.stderr.strip().splitlines()[-3:])}")
-    return done.stderr
+        said = " / ".join(done.stderr.strip().splitlines()[-3:])
+        raise RejectedInputError(f"ffmpeg failed: {said}", reason="not_encodable")
 
 
 def _encode(source: Path, folder: Path, rung: Rung, recipe: Recipe) -> None:
@@ -117,18 +146,29 @@ def _encode(source: Path, folder: Path, rung: Rung, recipe: Recipe) -> None:
 
 
 def _peak_bits_s(folder: Path) -> int:
-    """The highest bit rate of a segment, as RFC 8216 asks of BANDWIDTH."""
-    found = re.findall(r"#EXTINF:([0-9.]+),\s*\n(\S+)", (folder / "stream.m3u8").read_text())
-    rates: list[float] = [(folder / name).stat().st_size * 8 / float(seconds) for seconds, name in found]
-    return round(max(rates))
+    playlist = (folder / "stream.m3u8").read_text()
+    target = re.search(r"#EXT-X-TARGETDURATION:(\d+)", playlist)
+    found = re.findall(r"#EXTINF:([0-9.]+),\s*\n(\S+)", playlist)
+    segments = [(float(seconds), (folder / name).stat().st_size) for seconds, name in found]
+    return peak_bits_s(segments, int(target[1]) if target else 0)
 
 
 def _loudness(source: Path) -> float | None:
-    """Integrated loudness in LUFS (EBU R128); None when nothing is loud enough to be measured."""
-    said = _ffmpeg(["-i", str(source), "-map", "0:a:0", "-af", "ebur128=framelog=verbose", "-f", "null", "-"])
-    found = re.search(r"Integrated loudness:\s+I:\s+(-?[0-9.]+) LUFS", said)
-    value = float(found[1]) if found else -70.0
-    return value if value > -70.0 else None  # noqa: PLR2004 - the absolute gate of BS.1770
+    """Integrated loudness in LUFS (ITU-R BS.1770-4); None when nothing is loud and long enough to be measured."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(source) as sound:
+            meter = Meter(sound.samplerate, sound.channels)
+            for block in sound.blocks(READ_STEPS * meter.step, dtype="float32", always_2d=True):
+                meter.add(by_channel(block))
+    except soundfile.LibsndfileError as error:
+        raise RejectedInputError(f"It cannot be decoded: {error}", reason="not_encodable") from error
+    try:
+        value = meter.integrated_lufs()
+    except ValueError:  # shorter than one block
+        return None
+    return value if value > SILENCE_LUFS else None
 
 
 def _encrypt(folder: Path, key: bytes) -> None:

@@ -23,7 +23,7 @@ def package(
 ) -> None:
     """Make HLS packages: AAC at 64, 128 and 256 kbit/s and the source, in fragmented MP4.
 
-    Loudness is told, not applied. A package that is there is left alone.
+    Loudness is told, not applied. A package that is there is left alone; a track that is refused stops no other.
 
     Example: wavehouse package --popular 100
     """
@@ -38,5 +38,12 @@ def package(
         )
     out = Output(as_json=as_json)
     done = [asdict(one) for one in packaging.package(settings, list(dict.fromkeys(wanted)), Recipe(encrypted=encrypt))]
-    out.table("Packages", ["track", "outcome", "where", "LUFS"], [tuple(row.values()) for row in done])
+    out.table("Packages", ["track", "outcome", "where", "LUFS", "reason", "why"], [tuple(row.values()) for row in done])
     out.result(done)
+    if refused := [row["content_id"] for row in done if row["outcome"] == "refused"]:
+        raise RejectedInputError(
+            f"{len(refused)} of {len(done)} tracks have no package.",
+            reason="not_packaged",
+            value=refused,
+            hint="Each says why above; the others are done.",
+        )

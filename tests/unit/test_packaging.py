@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import subprocess
+from pathlib import Path
 
-from lakehouse.domain.playback.packaging import Recipe, iv, main_playlist, prefix, rungs, with_key
+import numpy as np
+import pytest
+import soundfile
+
+from lakehouse.adapters import packaging
+from lakehouse.adapters.catalog_db import CatalogDb
+from lakehouse.adapters.objects import Objects
+from lakehouse.config.settings import Settings
+from lakehouse.domain.playback.packaging import Recipe, iv, main_playlist, peak_bits_s, prefix, rungs, with_key
+from lakehouse.errors import RejectedInputError
 
 
 def test_another_recipe_is_another_package() -> None:
@@ -50,3 +60,71 @@ def test_the_key_stands_between_map_and_segments() -> None:
         '#EXT-X-KEY:METHOD=AES-128,URI="../key"',
     ]
     assert iv(258) == bytes(14) + b"\x01\x02"
+
+
+@pytest.mark.parametrize(
+    ("segments", "peak"),
+    [
+        ([(6.0, 6000), (6.0, 12_000), (6.0, 3000)], 16_000),
+        ([(6.0, 6000), (0.01, 1000)], round(7000 * 8 / 6.01)),  # the rest of a file counts with what comes before it
+        ([(6.0, 6000), (0.0, 100)], round(6100 * 8 / 6)),
+        ([(4.0, 4000), (4.0, 8000), (4.0, 4000)], 16_000),
+        ([(1.0, 1000)], 8000),  # shorter than half a target
+        ([(0.0, 600)], 800),
+        ([], 0),
+    ],
+)
+def test_bandwidth_is_the_peak_over_about_a_target_duration(segments: list[tuple[float, int]], peak: int) -> None:
+    assert peak_bits_s(segments, 6) == peak
+
+
+def test_a_track_that_is_refused_stops_no_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def audio_of(_db: object, content_id: int) -> tuple[str, str]:
+        if content_id == 1:
+            raise RejectedInputError("It was taken down.", reason="track_hidden")
+        return f"{content_id}" * 64, "WAV/PCM_16"
+
+    def loudness(_db: object, sha256: str, _recipe: str) -> tuple[float] | None:
+        return (-14.0,) if sha256[0] == "3" else None
+
+    def fetch(_objects: object, _sha256: str, path: Path) -> None:
+        path.write_bytes(b"no sound")
+
+    monkeypatch.setattr(CatalogDb, "audio_of", audio_of)
+    monkeypatch.setattr(CatalogDb, "playback_loudness", loudness)
+    monkeypatch.setattr(Objects, "fetch_audio", fetch)
+    done = packaging.package(settings, [1, 2, 3], Recipe())
+    assert [(one.outcome, one.reason) for one in done] == [
+        ("refused", "track_hidden"),
+        ("refused", "not_encodable"),
+        ("there", None),
+    ]
+
+
+def test_an_ffmpeg_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **options: float) -> None:
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(RejectedInputError, match="was stopped") as caught:
+        packaging._ffmpeg([])
+    assert caught.value.reason == "not_encodable"
+
+
+@pytest.mark.parametrize(("seconds", "amplitude", "lufs"), [(2.05, 0.1, -23.0), (2.05, 0.0, None), (0.2, 0.1, None)])
+def test_loudness_of_a_file(tmp_path: Path, seconds: float, amplitude: float, lufs: float | None) -> None:
+    wave = amplitude * np.sin(2 * np.pi * 997 * np.arange(int(seconds * 44_100)) / 44_100)
+    soundfile.write(tmp_path / "sine.wav", wave, 44_100, subtype="PCM_24")
+    found = packaging._loudness(tmp_path / "sine.wav")
+    assert found == (None if lufs is None else pytest.approx(lufs, abs=0.05))
+
+
+def test_a_package_is_made_from_a_file(tmp_path: Path) -> None:
+    wave = 0.1 * np.sin(2 * np.pi * 997 * np.arange(13 * 44_100) / 44_100)
+    soundfile.write(tmp_path / "source", wave, 44_100, format="FLAC")
+    loudness, key = packaging._make(tmp_path / "source", tmp_path / "package", "FLAC/PCM_16", Recipe((64,)))
+    assert (loudness, key) == (pytest.approx(-23.0, abs=0.05), None)
+    assert 'VALUE="-23.0"' in (tmp_path / "package" / "main.m3u8").read_text()
+    assert len(list((tmp_path / "package" / "source").glob("*.m4s"))) == 3

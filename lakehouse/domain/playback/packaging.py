@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 #: Formats (as `AudioFacts.audio_format` names them, up to the slash or whole) that fit into MP4 as they are: RFC 6381
@@ -60,6 +61,27 @@ def rungs(recipe: Recipe, audio_format: str) -> list[Rung]:
 def prefix(sha256: str, recipe: Recipe) -> str:
     """Where a package lies in its bucket; two hex digits spread packages over prefixes."""
     return f"hls/{sha256[:2]}/{sha256}/{recipe.name}/"
+
+
+def peak_bits_s(segments: Sequence[tuple[float, int]], target_s: float) -> int:
+    """BANDWIDTH: the highest bit rate [bit/s] of contiguous segments that last 0.5 to 1.5 target durations together
+    (RFC 8216, 4.1). A recording that is shorter than that counts as a whole, against the target if it lasts no time.
+
+    `segments` are (duration in s, size in bytes), in order.
+    """
+    rates = []
+    for first in range(len(segments)):
+        seconds, size = 0.0, 0
+        for duration, length in segments[first:]:
+            seconds, size = seconds + duration, size + length
+            if seconds > 1.5 * target_s:
+                break
+            if seconds >= 0.5 * target_s and seconds > 0:
+                rates.append(size * 8 / seconds)
+    if not rates:
+        whole = sum(seconds for seconds, _ in segments) or target_s or 1
+        rates = [sum(size for _, size in segments) * 8 / whole]
+    return round(max(rates))
 
 
 def main_playlist(ladder: list[Rung], bits_s: dict[str, int], loudness_lufs: float | None) -> str:
