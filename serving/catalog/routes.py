@@ -30,7 +30,7 @@ from serving.catalog.models import (
     TrackLive,
     TrackPage,
 )
-from serving.catalog.service import CatalogService
+from serving.catalog.service import MAX_CURSOR, CatalogService
 from serving.kit.problems import responses
 
 
@@ -55,7 +55,7 @@ PodcastId = Annotated[int, Path(ge=1, le=MAX_ID, description="63-bit id of a pod
 ReleaseKey = Annotated[
     str, Path(pattern="^[0-9A-Za-z-]{1,40}$", description="GRid, UPC or EAN", examples=["4006381333931"])
 ]
-Cursor = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before")]
+Cursor = Annotated[str | None, Query(max_length=MAX_CURSOR, description="`next_cursor` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=100, description="Items a page")]
 #: PostgreSQL holds no NUL in text.
 Text = Annotated[str | None, Query(min_length=1, max_length=100, pattern=r"^[^\x00]+$", examples=["kn"])]
@@ -92,7 +92,7 @@ def list_tracks(
     service: Service,
     q: Annotated[Text, Query(description="Start of a title or of an artist's name, in any case")] = None,
     artist_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this artist's tracks")] = None,
-    cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before")] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Tracks a page")] = 20,
 ) -> TrackPage:
     """Tracks by title, page by page. A page does not shift when tracks are added meanwhile."""
@@ -129,7 +129,9 @@ def get_release(service: Service, release_key: ReleaseKey) -> Release:
 def get_availability(
     service: Service,
     release_key: ReleaseKey,
-    territory: Annotated[str, Query(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["FR"])],
+    territory: Annotated[
+        str, Query(min_length=2, max_length=20, description="ISO 3166-1 alpha-2, or Worldwide", examples=["FR"])
+    ],
     at: Annotated[Moment, Query(description="When, with its offset from UTC", examples=["2026-10-30T00:00:00Z"])],
     model: Annotated[str | None, Query(max_length=100, description="DDEX CommercialModelType; default: any")] = None,
     use: Annotated[str | None, Query(max_length=100, description="DDEX UseType; default: any")] = None,

@@ -26,6 +26,7 @@ from lakehouse.adapters.clickhouse import (
 )
 from lakehouse.domain.catalog.deliveries.messages import permitting
 from lakehouse.domain.catalog.identifiers import release_key
+from lakehouse.domain.catalog.quality.codes import normalise_territory
 from lakehouse.errors import RejectedInputError, RetryableError
 from serving.catalog.models import (
     AdWindow,
@@ -74,6 +75,8 @@ DEFAULT_RANGE = timedelta(hours=24)
 
 #: Moments that a range may lie between; ClickHouse's DateTime64 ends in 2299.
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+#: Longest cursor: base64 of a title of 500 characters, of which JSON makes six bytes each at most, and of an id.
+MAX_CURSOR = 4100
 
 Range = tuple[datetime, datetime]
 
@@ -253,12 +256,13 @@ class CatalogService:
         self, key: str, *, territory: str, at: datetime, model: str | None, use: str | None
     ) -> Availability:
         """Whether a release may be played in `territory` at the moment `at`, under a model and for a use, or any."""
+        moment, where = _utc(at), _territory(territory)
         row = self._release(key)
-        found = permitting(row.windows, territory, at, model=model, use=use)
+        found = permitting(row.windows, where, moment, model=model, use=use)
         return Availability(
             release_key=row.release_key,
-            territory=territory,
-            at=at.astimezone(UTC),
+            territory=where,
+            at=moment,
             available=bool(found),
             permissions=[Permission(**vars(window)) for window in found],
         )
@@ -484,7 +488,7 @@ class CatalogService:
 
     def _range(self, start: datetime | None, end: datetime | None, *, longest: timedelta) -> Range | None:
         """[start, end) with what was left open filled in from the data; None when there are no data to fill it from."""
-        start, end = _utc(start), _utc(end)
+        start, end = start and _utc(start), end and _utc(end)
         if start is None and end is None:
             newest = self._live.newest()
             if newest is None:
@@ -511,10 +515,15 @@ def _bounds(span: Range | None) -> Bounds:
     return {"start": start, "end": end}
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def _territory(text: str) -> str:
+    try:
+        return normalise_territory(text)
+    except ValueError as error:
+        raise RejectedInputError(f"{error}.", reason="unknown_territory", hint="For example FR, GB or US.") from error
+
+
+def _utc(moment: datetime) -> datetime:
     """`moment` in UTC; refuses what the store cannot hold, before any arithmetic on it."""
-    if moment is None:
-        return None
     if not EARLIEST <= moment < LATEST:
         raise RejectedInputError(
             f"{moment.isoformat()} is outside of {EARLIEST.year} to {LATEST.year}.", reason="invalid_range"
@@ -524,7 +533,8 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 def encode_cursor(sort_title: str, content_id: int) -> str:
     """An opaque position after the row (sort_title, content_id)."""
-    return base64.urlsafe_b64encode(json.dumps([sort_title, content_id]).encode()).decode().rstrip("=")
+    text = json.dumps([sort_title, content_id], ensure_ascii=False)
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import Iterator
@@ -133,7 +134,14 @@ class TestSearch:
 
     def test_half_a_surrogate_pair_in_a_cursor_is_refused(self) -> None:
         with pytest.raises(RejectedInputError):
-            decode_cursor(encode_cursor("\ud800", 1))
+            decode_cursor(base64.urlsafe_b64encode(b'["\\ud800", 1]').decode())
+
+    @pytest.mark.parametrize("title", ["\U0001d11e" * 500, "\x01" * 500, '"' * 500, "İ".lower() * 500, "a"])
+    def test_the_cursor_of_the_longest_title_is_taken(self, world: World, title: str) -> None:
+        cursor = encode_cursor(title, 2**63 - 1)
+        assert decode_cursor(cursor) == (title, 2**63 - 1)
+        for path in ("/v1/tracks", "/v1/podcasts"):
+            assert world.client.get(path, params={"cursor": cursor}).status_code == 200
 
 
 class TestReleases:
@@ -166,6 +174,25 @@ class TestReleases:
         params = {"territory": territory, "at": at} | ({"model": model} if model else {})
         body = world.client.get(f"/v1/releases/{KEY}/availability", params=params).json()
         assert (body["available"], len(body["permissions"])) == (expected, int(expected))
+
+    @pytest.mark.parametrize(("territory", "where"), [("UK", "GB"), ("fr", "FR"), ("worldwide", "Worldwide")])
+    def test_territories_are_read_as_everywhere(self, world: World, territory: str, where: str) -> None:
+        world.catalog.releases[KEY] = released([])
+        params = {"territory": territory, "at": T0.isoformat()}
+        assert world.client.get(f"/v1/releases/{KEY}/availability", params=params).json()["territory"] == where
+
+    @pytest.mark.parametrize(
+        ("territory", "at", "reason"),
+        [
+            ("XX", T0.isoformat(), "unknown_territory"),
+            ("FR", "0001-01-01T00:00:00+14:00", "invalid_range"),
+            ("FR", "9999-12-31T23:59:59-14:00", "invalid_range"),
+        ],
+    )
+    def test_what_can_not_be_asked_is_refused(self, world: World, territory: str, at: str, reason: str) -> None:
+        world.catalog.releases[KEY] = released([])
+        answer = world.client.get(f"/v1/releases/{KEY}/availability", params={"territory": territory, "at": at})
+        assert (answer.status_code, answer.json()["type"]) == (422, f"urn:wavehouse:problem:{reason}")
 
     def test_lyrics(self, world: World) -> None:
         world.catalog.belongings[A] = [LYRICS]
