@@ -10,7 +10,7 @@ import pytest
 from lakehouse.domain.catalog.deliveries import changes, ern, lyrics, merch, podcast, xml
 from lakehouse.domain.catalog.deliveries.corrections import Corrections, corrected, gathered
 from lakehouse.domain.catalog.deliveries.decide import Known, decide
-from lakehouse.domain.catalog.deliveries.messages import available
+from lakehouse.domain.catalog.deliveries.messages import permitting
 from lakehouse.errors import RejectedInputError
 from tests.ern_messages import Attached, Sent, Sound, message, purge
 
@@ -71,12 +71,12 @@ def test_deals_become_availability(version: str) -> None:
     first, last, after = (
         datetime(2026, 3, 6, tzinfo=UTC), datetime(2026, 12, 31, 23, 59, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC),
     )  # fmt: skip
-    assert available(release.windows, "FR", first)
-    assert available(release.windows, "FR", last, model="SubscriptionModel")
-    assert not available(release.windows, "FR", last, model="PayAsYouGoModel")
-    assert not available(release.windows, "US", first)
-    assert not available(release.windows, "FR", after)
-    assert not available(release.windows, "FR", datetime(2026, 3, 5, 23, tzinfo=UTC))
+    assert permitting(release.windows, "FR", first)
+    assert permitting(release.windows, "FR", last, model="SubscriptionModel")
+    assert not permitting(release.windows, "FR", last, model="PayAsYouGoModel")
+    assert not permitting(release.windows, "US", first)
+    assert not permitting(release.windows, "FR", after)
+    assert not permitting(release.windows, "FR", datetime(2026, 3, 5, 23, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("version", VERSIONS)

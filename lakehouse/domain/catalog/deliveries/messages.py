@@ -137,8 +137,3 @@ def permitting(
         for window in windows
         if window.covers(territory, at) and model in (None, window.commercial_model) and use in (None, window.use_type)
     ]
-
-
-def available(windows: Iterable[Window], territory: str, at: datetime, *, model: str | None = None) -> bool:
-    """Whether a release may be played in `territory` at `at`, under a commercial model or any."""
-    return bool(permitting(windows, territory, at, model=model))
