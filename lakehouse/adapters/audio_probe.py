@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from lakehouse.domain.audio.containers import HEAD_BYTES, integrity, sniff
 from lakehouse.domain.audio.protection import protection
 from lakehouse.domain.audio.validation import AudioFacts
-from lakehouse.errors import FatalError
 
 #: Small enough that a decoder's failure loses little of what decoded before it.
 BLOCK_FRAMES = 1 << 14
@@ -58,37 +56,36 @@ def probe(path: Path, object_key: str) -> AudioFacts:
     if facts.container in _UNSUPPORTED:
         return replace(facts, open_error=f"no decoder for {facts.container}")
     facts = _decode(path, facts)
-    if not (facts.open_error or facts.decode_error or facts.integrity.truncated or facts.integrity.corrupt):
-        facts = replace(facts, fingerprint=fingerprint(path))
     # WAVE carries its tags in INFO chunks, which only libsndfile reads; or in an ID3 chunk, which only mutagen reads.
     return replace(facts, tags=facts.tags | _tags(path))
 
 
-def fingerprint(path: Path) -> tuple[int, ...]:
-    """The raw chromaprint of a whole recording (algorithm 2): 32-bit numbers, eight a second; empty below 3 s.
+def opened(path: Path) -> Any:
+    """A `soundfile.SoundFile` to be read block by block: the blocks are what one read of the whole file would give.
+
+    soundfile seeks after each read of a seekable file, and MP3 decodes differently after a seek.
 
     Raises:
-        FatalError: there is no `fpcalc`.
+        soundfile.LibsndfileError, TypeError: as `SoundFile` does.
     """
-    command = ["fpcalc", "-raw", "-plain", "-algorithm", "2", "-length", "0", os.fspath(path.absolute())]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise FatalError(
-            "fpcalc, which makes acoustic fingerprints, is not installed.",
-            hint="`make setup` installs it (package libchromaprint-tools).",
-        ) from error
-    # Chromaprint 1.5 with ffmpeg 5 calls the end of some files an error, after it has printed the whole fingerprint;
-    # whether the file is whole is known already. Where it prints none, nothing is known of what the recording equals.
-    return tuple(map(int, done.stdout.strip().split(","))) if done.stdout.strip() else ()
+    import soundfile
+
+    class Forward(soundfile.SoundFile):  # type: ignore[misc]  # the library is not typed
+        def seekable(self) -> bool:
+            return False
+
+    return Forward(os.fspath(path))
 
 
 def _decode(path: Path, facts: AudioFacts) -> AudioFacts:
-    """Decode the file to its end and count what came out."""
+    """Decode the file to its end, count what came out and, of a whole file, keep the chromaprint of all of it."""
+    import numpy as np
     import soundfile
 
+    from lakehouse.adapters.chromaprint import Fingerprinter
+
     try:
-        sound = soundfile.SoundFile(os.fspath(path))
+        sound = opened(path)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a raw format, which needs a declared rate
         return replace(facts, open_error=str(getattr(error, "error_string", error)))
     with sound:
@@ -97,18 +94,23 @@ def _decode(path: Path, facts: AudioFacts) -> AudioFacts:
         dtype = "int16" if sound.subtype == "PCM_16" else "int32"
         frames, failure, silent, clipped = 0, "", 0, 0
         full = 0x7FFF if dtype == "int16" else 0x7FFFFF00
+        whole = not (facts.integrity.truncated or facts.integrity.corrupt)
+        fingerprinter = Fingerprinter(sound.samplerate, length_s=None) if whole else None
         try:
             while len(block := sound.read(BLOCK_FRAMES, dtype=dtype, always_2d=True)):
                 frames += len(block)
                 # The most negative value has no positive counterpart: above and below are compared apart.
                 silent += int(((block < full // 1000) & (block > -full // 1000)).sum())
                 clipped += int(((block >= full) | (block <= -full)).sum())
+                if fingerprinter:
+                    fingerprinter.add(block.mean(axis=1, dtype=np.float32) / np.float32(full))
                 if md5:
                     digest.update(_little_endian(block, sound.subtype))
         except soundfile.LibsndfileError as error:
             failure = error.error_string
         if md5 and not failure and digest.hexdigest() != md5:
             failure = "the checksum of the decoded samples differs from the one that FLAC declares"
+        heard = fingerprinter.finish_raw().tolist() if fingerprinter and not failure else ()
         declared = _declared(facts.container, sound.frames)
         samples = max(1, frames * sound.channels)
         return replace(
@@ -123,6 +125,7 @@ def _decode(path: Path, facts: AudioFacts) -> AudioFacts:
             tags=sound.copy_metadata(),
             silent_ratio=silent / samples,
             clipped_ratio=clipped / samples,
+            fingerprint=tuple(heard),
         )
 
 

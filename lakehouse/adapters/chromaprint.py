@@ -23,23 +23,26 @@ _ALGORITHM = 1  # CHROMAPRINT_ALGORITHM_TEST2, which is the default and is writt
 
 
 class Fingerprinter:
-    """Fingerprints one recording from blocks of mono samples; what comes after `FINGERPRINT_S` is not heard.
+    """Fingerprints one recording from blocks of mono samples; what comes after `length_s` [s] is not heard, and None
+    hears all.
 
     Raises:
         FatalError: the library is not installed, or refuses.
     """
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, *, length_s: int | None = FINGERPRINT_S) -> None:
         import soxr
 
         self._resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32", quality="HQ")
-        self._missing = FINGERPRINT_S * rate_hz
+        self._missing = None if length_s is None else length_s * rate_hz
         self._context = ctypes.c_void_p(_library().chromaprint_new(_ALGORITHM))
         self._must(_library().chromaprint_start(self._context, RATE_HZ, 1))
 
     def add(self, samples: NDArray[np.float32]) -> None:
         """The next samples, in -1..1."""
-        if self._missing > 0:
+        if self._missing is None:
+            self._feed(samples, last=False)
+        elif self._missing > 0:
             self._feed(samples[: self._missing], last=False)
             self._missing -= len(samples)
 
@@ -49,16 +52,29 @@ class Fingerprinter:
         Nothing can be added afterwards.
         """
         library, text = _library(), ctypes.c_void_p()
-        self._feed(np.empty(0, np.float32), last=True)
-        self._must(library.chromaprint_finish(self._context))
+        self._end()
         self._must(library.chromaprint_get_fingerprint(self._context, ctypes.byref(text)))
         fingerprint = ctypes.string_at(text.value or b"").decode("ascii")
         library.chromaprint_dealloc(text)
         return fingerprint if len(decoded(fingerprint)) else ""
 
+    def finish_raw(self) -> NDArray[np.uint32]:
+        """The fingerprint's 32-bit numbers, eight a second; none for less than about 3 s.
+
+        Nothing can be added afterwards.
+        """
+        library, numbers, size = _library(), ctypes.c_void_p(), ctypes.c_int()
+        self._end()
+        self._must(library.chromaprint_get_raw_fingerprint(self._context, ctypes.byref(numbers), ctypes.byref(size)))
+        return _taken(numbers, size)
+
     def __del__(self) -> None:
         if context := getattr(self, "_context", None):
             _library().chromaprint_free(context)
+
+    def _end(self) -> None:
+        self._feed(np.empty(0, np.float32), last=True)
+        self._must(_library().chromaprint_finish(self._context))
 
     def _feed(self, samples: NDArray[np.float32], *, last: bool) -> None:
         resampled = self._resampler.resample_chunk(samples, last=last)
@@ -82,10 +98,15 @@ def decoded(fingerprint: str) -> NDArray[np.uint32]:
     answer = library.chromaprint_decode_fingerprint(
         data, len(data), ctypes.byref(numbers), ctypes.byref(size), ctypes.byref(algorithm), 1
     )
-    if answer != 1 or not numbers.value or not size.value:
+    return _taken(numbers, size) if answer == 1 else np.empty(0, np.uint32)
+
+
+def _taken(numbers: ctypes.c_void_p, size: ctypes.c_int) -> NDArray[np.uint32]:
+    """A copy of numbers that the library has made, which it then frees."""
+    if not numbers.value:
         return np.empty(0, np.uint32)
     values = np.frombuffer(ctypes.string_at(numbers.value, size.value * 4), np.uint32)
-    library.chromaprint_dealloc(numbers)
+    _library().chromaprint_dealloc(numbers)
     return values
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lakehouse.adapters.audio_probe import opened
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.objects import PLAYBACK, Objects
 from lakehouse.config.settings import Settings
@@ -158,9 +159,9 @@ def _loudness(source: Path) -> float | None:
     import soundfile
 
     try:
-        with soundfile.SoundFile(source) as sound:
+        with opened(source) as sound:
             meter = Meter(sound.samplerate, sound.channels)
-            for block in sound.blocks(READ_STEPS * meter.step, dtype="float32", always_2d=True):
+            while len(block := sound.read(READ_STEPS * meter.step, dtype="float32", always_2d=True)):
                 meter.add(by_channel(block))
     except soundfile.LibsndfileError as error:
         raise RejectedInputError(f"It cannot be decoded: {error}", reason="not_encodable") from error
