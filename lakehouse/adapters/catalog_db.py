@@ -1001,8 +1001,8 @@ _MOST_CANDIDATES = 50
 def _note(connection: sa.Connection, all_facts: Sequence[AudioFacts], at: datetime) -> None:
     """Keep the fingerprints of new audio, and what it resembles: findings for people.
 
-    The last act of a transaction, because it waits for others that do the same: of two encodings that come in at once,
-    the second to commit must find the first.
+    It waits until other transactions that do the same have ended: of two encodings that come in at once, the second to
+    commit must find the first. So it comes after all else that takes time.
     """
     connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('fingerprints'))"))
     for facts in sorted(all_facts, key=lambda one: one.sha256):
@@ -1011,20 +1011,21 @@ def _note(connection: sa.Connection, all_facts: Sequence[AudioFacts], at: dateti
         if len(facts.fingerprint) < duplicates.MIN_LENGTH:
             continue
         numbers = np.array(facts.fingerprint, np.uint32)
-        known = _similar(connection, facts.sha256, numbers)
         isrc = sa.select(content.c.isrc).where(content.c.sha256 == facts.sha256)
         new = duplicates.Recording(facts.sha256, facts.sha256, numbers, connection.scalar(isrc))
-        for pair in duplicates.compare([new, *known]):
-            if facts.sha256 in (pair.first, pair.second):
-                other = pair.second if pair.first == facts.sha256 else pair.first
-                _find(connection, facts.sha256, pair.rule.code, other, None, at)
+        for known in _comparable(connection, new):
+            for rule in duplicates.between(new, known):
+                _find(connection, facts.sha256, rule.code, known.sha256, None, at)
         row = {"sha256": facts.sha256, "numbers": numbers.view(np.int32).tolist()}
         connection.execute(insert(audio_fingerprint).values(row).on_conflict_do_nothing())
 
 
-def _similar(connection: sa.Connection, sha256: str, numbers: duplicates.Fingerprint) -> list[duplicates.Recording]:
-    """Known recordings of about the same length that share whole numbers of the fingerprint."""
-    wanted = sa.literal(np.unique(numbers.view(np.int32)).tolist(), ARRAY(sa.Integer))
+def _comparable(connection: sa.Connection, new: duplicates.Recording) -> list[duplicates.Recording]:
+    """Known recordings that `new` may equal, and all that have its ISRC.
+
+    The former are of about the same length and share whole numbers of the fingerprint.
+    """
+    wanted = sa.literal(np.unique(new.fingerprint.view(np.int32)).tolist(), ARRAY(sa.Integer))
     shared = sa.func.cardinality(
         sa.func.array(
             sa.intersect(
@@ -1033,21 +1034,26 @@ def _similar(connection: sa.Connection, sha256: str, numbers: duplicates.Fingerp
             ).scalar_subquery()
         )
     )
-    least, most = duplicates.comparable_lengths(len(numbers))
-    query = (
+    least, most = duplicates.comparable_lengths(len(new.fingerprint))
+    others = (
         sa.select(audio_fingerprint.c.sha256, audio_fingerprint.c.numbers, content.c.isrc)
         .join(content, content.c.sha256 == audio_fingerprint.c.sha256)
-        .where(
+        .where(audio_fingerprint.c.sha256 != new.sha256)
+    )
+    similar = (
+        others.where(
             audio_fingerprint.c.numbers.overlap(wanted),
             sa.func.cardinality(audio_fingerprint.c.numbers).between(least, most),
-            audio_fingerprint.c.sha256 != sha256,
         )
         .order_by(shared.desc(), audio_fingerprint.c.sha256)
         .limit(_MOST_CANDIDATES)
     )
+    rows = list(connection.execute(similar))
+    if new.isrc:
+        rows += connection.execute(others.where(content.c.isrc == new.isrc))
     return [
-        duplicates.Recording(row.sha256, row.sha256, np.array(row.numbers, np.int32).view(np.uint32), row.isrc)
-        for row in connection.execute(query)
+        duplicates.Recording(sha256, sha256, np.array(numbers, np.int32).view(np.uint32), isrc)
+        for sha256, numbers, isrc in {row.sha256: row for row in rows}.values()
     ]
 
 

@@ -80,28 +80,35 @@ def same_recording(first: Fingerprint, second: Fingerprint) -> bool:
     return bit_error_rate(first, second) <= MAX_BIT_ERROR_RATE
 
 
+def between(first: Recording, second: Recording) -> list[Rule]:
+    """What is between two recordings: whether they are the same, and what their ISRCs say then."""
+    rules = []
+    if first.sha256 == second.sha256:
+        rules = [Rule.DUPLICATE_AUDIO]
+    elif same_recording(first.fingerprint, second.fingerprint):
+        rules = [Rule.DUPLICATE_RECORDING]
+    if first.isrc and second.isrc:
+        if rules and first.isrc != second.isrc:
+            rules.append(Rule.RECORDING_HAS_TWO_ISRCS)
+        elif not rules and first.isrc == second.isrc:
+            rules.append(Rule.ISRC_REUSED)
+    return rules
+
+
 def compare(recordings: Sequence[Recording]) -> list[Pair]:
     """What is between the recordings of a catalogue; by keys, each pair once."""
     by_key = sorted(recordings, key=lambda recording: recording.key)
-    same: dict[tuple[str, str], Rule] = {}
-    for first, second in _pairs_of_equal(by_key, [r.sha256 for r in by_key]):
-        same[first.key, second.key] = Rule.DUPLICATE_AUDIO
-    for first, second in _candidates(by_key):
-        if (first.key, second.key) not in same and same_recording(first.fingerprint, second.fingerprint):
-            same[first.key, second.key] = Rule.DUPLICATE_RECORDING
-    pairs = [Pair(rule, *keys) for keys, rule in same.items()]
-    isrc = {recording.key: recording.isrc for recording in by_key}
-    pairs += [
-        Pair(Rule.RECORDING_HAS_TWO_ISRCS, first, second)
-        for first, second in same
-        if isrc[first] and isrc[second] and isrc[first] != isrc[second]
-    ]
-    pairs += [
-        Pair(Rule.ISRC_REUSED, first.key, second.key)
-        for first, second in _pairs_of_equal(by_key, [r.isrc for r in by_key])
-        if (first.key, second.key) not in same
-    ]
-    return sorted(pairs, key=lambda pair: (pair.first, pair.second, pair.rule.code))
+    found = {
+        (first.key, second.key): (first, second)
+        for pairs in (
+            _pairs_of_equal(by_key, [r.sha256 for r in by_key]),
+            _pairs_of_equal(by_key, [r.isrc for r in by_key]),
+            _candidates(by_key),
+        )
+        for first, second in pairs
+    }
+    pairs_found = [Pair(rule, *keys) for keys, pair in found.items() for rule in between(*pair)]
+    return sorted(pairs_found, key=lambda pair: (pair.first, pair.second, pair.rule.code))
 
 
 def _pairs_of_equal(
