@@ -50,13 +50,13 @@ def features_of(data: bytes) -> dict[str, Any]:
         soundfile.LibsndfileError: it cannot be decoded.
     """
     import numpy as np
-    import soundfile
 
+    from lakehouse.adapters.audio_probe import opened
     from lakehouse.adapters.chromaprint import Fingerprinter
     from lakehouse.domain.audio.analysis import Analysis, block_frames
     from lakehouse.domain.audio.spectrum import RATE_HZ
 
-    with soundfile.SoundFile(io.BytesIO(data)) as sound:
+    with opened(io.BytesIO(data)) as sound:
         start, length = window(sound.frames, sound.samplerate)
         if start:
             sound.seek(start)

@@ -8,7 +8,7 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lakehouse.domain.audio.containers import HEAD_BYTES, integrity, sniff
 from lakehouse.domain.audio.protection import protection
@@ -60,7 +60,7 @@ def probe(path: Path, object_key: str) -> AudioFacts:
     return replace(facts, tags=facts.tags | _tags(path))
 
 
-def opened(path: Path) -> Any:
+def opened(source: Path | BinaryIO) -> Any:
     """A `soundfile.SoundFile` to be read block by block: the blocks are what one read of the whole file would give.
 
     soundfile seeks after each read of a seekable file, and MP3 decodes differently after a seek.
@@ -74,7 +74,7 @@ def opened(path: Path) -> Any:
         def seekable(self) -> bool:
             return False
 
-    return Forward(os.fspath(path))
+    return Forward(os.fspath(source) if isinstance(source, Path) else source)
 
 
 def _decode(path: Path, facts: AudioFacts) -> AudioFacts:
