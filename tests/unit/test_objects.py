@@ -10,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from lakehouse.adapters import ingestion
 from lakehouse.adapters.catalog_db import Landed, Outcome
@@ -52,8 +51,7 @@ def store_that_answers(settings: Settings, status: int, code: str, content: byte
 
 
 def at(settings: Settings, port: int) -> Settings:
-    changed = {"host": "127.0.0.1", "port": port, "secret_key": SecretStr("not-a-secret")}
-    return settings.model_copy(update={"s3": settings.s3.model_copy(update=changed)})
+    return settings.model_copy(update={"s3": settings.s3.model_copy(update={"host": "127.0.0.1", "port": port})})
 
 
 @pytest.fixture
