@@ -135,12 +135,19 @@ def batch(
 ) -> None:
     """Probe and validate landed files: accept them into the catalogue, or keep them in quarantine with a reason.
 
-    A file that has an outcome already keeps it.
+    A file that has an outcome already keeps it. Of a list (--keys) a file may be gone by now; one that is named must be
+    there.
 
     Example: wavehouse ingest batch "Some Album/01 Track.flac"
     """
-    wanted = keys or _parse(keys_json)
-    _process(Output(as_json=as_json), wanted)
+    outcomes = _process(Output(as_json=as_json), keys or _parse(keys_json))
+    if keys and (gone := [one for one in outcomes if one.reason == "no_such_object"]):
+        raise RejectedInputError(
+            f"There is no object '{gone[0].object_key}' in s3://landing.",
+            reason="no_such_object",
+            value=gone[0].object_key,
+            hint="See the waiting ones with `wavehouse ingest list`.",
+        )
 
 
 @app.command()
@@ -169,10 +176,12 @@ def _parse(keys_json: str) -> list[str]:
     return keys
 
 
-def _process(out: Output, keys: list[str]) -> None:
+def _process(out: Output, keys: list[str]) -> list[Outcome]:
     from lakehouse.adapters import ingestion
 
-    out.result(_show_files(out, ingestion.process_batch(load_settings(), keys)))
+    outcomes = ingestion.process_batch(load_settings(), keys)
+    out.result(_show_files(out, outcomes))
+    return outcomes
 
 
 def _show_files(out: Output, outcomes: list[Outcome]) -> dict[str, Any]:
