@@ -26,7 +26,7 @@ DEATHS = {
     r"transform_plays: .*running silver": ["trino"],
     r"transform_plays: .*running audit_silver": ["minio", "airflow-triggerer"],
     r"transform_plays: .*running gold": ["airflow-scheduler", "airflow-api-server"],
-    r"==> wavehouse report": ["redis", "catalog-api"],
+    r"==> wavehouse report": ["redis", "catalog-api", "scrobble-api", "deliveries"],
 }
 #: At this line the demo itself is ended as with Ctrl-C, once, and then started again: some events are sent by then.
 INTERRUPTION = r"==> wavehouse simulate plays"
