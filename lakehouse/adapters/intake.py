@@ -86,7 +86,7 @@ def take(settings: Settings, address: str) -> Taken:
             )
         with CatalogDb(settings) as db:
             done = deliveries.deliver_named(objects, db, source, documents)
-        stems = {PurePosixPath(name).with_suffix("").as_posix() for name in names if not _is_text(name)}
+        stems = {PurePosixPath(name).with_suffix("").as_posix() for name in names if not _is_companion(name)}
         kinds = {name: companion_kind(name, stems) for name in names}
         keys, unsent = source.land([name for name, kind in kinds.items() if kind is None])
         files = ingestion.process_batch(settings, keys.values())
@@ -112,7 +112,7 @@ def _unsent(rows: Iterable[dict[str, str]]) -> list[Delivered]:
     return [Delivered(row["file"], "rejected", reason=row["reason"], message=row["message"]) for row in rows]
 
 
-def _is_text(name: str) -> bool:
+def _is_companion(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in LYRICS_SUFFIXES | PICTURE_SUFFIXES | {".json"}
 
 
