@@ -59,6 +59,14 @@ class Installation:
         document = json.loads(self.run("status", "--json").stdout.splitlines()[-1])
         return next(s for s in document["services"] if s["name"] == name)
 
+    def running(self, name: str) -> dict[str, Any]:
+        """The state of a service once its supervisor counts it as running: it may answer a moment before that."""
+
+        def state() -> dict[str, Any] | None:
+            return now if (now := self.status(name))["state"] == "RUNNING" else None
+
+        return dict(until(state, f"the start of {name}"))
+
 
 @pytest.fixture
 def installation() -> Iterator[Installation]:
@@ -74,16 +82,13 @@ def installation() -> Iterator[Installation]:
 
 def test_a_killed_service_comes_back_and_is_counted(installation: Installation) -> None:
     assert installation.up().returncode == 0
-    before = installation.status("redis")
-    assert before["state"] == "RUNNING" and before["restarts"] == 0 and before["memory_mb"] > 0
+    before = installation.running("redis")
+    assert before["restarts"] == 0 and before["memory_mb"] > 0
 
     os.kill(before["pid"], signal.SIGKILL)
 
-    def back() -> dict[str, Any] | None:
-        now = installation.status("redis")
-        return now if now["state"] == "RUNNING" and now["pid"] != before["pid"] else None
-
-    assert until(back, "the restart of redis")["restarts"] == 1
+    until(lambda: installation.status("redis")["restarts"] == 1, "the restart of redis")
+    assert installation.running("redis")["pid"] != before["pid"]
     assert installation.status("postgres")["restarts"] == 0
     assert installation.up().returncode == 0
 
@@ -119,16 +124,16 @@ def test_data_and_passwords_survive_a_restart(installation: Installation) -> Non
 
 def test_up_again_changes_nothing(installation: Installation) -> None:
     assert installation.up().returncode == 0
-    pids = [installation.status(name)["pid"] for name in ("postgres", "redis")]
+    pids = [installation.running(name)["pid"] for name in ("postgres", "redis")]
     again = installation.up()
     assert again.returncode == 0
     assert again.stderr.count("was running") == 2
-    assert [installation.status(name)["pid"] for name in ("postgres", "redis")] == pids
+    assert [installation.running(name)["pid"] for name in ("postgres", "redis")] == pids
 
 
 def test_a_changed_setting_restarts_only_its_service(installation: Installation) -> None:
     assert installation.up().returncode == 0
-    pids = {name: installation.status(name)["pid"] for name in ("postgres", "redis")}
+    pids = {name: installation.running(name)["pid"] for name in ("postgres", "redis")}
     template = installation.home / "run" / "redis" / "redis.conf"
     assert "maxmemory 200mb" in template.read_text()
     secrets = installation.home / "secrets.toml"
@@ -171,7 +176,7 @@ def test_a_service_that_cannot_start_is_named_with_its_last_words(installation: 
 
 def test_orphans_of_a_killed_supervisor_are_ended_before_the_next_start(installation: Installation) -> None:
     assert installation.up().returncode == 0
-    orphan = installation.status("redis")["pid"]
+    orphan = installation.running("redis")["pid"]
     supervisor = psutil.Process(orphan).parent()
     assert supervisor is not None
     supervisor.kill()
@@ -180,13 +185,12 @@ def test_orphans_of_a_killed_supervisor_are_ended_before_the_next_start(installa
     assert installation.up().returncode == 0
     # Whoever inherits an orphan may take its time to collect it.
     until(lambda: not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE, "its end")
-    until(lambda: installation.status("redis")["state"] == "RUNNING", "the new service")
-    assert installation.status("redis")["pid"] != orphan
+    assert installation.running("redis")["pid"] != orphan
 
 
 def test_down_leaves_nothing_behind_and_may_be_repeated(installation: Installation) -> None:
     assert installation.up().returncode == 0
-    family = psutil.Process(installation.status("redis")["pid"]).parent()
+    family = psutil.Process(installation.running("redis")["pid"]).parent()
     assert family is not None
     members = [family, *family.children(recursive=True)]
     assert installation.run("down").returncode == 0
@@ -197,8 +201,11 @@ def test_down_leaves_nothing_behind_and_may_be_repeated(installation: Installati
 
 
 def test_the_whole_stack_runs_within_its_memory(stack: Settings) -> None:
-    document = wavehouse_json("status")
-    assert {s["name"]: s["state"] for s in document["services"]} == {s["name"]: "RUNNING" for s in document["services"]}
+    def everything_runs() -> dict[str, Any] | None:
+        document = wavehouse_json("status")
+        return document if all(s["state"] == "RUNNING" for s in document["services"]) else None
+
+    document = until(everything_runs, "the start of every service", timeout_s=180)
     assert {s["group"] for s in document["services"]} == {"lake", "stream", "serving", "airflow"}
     assert 1000 < document["memory_mb"] <= document["memory_goal_mb"]
 
