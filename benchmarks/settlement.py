@@ -29,7 +29,10 @@ from lakehouse.domain.simulation.world import MARKETS
 from lakehouse.errors import FatalError
 
 #: What dbt makes of the month before it is settled.
-MODELS = ("int_plays_judged", "streams_daily", "listener_track_monthly", "streams_monthly", "int_royalty_units")
+MODELS = (
+    "int_plays_judged", "streams_daily", "listener_track_monthly", "streams_monthly",
+    "int_royalty_streams", "int_royalty_listeners", "int_royalty_tracks", "int_royalty_units",
+)  # fmt: skip
 GOALS = {"peak_gb": 6.0}
 
 

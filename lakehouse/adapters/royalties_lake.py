@@ -1,4 +1,4 @@
-"""Settlements in the lake: what a calculation weighs (`settlement_units`), and what came out of it.
+"""Settlements in the lake: what a calculation weighs (`settlement_tracks`, `_units`), and what came out of it.
 
 Every table is partitioned by `calculation`. A calculation is named by all that it is computed from, so writing it again
 replaces its rows by equal ones, and those of other calculations are never touched. The row in `settlements` goes first
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 TABLES = tuple(
     f"gold_audit.{name}"
     for name in (
+        "settlement_listeners",
+        "settlement_tracks",
         "settlement_units",
         "settlement_clauses",
         "settlement_pools",
@@ -62,18 +64,29 @@ class Calculation:
 
 def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> None:
     """Count the month's streams into `settlement_units`, market by market; `streams` says how many each market has."""
-    columns = [c.name for c in load("gold_audit.settlement_units").columns if c.name not in ("calculation", "period")]
     _forget(settings, of)
-    for countries, parts in _portions(streams):
+    parts = 1 + sum(streams.values()) // _STREAMS_AT_ONCE
+    for part in range(parts):
+        _count(settings, of, "listeners", "mod(user_id, ?) = ?", [parts, part])
+        _count(settings, of, "tracks", "mod(artist_id, ?) = ?", [parts, part])
+    for countries, cut in _portions(streams):
         marks = ", ".join("?" for _ in countries)
-        for part in range(parts):
-            trino.query(
-                settings,
-                f"insert into lake.gold_audit.settlement_units (calculation, period, {', '.join(columns)}) "  # noqa: S608
-                f"select ?, period, {', '.join(columns)} from lake.staging.int_royalty_units "
-                f"where period = ? and country in ({marks}) and mod(track_id, ?) = ?",
-                [of.calculation, of.period, *countries, parts, part],
-            )
+        for part in range(cut):
+            where = f"calculation = ? and country in ({marks}) and mod(track_id, ?) = ?"
+            _count(settings, of, "units", where, [of.calculation, *countries, cut, part])
+    trino.query(settings, "delete from lake.gold_audit.settlement_listeners where calculation = ?", [of.calculation])
+
+
+def _count(settings: Settings, of: Calculation, what: str, where: str, values: Sequence[object]) -> None:
+    """Put the rows of the view `int_royalty_<what>` of the month that meet a condition into `settlement_<what>`."""
+    names = [c.name for c in load(f"gold_audit.settlement_{what}").columns if c.name not in ("calculation", "period")]
+    columns = ", ".join(names)
+    trino.query(
+        settings,
+        f"insert into lake.gold_audit.settlement_{what} (calculation, period, {columns}) "  # noqa: S608
+        f"select ?, period, {columns} from lake.staging.int_royalty_{what} where period = ? and {where}",
+        [of.calculation, of.period, *values],
+    )
 
 
 def _forget(settings: Settings, of: Calculation) -> None:
@@ -86,9 +99,10 @@ def _forget(settings: Settings, of: Calculation) -> None:
     )
     broken = trino.query(
         settings,
-        "select distinct calculation from lake.gold_audit.settlement_units where period = ? "
-        "and calculation not in (select calculation from lake.gold_audit.settlements)",
-        [of.period],
+        "select calculation from (select calculation from lake.gold_audit.settlement_listeners where period = ? "
+        "union select calculation from lake.gold_audit.settlement_tracks where period = ?) "
+        "where calculation not in (select calculation from lake.gold_audit.settlements)",
+        [of.period, of.period],
     ).rows
     for (calculation,) in broken:
         for table in TABLES[:-1]:
