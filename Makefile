@@ -34,7 +34,7 @@ unit: ## tests that need no service
 	@$(BIN)/pytest -m "not stack" $(FAST)
 
 integration: ## tests on the real local stack (profile `test`: its own ports and data)
-	@$(BIN)/pytest $(STACK)
+	@$(BIN)/pytest --durations=25 $(STACK)
 
 SEEDS ?= 0
 chaos: ## kill every service of a stack (profile `chaos`) in mid-run and compare with ledger and oracle; SEEDS=200 for more
