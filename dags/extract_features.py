@@ -1,4 +1,4 @@
-"""What new recordings sound like: computed with Spark, audited, published, and copied online."""
+"""What new recordings sound like: computed with Spark, audited, published, copied online; and their genre and mood."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from airflow.sdk import DAG
 from common import AUDIO_FEATURES, CATALOG, DEFAULT_ARGS, wavehouse_task
 
-TABLE = "silver_audit.audio_features"
+TABLE, LABELS = "silver_audit.audio_features", "silver_audit.track_labels"
 
 with DAG(
     "extract_features",
@@ -20,6 +20,9 @@ with DAG(
     2. **audit**: the expectations of the table. A failure stops here: what was published stays published.
     3. **publish**: `silver.audio_features` shows the audited snapshot.
     4. **publish_online**: the published features to Redis, `features:<track_id>`.
+    5. **predict**: genre and mood of the new recordings by the models in use (`wavehouse features models`); without a
+       model the genre is the tag's, and says so. **audit_labels** and **publish_labels**: as 2 and 3, for
+       `silver.track_labels`.
 
     ### When something fails
     Clear the task. `extract` goes on where it stopped; its log is named in the message. A failed audit names the
@@ -32,9 +35,15 @@ with DAG(
     default_args={**DEFAULT_ARGS, "owner": "audio"},
     tags=["audio", "features", "silver"],
 ) as dag:
-    (
+    published = (
         wavehouse_task("extract", ["features", "extract"], pool="spark")
         >> wavehouse_task("audit", ["audit", TABLE])
         >> wavehouse_task("publish", ["publish", TABLE], outlets=[AUDIO_FEATURES])
-        >> wavehouse_task("publish_online", ["features", "publish-online"])
+    )
+    published >> wavehouse_task("publish_online", ["features", "publish-online"])
+    (
+        published
+        >> wavehouse_task("predict", ["features", "predict"])
+        >> wavehouse_task("audit_labels", ["audit", LABELS])
+        >> wavehouse_task("publish_labels", ["publish", LABELS])
     )

@@ -1,4 +1,4 @@
-"""The object store: what lands, the audio objects by content hash, and copies of what was refused.
+"""The object store: what lands, the audio objects by content hash, copies of what was refused, and small documents.
 
 Bytes go in and out through obstore: in parts, with a CRC-64/NVME of every part that the store computes again before it
 takes it, and of which it keeps that of the whole object. minio-py asks and arranges: lists, states, copies between
@@ -29,6 +29,7 @@ LANDING = "landing"
 AUDIO = "audio"
 AUDIT = "audit"
 PLAYBACK = "playback"
+LAKE = "lake"
 #: Larger files are sent in parts of this size. An ETag depends on it, so a change uploads everything once more.
 PART_BYTES = 16 << 20
 #: Parts of one file under way at once; so many, and the one that is being read, are in memory.
@@ -217,10 +218,22 @@ class Objects:
 
     def audio(self, sha256: str) -> bytes:
         """The whole audio object with this hash."""
+        return self.read(AUDIO, audio_name(sha256))
+
+    def read(self, bucket: str, name: str) -> bytes:
+        """The whole object `name`; for what fits into memory."""
         import obstore
 
-        with self._errors(AUDIO):
-            return bytes(obstore.get(self._store(AUDIO), audio_name(sha256)).bytes())
+        with self._errors(bucket):
+            return bytes(obstore.get(self._store(bucket), name).bytes())
+
+    def write(self, bucket: str, name: str, data: bytes) -> None:
+        """Put `data` under `name`; a reader sees what was there before or all of it."""
+        import obstore
+
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        with self._errors(bucket):
+            obstore.put(self._store(bucket), name, data, attributes={"Content-Type": kind}, use_multipart=False)
 
     def names(self, bucket: str, prefix: str = "") -> set[str]:
         """Names of all objects in a bucket below `prefix`."""

@@ -143,9 +143,13 @@ class Model:
         best = probabilities.argmax(axis=1)
         return [(self.labels[label], float(row[label])) for label, row in zip(best, probabilities, strict=True)]
 
+    def card(self) -> dict[str, Any]:
+        """All that is known of it but its parameters."""
+        return {name: value for name, value in vars(self).items() if name != "parameters"}
+
     def to_json(self) -> bytes:
         """The model as a JSON document; the same model is the same bytes."""
-        document = vars(self) | {
+        document = self.card() | {
             "vector": VECTOR,
             "parameters": {
                 name: value.tolist() if isinstance(value, np.ndarray) else value
