@@ -32,6 +32,7 @@ def store_that_answers(settings: Settings, status: int, code: str, content: byte
             self.send_response(status)
             self.send_header("Content-Type", "application/octet-stream" if content else "application/xml")
             self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+            self.send_header("ETag", '"0"')
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -98,6 +99,17 @@ def test_a_store_that_is_away_is_tried_again(settings: Settings, small: Path) ->
 def test_a_file_that_cannot_be_read_is_not_the_stores_fault(settings: Settings, tmp_path: Path) -> None:
     with store_that_answers(settings, 200, "") as objects, pytest.raises(FileNotFoundError):
         objects.put(tmp_path / "none.ogg", "none.ogg")
+
+
+def test_a_document_is_written_whole_and_read_whole(settings: Settings) -> None:
+    with store_that_answers(settings, 200, "", b"{}") as objects:
+        objects.write("lake", "models/mood/in_use.json", b"{}")
+        assert objects.read("lake", "models/mood/in_use.json") == b"{}"
+    with store_that_answers(settings, 507, "XMinioStorageFull") as objects, pytest.raises(RetryableError):
+        objects.write("lake", "models/mood/in_use.json", b"{}")
+    with store_that_answers(settings, 404, "NoSuchKey") as objects, pytest.raises(RejectedInputError) as caught:
+        objects.read("lake", "models/mood/in_use.json")
+    assert caught.value.reason == "no_such_object"
 
 
 def landed(key: str) -> Landed:
