@@ -151,8 +151,10 @@ def test_the_checklist_sees_what_was_tampered_with(books: Settings) -> None:
         f"(select min(entry_number) from {prefix}entries where calculation = ? and entry_kind = 'royalty' "
         f"and refers_to = '{settled.inputs.period}/EUR' and currency = 'EUR') from {prefix}lines where calculation = ? "
         "and currency = 'EUR' and account = 'payable' and deciding_rule = 'share' and amount_minor > 0 "
+        # of an account in euro: other accounts book the line converted, together with others
+        f"and agreement_id in (select agreement_id from {prefix}entries where calculation = ? and currency = 'EUR') "
         "order by line_number limit 1",
-        [made, made, made],
+        [made, made, made, made],
     ).rows[0]
     names = {
         "t": prefix,
