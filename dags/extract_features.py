@@ -8,6 +8,7 @@ from airflow.sdk import DAG
 from common import AUDIO_FEATURES, CATALOG, DEFAULT_ARGS, wavehouse_task
 
 TABLE = "silver_audit.audio_features"
+HISTORY = "silver_audit.audio_features_history"
 
 with DAG(
     "extract_features",
@@ -19,7 +20,9 @@ with DAG(
        by `wavehouse features failures` and do not hold up the others.
     2. **audit**: the expectations of the table. A failure stops here: what was published stays published.
     3. **publish**: `silver.audio_features` shows the audited snapshot.
-    4. **publish_online**: the published features to Redis, `features:<track_id>`.
+    4. **record**, **audit_history**, **publish_history**: since when readers have which features of a track, for joins
+       at a moment of the past (`silver.audio_features_history`).
+    5. **publish_online**: the newest features to Redis, `features:track_audio:<track_id>`.
 
     ### When something fails
     Clear the task. `extract` goes on where it stopped; its log is named in the message. A failed audit names the
@@ -36,5 +39,8 @@ with DAG(
         wavehouse_task("extract", ["features", "extract"], pool="spark")
         >> wavehouse_task("audit", ["audit", TABLE])
         >> wavehouse_task("publish", ["publish", TABLE], outlets=[AUDIO_FEATURES])
-        >> wavehouse_task("publish_online", ["features", "publish-online"])
+        >> wavehouse_task("record", ["features", "record"])
+        >> wavehouse_task("audit_history", ["audit", HISTORY])
+        >> wavehouse_task("publish_history", ["publish", HISTORY])
+        >> wavehouse_task("publish_online", ["features", "materialize", "--views", "track_audio"])
     )

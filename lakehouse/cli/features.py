@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import CHECKOUT, Settings, load_settings
-from lakehouse.errors import RetryableError
+from lakehouse.errors import RejectedInputError, RetryableError
 
 app = typer.Typer(help="Features of the audio.", no_args_is_help=True)
 
@@ -122,23 +124,183 @@ def failures(as_json: Json = False) -> None:
     out.result(rows)
 
 
-@app.command("publish-online")
-def publish_online(as_json: Json = False) -> None:
-    """Copy the published features of all tracks to the online feature store.
+@app.command("views")
+def list_views(as_json: Json = False) -> None:
+    """Show the feature views: what they describe, from which table, and how old their values may be.
 
-    Only what the audit let through goes online; a track whose features did not change is written again to the same.
-
-    Example: wavehouse features publish-online
+    Example: wavehouse features views
     """
-    from lakehouse.adapters import lake, publish
-    from lakehouse.adapters.feature_store import FeatureStore
-    from lakehouse.domain.audio.features import newest
+    from lakehouse.contracts import load
+    from lakehouse.domain.features.views import views
+
+    out = Output(as_json=as_json)
+    rows: list[dict[str, Any]] = [
+        {
+            "view": view.name,
+            "entity": view.entity,
+            "table": view.table,
+            "owner": load(view.table).owner,
+            "max_age_s": view.max_age and view.max_age.total_seconds(),
+            "columns": {column: load(view.table).column(column).doc for column in view.columns},
+        }
+        for view in views().values()
+    ]
+    shown = [(*tuple(row.values())[:-1], ", ".join(row["columns"])) for row in rows]
+    out.table("Feature views", ["view", "entity", "table", "owner", "max age [s]", "columns"], shown)
+    out.result(rows)
+
+
+@app.command()
+def record(as_json: Json = False) -> None:
+    """Note that the published audio features are available from now on, in silver_audit.audio_features_history.
+
+    Run after `publish`; only tracks with other features than before get a row.
+
+    Example: wavehouse features record
+    """
+    from lakehouse.adapters import feature_history
+
+    recorded = feature_history.record(load_settings(), datetime.now(UTC))
+    out = Output(as_json=as_json)
+    out.info(f"{recorded} tracks have features that are new")
+    out.result({"recorded": recorded})
+
+
+@app.command()
+def join(
+    spine: Annotated[
+        Path, typer.Option(help="CSV or Parquet with the entity (track_id) and the moment (at) of each row.")
+    ],
+    out_file: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
+    view_names: Annotated[str, typer.Option("--views", help="Comma-separated; without it all.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Put beside each row of a file the features as they were known at its moment, never later ones.
+
+    The rows keep their order and their other columns. A value is null where none was known, or only one older than the
+    view allows (`wavehouse features views`).
+
+    Example: wavehouse features join --spine labels.csv --views track_popularity --out training.parquet
+    """
+    from pyarrow import parquet
+
+    from lakehouse.adapters import feature_history
+    from lakehouse.domain.features.views import named
+
+    views = named(_names(view_names))
+    joined = feature_history.join(
+        feature_history.read_spine(spine, views), views, feature_history.reader(load_settings())
+    )
+    parquet.write_table(joined, out_file)
+    nulls = {view.name: joined[view.joined("event_at")].null_count for view in views}
+    out = Output(as_json=as_json)
+    out.info(f"{joined.num_rows} rows in {out_file}")
+    out.table("Rows without a value", ["view", "rows"], list(nulls.items()))
+    out.result({"rows": joined.num_rows, "without_value": nulls})
+
+
+@app.command()
+def materialize(
+    view_names: Annotated[str, typer.Option("--views", help="Comma-separated; without it all.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Copy the newest published values of feature views to the online store; again, it writes the same.
+
+    Example: wavehouse features materialize --views track_audio
+    """
+    from lakehouse.adapters import feature_history
+    from lakehouse.adapters.feature_store import FeatureStore, encoded
+    from lakehouse.domain.features.views import named
 
     settings = load_settings()
-    rows = lake.read(settings, TABLE, tag=publish.PUBLISHED)
     store = FeatureStore(settings)
-    written = store.publish(newest(rows.to_pylist()))
+    written = {
+        view.name: store.write(view.name, encoded(view, feature_history.newest_values(settings, view)))
+        for view in named(_names(view_names))
+    }
     store.close()
     out = Output(as_json=as_json)
-    out.info(f"{written} tracks online")
-    out.result({"tracks": written})
+    out.table("Online", ["view", "entities"], list(written.items()))
+    out.result(written)
+
+
+@app.command()
+def online(
+    track_id: Annotated[int, typer.Argument(help="The track.")],
+    view_names: Annotated[str, typer.Option("--views", help="Comma-separated; without it all.")] = "",
+    at: Annotated[str, typer.Option(help="Moment to judge the age at, ISO 8601; without it now.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Read the online features of a track, with their age. Values older than a view allows are withheld, and said so.
+
+    Example: wavehouse features online 1152921504606846977 --at 2026-11-01T08:00:00Z
+    """
+    from lakehouse.adapters.feature_store import FeatureStore, reading
+    from lakehouse.domain.features.views import named
+
+    moment = _moment(at)
+    views = named(_names(view_names))
+    store = FeatureStore(load_settings())
+    found = {view.name: reading(view, store.read(view.name, [track_id])[track_id], moment) for view in views}
+    store.close()
+    out = Output(as_json=as_json)
+    for name, answer in found.items():
+        out.table(f"{name}: {answer.status}, of {answer.event_at}", ["feature", "value"], list(answer.values.items()))
+    out.result(
+        {
+            name: {
+                "status": answer.status,
+                "event_at": answer.event_at and answer.event_at.isoformat(),
+                "age_s": answer.age and answer.age.total_seconds(),
+                "values": answer.values,
+            }
+            for name, answer in found.items()
+        }
+    )
+
+
+@app.command()
+def staleness(
+    view_names: Annotated[str, typer.Option("--views", help="Comma-separated; without it all.")] = "",
+    at: Annotated[str, typer.Option(help="Moment to judge the age at, ISO 8601; without it now.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Compare the online store with the newest published values; exit code 1 unless all are equal and fresh.
+
+    Example: wavehouse features staleness
+    """
+    from lakehouse.adapters import feature_history
+    from lakehouse.adapters.feature_store import FeatureStore, compared
+    from lakehouse.domain.features.views import named
+
+    settings, moment = load_settings(), _moment(at)
+    store = FeatureStore(settings)
+    rows = [
+        {"view": view.name} | compared(view, feature_history.newest_values(settings, view), store.read, moment)
+        for view in named(_names(view_names))
+    ]
+    store.close()
+    out = Output(as_json=as_json)
+    out.table("Online beside the lake", list(rows[0]), [tuple(row.values()) for row in rows])
+    out.result(rows)
+    if any(row["different"] or row["missing"] or row["stale"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _moment(text: str) -> datetime:
+    """The moment of an option; now without one."""
+    if not text:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise RejectedInputError(
+            f"--at '{text}' is no moment.", reason="bad_moment", hint="Write it like 2026-11-01T08:00:00Z."
+        )
+    return moment

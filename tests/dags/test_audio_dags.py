@@ -65,7 +65,7 @@ def test_batches_are_ingested_in_parallel_and_then_reconciled(shown: dict[str, A
 def test_features_wait_for_the_announcement_and_are_audited_before_they_are_published(shown: dict[str, Any]) -> None:
     assert shown["dags"]["ingest_audio"]["tasks"]["announce_new_audio"]["outlets"] == shown["waits_for"]
     tasks = shown["dags"]["extract_features"]["tasks"]
-    order = ["extract", "audit", "publish", "publish_online"]
+    order = ["extract", "audit", "publish", "record", "audit_history", "publish_history", "publish_online"]
     assert {name: task["down"] for name, task in tasks.items()} == {
         name: order[place + 1 : place + 2] for place, name in enumerate(order)
     }

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.domain.features.views import MOMENT, View, as_of, newest, rows_as_of
+from lakehouse.errors import FatalError
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 VIEW = View("v", "gold_audit.v", "track_id", "event_at", "available_at", None, ("value",))
@@ -106,5 +107,5 @@ def test_the_newest_rows_are_a_join_of_every_entity(history: History, hour: int,
 
 
 def test_two_rows_with_the_same_moments_are_refused() -> None:
-    with pytest.raises(ValueError, match="two rows of track_id 2"):
+    with pytest.raises(FatalError, match="two rows of track_id 2"):
         rows_as_of(VIEW, pa.array([1]), moments([1]), table([(1, 1, 1), (2, 1, 1), (2, 1, 1)]))

@@ -89,7 +89,7 @@ def rows_as_of(view: View, entities: pa.Array, moments: pa.Array, history: pa.Ta
         history: rows of the view in any order, with at least its entity and moments.
 
     Raises:
-        ValueError: two rows of an entity have the same moments, so that neither is the newest.
+        FatalError: two rows of an entity have the same moments, so that neither is the newest.
     """
     rows = pd.DataFrame(
         {
@@ -101,7 +101,10 @@ def rows_as_of(view: View, entities: pa.Array, moments: pa.Array, history: pa.Ta
     )
     twice = rows[rows.duplicated(["entity", "event", "available"])]
     if len(twice):
-        raise ValueError(f"{view.table} has two rows of {view.entity} {twice['entity'].iloc[0]} with the same moments")
+        raise FatalError(
+            f"{view.table} has two rows of {view.entity} {twice['entity'].iloc[0]} with the same moments.",
+            hint=f"Run `wavehouse audit {view.table}`, and mend the table.",
+        )
     # Nothing is known before the moment it speaks of.
     rows["known"] = np.maximum(rows["event"], rows["available"])
     rows = rows.sort_values(["known", "event", "available"])
@@ -121,7 +124,7 @@ def as_of(spine: pa.Table, view: View, history: pa.Table) -> pa.Table:
     Columns are named `<view>__<column>`; `<view>__event_at` is the moment that the values speak of. See `rows_as_of`.
 
     Raises:
-        ValueError: see `rows_as_of`.
+        FatalError: see `rows_as_of`.
     """
     rows = rows_as_of(view, spine[view.entity], spine[AT], history)
     taken = history.take(pa.array(rows, mask=rows < 0))
