@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from lakehouse.adapters import feature_history
+from lakehouse.adapters import feature_history, lake, publish
 from lakehouse.adapters.feature_store import compared, decoded, encoded, reading
+from lakehouse.config.settings import Settings, load_settings
 from lakehouse.contracts import load
 from lakehouse.domain.features.recorded import unrecorded
 from lakehouse.domain.features.views import View, named, newest, views
@@ -171,6 +172,108 @@ class TestRecorded:
             assert unrecorded(published, [new | {"available_at": T0 + DAY}, *recorded]) == []
 
 
+class TestLake:
+    """On real Iceberg tables, in a catalogue and a folder of the test's own."""
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+        from pyiceberg.catalog.sql import SqlCatalog
+
+        made = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}")
+        monkeypatch.setattr(lake, "catalog", lambda settings: made)
+        for namespace in ("silver_audit", "gold_audit"):
+            made.create_namespace(namespace)
+        for table in (feature_history.AUDIO, feature_history.AUDIO_HISTORY, POPULARITY.table):
+            lake.create(made, load(table))
+        return load_settings()
+
+    @staticmethod
+    def publish(settings: Settings, table: str) -> None:
+        snapshot = lake.catalog(settings).load_table(table).current_snapshot()
+        assert snapshot is not None
+        publish.move_tag(settings, table, publish.PUBLISHED, snapshot.snapshot_id)
+
+    @staticmethod
+    def extracted(track: int, version: str, tempo_bpm: float) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for column in load(feature_history.AUDIO).columns:
+            values = {"string": "A", "integer": 1, "number": 0.5, "list<number>": [0.25, 0.5]}
+            made[column.name] = values[column.type] if column.required else None
+        return made | {
+            "track_id": track,
+            "sha256": f"sha-{track}",
+            "extractor_version": version,
+            "tempo_bpm": tempo_bpm,
+        }
+
+    def extract(self, settings: Settings, *rows: dict[str, Any]) -> None:
+        schema = load(feature_history.AUDIO).arrow_schema()
+        lake.append(settings, feature_history.AUDIO, pa.Table.from_pylist(list(rows), schema))
+
+    def joined(self, settings: Settings, *asked: tuple[int, datetime]) -> list[float | None]:
+        spine = pa.table({"track_id": [track for track, _ in asked], "at": [at for _, at in asked]})
+        view = views()["track_audio"]
+        found = feature_history.join(spine, [view], feature_history.reader(settings))
+        tempi: list[float | None] = found[view.joined("tempo_bpm")].to_pylist()
+        return tempi
+
+    def test_features_are_seen_from_the_moment_that_they_were_recorded_as_published(self, settings: Settings) -> None:
+        self.extract(settings, self.extracted(1, "1.0.0", 100.0))
+        self.publish(settings, feature_history.AUDIO)
+        assert feature_history.record(settings, T0) == 1
+        self.publish(settings, feature_history.AUDIO_HISTORY)
+
+        self.extract(settings, self.extracted(1, "2.0.0", 120.0), self.extracted(2, "2.0.0", 90.0))
+        assert feature_history.record(settings, T0 + DAY) == 0  # not published yet
+        self.publish(settings, feature_history.AUDIO)
+        assert feature_history.record(settings, T0 + 2 * DAY) == 2
+        assert feature_history.record(settings, T0 + 3 * DAY) == 0
+        self.publish(settings, feature_history.AUDIO_HISTORY)
+
+        second = timedelta(seconds=1)
+        asked = [
+            (2, T0 + 2 * DAY),
+            (1, T0 + 2 * DAY),
+            (1, T0 + 2 * DAY - second),
+            (1, T0 - second),
+            (2, T0 + DAY),
+            (3, T0 + 9 * DAY),
+        ]
+        assert self.joined(settings, *asked) == [90.0, 120.0, 100.0, None, None, None]
+
+    def test_a_clock_that_went_back_records_nothing(self, settings: Settings) -> None:
+        self.extract(settings, self.extracted(1, "1.0.0", 100.0))
+        self.publish(settings, feature_history.AUDIO)
+        feature_history.record(settings, T0)
+        with pytest.raises(FatalError, match="has rows of 2026-10-01"):
+            feature_history.record(settings, T0)
+
+    def test_what_is_not_published_is_not_joined(self, settings: Settings) -> None:
+        with pytest.raises(FatalError, match="no snapshot 'published'"):
+            self.joined(settings, (1, T0))
+
+    def test_the_filter_reads_what_can_answer_and_changes_no_answer(self, settings: Settings) -> None:
+        contract = load(POPULARITY.table)
+        days = [T0 + number * DAY for number in range(10)]
+        rows = popularity([(track, day, day.day * track) for track in (1, 2, 3) for day in days])
+        rows = rows.append_column("as_of_on", rows["event_at"].cast(pa.timestamp("us")).cast(pa.date32()))
+        lake.append(settings, contract.id, rows)
+        self.publish(settings, contract.id)
+        read = feature_history.reader(settings)
+        sizes: list[int] = []
+
+        def counted(view: View, where: str) -> pa.Table:
+            sizes.append((found := read(view, where)).num_rows)
+            return found
+
+        spine = pa.table({"track_id": [2, 3, 2], "at": [T0 + 5 * DAY, T0 + 6 * DAY, T0 - DAY]})
+        for part, most in ((spine, 12), (spine.slice(0, 1), 2), (spine.slice(0, 0), 0)):
+            joined = feature_history.join(part, NAMES, counted)
+            assert joined.equals(feature_history.join(part, NAMES, lambda view, where: read(view, "")))
+            assert sizes.pop() == most
+        assert feature_history.join(spine, NAMES, read)["track_popularity__streams_7d"].to_pylist() == [10, 18, None]
+
+
 NUMBERS = st.floats(allow_nan=False)
 
 
@@ -220,9 +323,9 @@ class TestOnline:
                 assert found.values.get(name) == row[f"track_popularity__{name}"]
 
     def test_comparing_with_the_lake_counts_what_differs(self) -> None:
-        lake = popularity([(1, T0 + DAY, 5), (2, T0 + DAY, 6), (3, T0 + DAY, 7)])
+        newest_rows = popularity([(1, T0 + DAY, 5), (2, T0 + DAY, 6), (3, T0 + DAY, 7)])
         online = encoded(POPULARITY, popularity([(1, T0 + DAY, 5), (2, T0, 6)]))
-        told = compared(POPULARITY, lake, lambda view, ids: {i: online.get(i, {}) for i in ids}, T0 + 2.5 * DAY)
+        told = compared(POPULARITY, newest_rows, lambda view, ids: {i: online.get(i, {}) for i in ids}, T0 + 2.5 * DAY)
         assert told == {
             "equal": 1,
             "different": 1,
