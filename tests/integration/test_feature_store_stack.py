@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,7 +48,7 @@ def test_popularity_is_what_had_been_received_by_the_end_of_each_date(played: Se
     for date in dates:
         rows = trino.query(
             played,
-            f"select track_id, {columns} from gold.track_popularity_daily where as_of_on = date(?) order by track_id",
+            f"select track_id, {columns} from gold.track_popularity_daily where as_of_on = date(?) order by 1",  # noqa: S608
             [date],
             user="analyst",
         ).rows
@@ -98,7 +98,7 @@ def test_audio_features_are_online_and_known_only_since_they_were_published(play
     spine = pa.table(
         {
             "track_id": [track for track, *_ in rows] * 2,
-            "at": [first.replace(year=first.year - 1) for _, first, *_ in rows] + [last for *_, last in rows],
+            "at": [first - timedelta(seconds=1) for _, first, *_ in rows] + [last for *_, last in rows],
         }
     )
     parquet.write_table(spine, tmp_path / "spine.parquet")
