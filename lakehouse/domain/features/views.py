@@ -107,7 +107,7 @@ def rows_as_of(view: View, entities: pa.Array, moments: pa.Array, history: pa.Ta
         )
     # Nothing is known before the moment it speaks of.
     rows["known"] = np.maximum(rows["event"], rows["available"])
-    rows = rows.sort_values(["known", "event", "available"])
+    rows = rows.iloc[np.lexsort([rows["available"], rows["event"], rows["known"]])]
     # A row that becomes known after a newer one never is the newest; without those, the last one known is.
     rows = rows[rows["event"] >= rows.groupby("entity")["event"].cummax()]
     asked = pd.DataFrame({"entity": _integers(entities), "at": _integers(moments)})
