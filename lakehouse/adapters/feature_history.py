@@ -148,18 +148,21 @@ def record(settings: Settings, at: datetime) -> int:
     return len(rows)
 
 
-def published_at(settings: Settings, view: View) -> datetime | None:
-    """The latest availability of a published row of the view; None when it has no rows."""
+def newest_values(settings: Settings, view: View, now: datetime) -> pa.Table:
+    """Of each entity the newest published values that don't speak of after `now`, such as those of a day not yet over.
+
+    They are no older than the view's bound before the last one of all became available: what is published counts as
+    available, so a run that is done early is served early.
+    """
+    spoken_of = f"{view.event_at} <= '{now.isoformat()}'"
     table = publish.view_of(load(view.table))
-    found = trino.query(settings, f"select max({view.available_at}) from lake.{table}")  # noqa: S608
-    moment: datetime | None = found.rows[0][0]
-    return moment
-
-
-def newest_values(settings: Settings, view: View) -> pa.Table:
-    """Of each entity the newest published values, no older than the view's bound before the newest row of all."""
-    at = published_at(settings, view)
-    if at is None:
-        return reader(settings)(view, "").slice(0, 0)
-    where = f"{view.event_at} >= '{(at - view.max_age).isoformat()}'" if view.max_age else ""
-    return newest(view, reader(settings)(view, where), pa.scalar(at, MOMENT))
+    found = trino.query(
+        settings,
+        f"select max({view.available_at}) from lake.{table} where {view.event_at} <= ?",  # noqa: S608
+        [now],
+    )
+    last: datetime | None = found.rows[0][0]
+    if last is None:
+        return load(view.table).arrow_schema().empty_table().select(view.read)
+    where = f"{spoken_of} and {view.event_at} >= '{(last - view.max_age).isoformat()}'" if view.max_age else spoken_of
+    return newest(view, reader(settings)(view, where), pa.scalar(last, MOMENT))

@@ -212,10 +212,10 @@ def materialize(
     from lakehouse.adapters.feature_store import FeatureStore, encoded
     from lakehouse.domain.features.views import named
 
-    settings = load_settings()
+    settings, now = load_settings(), datetime.now(UTC)
     store = FeatureStore(settings)
     written = {
-        view.name: store.write(view.name, encoded(view, feature_history.newest_values(settings, view)))
+        view.name: store.write(view.name, encoded(view, feature_history.newest_values(settings, view, now)))
         for view in named(_names(view_names))
     }
     store.close()
@@ -276,7 +276,8 @@ def staleness(
     settings, moment = load_settings(), _moment(at)
     store = FeatureStore(settings)
     rows = [
-        {"view": view.name} | compared(view, feature_history.newest_values(settings, view), store.read, moment)
+        {"view": view.name}
+        | compared(view, feature_history.newest_values(settings, view, datetime.now(UTC)), store.read, moment)
         for view in named(_names(view_names))
     ]
     store.close()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from lakehouse.adapters import feature_history, lake, publish
+from lakehouse.adapters import feature_history, lake, publish, trino
 from lakehouse.adapters.feature_store import compared, decoded, encoded, reading
 from lakehouse.config.settings import Settings, load_settings
 from lakehouse.contracts import load
@@ -252,13 +252,33 @@ class TestLake:
         with pytest.raises(FatalError, match="no snapshot 'published'"):
             self.joined(settings, (1, T0))
 
-    def test_the_filter_reads_what_can_answer_and_changes_no_answer(self, settings: Settings) -> None:
-        contract = load(POPULARITY.table)
-        days = [T0 + number * DAY for number in range(10)]
-        rows = popularity([(track, day, day.day * track) for track in (1, 2, 3) for day in days])
+    def test_the_newest_values_are_of_a_date_that_is_over(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.fill(settings, [(1, T0, 5), (2, T0 - DAY, 6), (3, T0 - 3 * DAY, 7), (1, T0 + DAY, 8)])
+        asked: list[Any] = []
+
+        def query(settings: Settings, sql: str, parameters: list[datetime]) -> trino.Result:
+            asked.extend((sql, *parameters))
+            return trino.Result(("available_at",), [(T0 + DAY / 4,)])
+
+        monkeypatch.setattr(trino, "query", query)
+        # Half past four: what is available from six on is published already.
+        now = T0 + timedelta(hours=4.5)
+        rows = feature_history.newest_values(settings, POPULARITY, now).to_pylist()
+        assert [(row["track_id"], row["streams_7d"]) for row in rows] == [(1, 5), (2, 6)]
+        assert asked == ["select max(available_at) from lake.gold.track_popularity_daily where event_at <= ?", now]
+
+    def fill(self, settings: Settings, popular: list[tuple[int, datetime, int]]) -> None:
+        """Popularity by (track, event time, streams), published."""
+        rows = popularity(popular)
         rows = rows.append_column("as_of_on", rows["event_at"].cast(pa.timestamp("us")).cast(pa.date32()))
-        lake.append(settings, contract.id, rows)
-        self.publish(settings, contract.id)
+        lake.append(settings, POPULARITY.table, rows)
+        self.publish(settings, POPULARITY.table)
+
+    def test_the_filter_reads_what_can_answer_and_changes_no_answer(self, settings: Settings) -> None:
+        days = [T0 + number * DAY for number in range(10)]
+        self.fill(settings, [(track, day, day.day * track) for track in (1, 2, 3) for day in days])
         read = feature_history.reader(settings)
         sizes: list[int] = []
 
