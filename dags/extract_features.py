@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from airflow.sdk import DAG
 from common import AUDIO_FEATURES, CATALOG, DEFAULT_ARGS, wavehouse_task
 
-TABLE, LABELS = "silver_audit.audio_features", "silver_audit.track_labels"
+TABLE, HISTORY = "silver_audit.audio_features", "silver_audit.audio_features_history"
+LABELS = "silver_audit.track_labels"
 
 with DAG(
     "extract_features",
@@ -19,7 +20,9 @@ with DAG(
        by `wavehouse features failures` and do not hold up the others.
     2. **audit**: the expectations of the table. A failure stops here: what was published stays published.
     3. **publish**: `silver.audio_features` shows the audited snapshot.
-    4. **publish_online**: the published features to Redis, `features:<track_id>`.
+    4. **record**, **audit_history**, **publish_history**: since when readers have which features of a track, for joins
+       at a moment of the past (`silver.audio_features_history`). **publish_online**: the newest to Redis,
+       `features:track_audio:<track_id>`.
     5. **predict**: genre and mood of the new recordings by the models in use (`wavehouse features models`); without a
        model the genre is the tag's, and says so. **audit_labels** and **publish_labels**: as 2 and 3, for
        `silver.track_labels`.
@@ -40,7 +43,13 @@ with DAG(
         >> wavehouse_task("audit", ["audit", TABLE])
         >> wavehouse_task("publish", ["publish", TABLE], outlets=[AUDIO_FEATURES])
     )
-    published >> wavehouse_task("publish_online", ["features", "publish-online"])
+    (
+        published
+        >> wavehouse_task("record", ["features", "record"])
+        >> wavehouse_task("audit_history", ["audit", HISTORY])
+        >> wavehouse_task("publish_history", ["publish", HISTORY])
+        >> wavehouse_task("publish_online", ["features", "materialize", "--views", "track_audio"])
+    )
     (
         published
         >> wavehouse_task("predict", ["features", "predict"])

@@ -50,6 +50,7 @@ with DAG(
     3. **audit_silver**, **audit_gold**: the suites in `expectations/`. A check of severity `fail` stops here: readers
        go on seeing what was published before.
     4. **publish**: `silver.*` and `gold.*` show the audited snapshots, all of them or none.
+    5. **publish_online**: each track's popularity to the online feature store.
 
     A scheduled run takes in the whole of yesterday, UTC.
 
@@ -89,4 +90,5 @@ with DAG(
         >> build("gold", ["intermediate", "marts"])
         >> wavehouse_task("audit_gold", ["audit", "--layer", "gold"], retries=1)
         >> wavehouse_task("publish", ["publish", "--layer", "silver,gold"], outlets=[MARTS])
+        >> wavehouse_task("publish_online", ["features", "materialize", "--views", "track_popularity"])
     )

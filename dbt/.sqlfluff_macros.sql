@@ -23,3 +23,4 @@
 {% macro month_of(column) %}date_trunc('month', {{ column }}){% endmacro %}
 {% macro closing(column) %}({{ column }} is not null){% endmacro %}
 {% macro in_part(number) %}mod({{ number }}, 2) = 1{% endmacro %}
+{% macro in_trailing_days(column, days, of) %}({{ column }} is not null){% endmacro %}

@@ -31,6 +31,7 @@
         'period': ('plays', "date_format(played_on, '%Y-%m')"),
         'year': ('plays', 'year(local_played_on)'),
         'shown_on': ('ad_impressions', 'shown_on'),
+        'as_of_on': ('plays', 'received_on'),
         'listened_on': ('int_listening', 'listened_on', 'staging'),
     }) }}
 {%- endmacro %}
@@ -73,6 +74,15 @@
         {%- do ranges.append('(' ~ column ~ ' >= ' ~ first ~ ' and ' ~ column ~ ' < ' ~ first ~ " + interval '1' month)") -%}
     {%- endfor -%}
     {{ return('(' ~ ranges | join(' or ') ~ ')' if ranges else 'false') }}
+{%- endmacro %}
+
+{# Predicate over the date `column`: it is one of the `days` days that end with a day that `touched(of)` is true of, or lies between
+   such days; written so that Trino skips whole days. #}
+{% macro in_trailing_days(column, days, of) -%}
+    {%- if not has_window() -%}{{ return('true') }}{%- endif -%}
+    {%- if not execute -%}{{ return('false') }}{%- endif -%}
+    {%- set ends = touched_values(of) -%}
+    {{ return('(' ~ column ~ ' > ' ~ ends[0] ~ " - interval '" ~ days ~ "' day and " ~ column ~ ' <= ' ~ ends[-1] ~ ')' if ends else 'false') }}
 {%- endmacro %}
 
 {# The first day of the month of the date `column`; a constant where a run is about one month. #}

@@ -172,6 +172,13 @@ def overwrite(settings: Settings, contract_id: str, rows: pa.Table, *, where: st
     return retry_commit(attempt)
 
 
+def append(settings: Settings, contract_id: str, rows: pa.Table) -> None:
+    """Add rows to a table in one commit, which is tried again when another writer's came first."""
+    schema = load(contract_id).arrow_schema()
+    rows = rows.select(schema.names).cast(schema)
+    retry_commit(lambda: catalog(settings).load_table(contract_id).append(rows))
+
+
 def retry_commit(attempt: Callable[[], T]) -> T:
     """Run `attempt` again while another writer's commit got in between; gives up after about a minute.
 

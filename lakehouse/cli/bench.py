@@ -333,3 +333,23 @@ def features(
               "reached" if added["overhead"] <= added["goal"] else "MISSED")],
         )  # fmt: skip
     out.result(found)
+
+
+@app.command("feature-join")
+def feature_join(
+    rows: Annotated[int, typer.Option(min=1, help="Rows of the spine.")] = 1_000_000,
+    tracks: Annotated[int, typer.Option(min=1, help="Tracks in the history.")] = 200_000,
+    days: Annotated[int, typer.Option(min=1, help="Days of the history, a row a track each.")] = 50,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Features at moments, joined by our code and by DuckDB's ASOF JOIN on one thread, in memory. Needs no stack.
+
+    Example: wavehouse bench feature-join --rows 1000000
+    """
+    from benchmarks import feature_join as bench_join
+
+    found = bench_join.run(rows=rows, tracks=tracks, days=days, rounds=rounds)
+    out = Output(as_json=as_json)
+    out.table(f"{found['spine_rows']:,} rows beside {found['history_rows']:,}", ["what", "value"], list(found.items()))
+    out.result(found)

@@ -5,39 +5,25 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections import Counter
-from dataclasses import asdict
-from enum import StrEnum
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from lakehouse.cli import features_labels
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import CHECKOUT, Settings, load_settings
-from lakehouse.errors import FatalError, RetryableError
-
-if TYPE_CHECKING:
-    from lakehouse.domain.audio.classifier import Model
+from lakehouse.errors import RejectedInputError, RetryableError
 
 app = typer.Typer(help="Features of the audio.", no_args_is_help=True)
+app.add_typer(features_labels.app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 TABLE = "silver_audit.audio_features"
 #: Airflow marks a task that ends with this code as skipped.
 SKIPPED = 99
-#: Rejected rows shown to people; the report has all.
-SHOWN = 20
-#: Digits of a model's id shown to people; any beginning that is not ambiguous names it.
-SHORT = 12
-
-
-class Target(StrEnum):
-    """What a label is about."""
-
-    GENRE = "genre"
-    MOOD = "mood"
 
 
 def _pending(settings: Settings) -> int:
@@ -140,192 +126,184 @@ def failures(as_json: Json = False) -> None:
     out.result(rows)
 
 
-@app.command("publish-online")
-def publish_online(as_json: Json = False) -> None:
-    """Copy the published features of all tracks to the online feature store.
+@app.command("views")
+def list_views(as_json: Json = False) -> None:
+    """Show the feature views: what they describe, from which table, and how old their values may be.
 
-    Only what the audit let through goes online; a track whose features did not change is written again to the same.
-
-    Example: wavehouse features publish-online
+    Example: wavehouse features views
     """
-    from lakehouse.adapters import lake, publish
-    from lakehouse.adapters.feature_store import FeatureStore
-    from lakehouse.domain.audio.features import newest
+    from lakehouse.contracts import load
+    from lakehouse.domain.features.views import views
 
-    settings = load_settings()
-    rows = lake.read(settings, TABLE, tag=publish.PUBLISHED)
-    store = FeatureStore(settings)
-    written = store.publish(newest(rows.to_pylist()))
-    store.close()
     out = Output(as_json=as_json)
-    out.info(f"{written} tracks online")
-    out.result({"tracks": written})
+    rows: list[dict[str, Any]] = [
+        {
+            "view": view.name,
+            "entity": view.entity,
+            "table": view.table,
+            "owner": load(view.table).owner,
+            "max_age_s": view.max_age and view.max_age.total_seconds(),
+            "columns": {column: load(view.table).column(column).doc for column in view.columns},
+        }
+        for view in views().values()
+    ]
+    shown = [(*tuple(row.values())[:-1], ", ".join(row["columns"])) for row in rows]
+    out.table("Feature views", ["view", "entity", "table", "owner", "max age [s]", "columns"], shown)
+    out.result(rows)
 
 
 @app.command()
-def train(
-    target: Annotated[Target, typer.Option(help="What the labels are about.")],
-    labels: Annotated[Path, typer.Option(help="CSV in UTF-8 with a header: track_id or isrc, and label.")],
-    report: Annotated[Path | None, typer.Option(help="Write each rejected row, one JSON line each.")] = None,
-    use: Annotated[bool, typer.Option(help="Predict with it from now on, if it tells more than the baseline.")] = True,
+def record(as_json: Json = False) -> None:
+    """Note that the published audio features are available from now on, in silver_audit.audio_features_history.
+
+    Run after `publish`; only tracks with other features than before get a row.
+
+    Example: wavehouse features record
+    """
+    from lakehouse.adapters import feature_history
+
+    recorded = feature_history.record(load_settings(), datetime.now(UTC))
+    out = Output(as_json=as_json)
+    out.info(f"{recorded} tracks have features that are new")
+    out.result({"recorded": recorded})
+
+
+@app.command()
+def join(
+    spine: Annotated[
+        Path, typer.Option(help="CSV or Parquet with the entity (track_id) and the moment (at) of each row.")
+    ],
+    out_file: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
+    view_names: Annotated[str, typer.Option("--views", help="Comma-separated; without it all.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Learn genre or mood from labelled tracks, and measure the model on artists it did not learn from.
+    """Put beside each row of a file the features as they were known at its moment, never later ones.
 
-    A bad row is named and left out. The same labels and features are the same model. Then run `features predict`.
+    The rows keep their order and their other columns. A value is null where none was known, or only one older than the
+    view allows (`wavehouse features views`).
 
-    Example: wavehouse features train --target mood --labels moods.csv
+    Example: wavehouse features join --spine labels.csv --views track_popularity --out training.parquet
     """
-    from lakehouse.adapters import track_labels
+    from pyarrow import parquet
 
+    from lakehouse.adapters import feature_history
+    from lakehouse.domain.features.views import named
+
+    views = named(_names(view_names))
+    joined = feature_history.join(
+        feature_history.read_spine(spine, views), views, feature_history.reader(load_settings())
+    )
+    parquet.write_table(joined, out_file)
+    nulls = {view.name: joined[view.joined("event_at")].null_count for view in views}
     out = Output(as_json=as_json)
-    settings = load_settings()
-    examples, rejected = track_labels.labelled(settings, labels)
-    for bad in rejected[:SHOWN]:
-        out.info(f"{bad.message} ({bad.reason})")
-    if len(rejected) > SHOWN:
-        out.info(f"... and {len(rejected) - SHOWN} more; --report lists all.")
-    out.info(f"{len(examples) + len(rejected)} rows = {len(examples)} used + {len(rejected)} rejected")
-    refused = [{"reason": bad.reason, "message": bad.message, "value": bad.value} for bad in rejected]
-    if report:
-        report.write_text("".join(json.dumps(row) + "\n" for row in refused), encoding="utf-8")
-    trained = track_labels.train(track_labels.models(settings, target), target, examples, use=use)
-    model = trained.model
-    _show_metrics(out, model)
-    out.info(f"Model {model.id[:SHORT]} is {'new' if trained.is_new else 'known already'}.")
-    if trained.in_use:
-        out.info("It is in use: `wavehouse features predict` applies it.")
-    elif not model.beats_baseline:
-        out.info("It tells no more than how common each label is, so it is kept and not used.")
+    out.info(f"{joined.num_rows} rows in {out_file}")
+    out.table("Rows without a value", ["view", "rows"], list(nulls.items()))
+    out.result({"rows": joined.num_rows, "without_value": nulls})
+
+
+@app.command()
+def materialize(
+    view_names: Annotated[str, typer.Option("--views", help="Comma-separated; without it all.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Copy the newest published values of feature views to the online store; again, it writes the same.
+
+    Example: wavehouse features materialize --views track_audio
+    """
+    from lakehouse.adapters import feature_history
+    from lakehouse.adapters.feature_store import FeatureStore, encoded
+    from lakehouse.domain.features.views import named
+
+    settings, now = load_settings(), datetime.now(UTC)
+    store = FeatureStore(settings)
+    written = {
+        view.name: store.write(view.name, encoded(view, feature_history.newest_values(settings, view, now)))
+        for view in named(_names(view_names))
+    }
+    store.close()
+    out = Output(as_json=as_json)
+    out.table("Online", ["view", "entities"], list(written.items()))
+    out.result(written)
+
+
+@app.command()
+def online(
+    track_id: Annotated[int, typer.Argument(help="The track.")],
+    view_names: Annotated[str, typer.Option("--views", help="Comma-separated; without it all.")] = "",
+    at: Annotated[str, typer.Option(help="Moment to judge the age at, ISO 8601; without it now.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Read the online features of a track, with their age. Values older than a view allows are withheld, and said so.
+
+    Example: wavehouse features online 1152921504606846977 --at 2026-11-01T08:00:00Z
+    """
+    from lakehouse.adapters.feature_store import FeatureStore, reading
+    from lakehouse.domain.features.views import named
+
+    moment = _moment(at)
+    views = named(_names(view_names))
+    store = FeatureStore(load_settings())
+    found = {view.name: reading(view, store.read(view.name, [track_id])[track_id], moment) for view in views}
+    store.close()
+    out = Output(as_json=as_json)
+    for name, answer in found.items():
+        out.table(f"{name}: {answer.status}, of {answer.event_at}", ["feature", "value"], list(answer.values.items()))
     out.result(
-        model.card()
-        | {
-            "beats_baseline": model.beats_baseline,
-            "is_new": trained.is_new,
-            "in_use": trained.in_use,
-            "rows": {
-                "used": len(examples),
-                "rejected": len(rejected),
-                "rejected_by_reason": dict(sorted(Counter(bad.reason for bad in rejected).items())),
-            },
+        {
+            name: {
+                "status": answer.status,
+                "event_at": answer.event_at and answer.event_at.isoformat(),
+                "age_s": answer.age and answer.age.total_seconds(),
+                "values": answer.values,
+            }
+            for name, answer in found.items()
         }
     )
 
 
-def _show_metrics(out: Output, model: Model) -> None:
-    metrics, training = model.metrics, model.training
-    out.table(
-        f"{model.target.capitalize()}, cross-validated on artists that were not learned from: "
-        f"{training['recordings']} recordings, {training['artists']} artists",
-        ["what", "model", "commonest label"],
-        [
-            (name, f"{metrics[name]:.3f}", f"{metrics['baseline'][name]:.3f}")
-            for name in ("accuracy", "macro_f1", "log_loss")
-        ]
-        + [
-            ("log loss gained", f"{metrics['log_loss_gain']:.3f} ± {metrics['log_loss_gain_error']:.3f}", ""),
-            ("expected calibration error", f"{metrics['expected_calibration_error']:.3f}", ""),
-            ("accuracy by fold", ", ".join(f"{value:.3f}" for value in metrics["accuracy_by_fold"]), ""),
-            ("probabilities", "calibrated" if training["calibrated"] else "not calibrated: too few labels", ""),
-        ],
-    )
-    out.table(
-        "By label",
-        ["label", "precision", "recall", "F1", "recordings", "artists"],
-        [
-            (
-                label,
-                *(f"{row[name]:.3f}" for name in ("precision", "recall", "f1")),
-                row["support"],
-                training["labels"][label]["artists"],
-            )
-            for label, row in metrics["by_label"].items()
-        ],
-    )
-
-
 @app.command()
-def models(as_json: Json = False) -> None:
-    """List the models that tell genre and mood, what was measured of them, and which are in use.
-
-    Example: wavehouse features models
-    """
-    from lakehouse.adapters import track_labels
-
-    out = Output(as_json=as_json)
-    settings = load_settings()
-    shown: list[tuple[object, ...]] = []
-    listed: list[dict[str, Any]] = []
-    for target in Target:
-        registry = track_labels.models(settings, target)
-        in_use = registry.in_use()
-        for model_id, model in registry.all():
-            entry = {"id": model_id, "target": target.value, "in_use": model_id == in_use}
-            head = (target.value, model_id[:SHORT], "in use" if entry["in_use"] else "")
-            if isinstance(model, FatalError):
-                listed.append(entry | {"error": model.message})
-                shown.append((*head, model.message))
-                continue
-            metrics = model.metrics
-            listed.append(model.card() | entry | {"beats_baseline": model.beats_baseline})
-            shown.append(
-                (
-                    *head,
-                    f"{len(model.labels)} of {model.training['recordings']} recordings",
-                    *(f"{metrics[m]:.3f} ({metrics['baseline'][m]:.3f})" for m in ("accuracy", "macro_f1", "log_loss")),
-                    f"{metrics['expected_calibration_error']:.3f}",
-                    f"{model.extractor} {model.extractor_version}",
-                )
-            )
-    columns = ["target", "model", "", "labels", "accuracy", "macro F1", "log loss", "calibration error", "features"]
-    padded = [(*row, *[""] * (len(columns) - len(row))) for row in shown]
-    out.table("Models (in brackets: to say the commonest label always)", columns, padded)
-    out.info(f"{len(listed)} models")
-    out.result(listed)
-
-
-@app.command("use")
-def use_(
-    model: Annotated[str, typer.Argument(help="Id of a model or its beginning; `none`: predict with no model.")],
-    target: Annotated[Target, typer.Option(help="What it tells.")],
+def staleness(
+    view_names: Annotated[str, typer.Option("--views", help="Comma-separated; without it all.")] = "",
+    at: Annotated[str, typer.Option(help="Moment to judge the age at, ISO 8601; without it now.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Choose the model that predicts from now on: an earlier one, or none. Then run `features predict`.
+    """Compare the online store with the newest published values; exit code 1 unless all are equal and fresh.
 
-    Example: wavehouse features use 3f9c2a --target genre
+    Example: wavehouse features staleness
     """
-    from lakehouse.adapters import track_labels
+    from lakehouse.adapters import feature_history
+    from lakehouse.adapters.feature_store import FeatureStore, compared
+    from lakehouse.domain.features.views import named
 
+    settings, moment = load_settings(), _moment(at)
+    store = FeatureStore(settings)
+    rows = [
+        {"view": view.name}
+        | compared(view, feature_history.newest_values(settings, view, datetime.now(UTC)), store.read, moment)
+        for view in named(_names(view_names))
+    ]
+    store.close()
     out = Output(as_json=as_json)
-    registry = track_labels.models(load_settings(), target)
-    chosen = None if model == "none" else registry.find(model)
-    if chosen:
-        registry.get(chosen)  # one that can't predict is not chosen
-    registry.use(chosen)
-    out.info(f"{target.value}: {f'model {chosen[:SHORT]}' if chosen else 'no model'} is in use")
-    out.result({"target": target.value, "model": chosen})
+    out.table("Online beside the lake", list(rows[0]), [tuple(row.values()) for row in rows])
+    out.result(rows)
+    if any(row["different"] or row["missing"] or row["stale"] for row in rows):
+        raise typer.Exit(1)
 
 
-@app.command()
-def predict(
-    target: Annotated[Target | None, typer.Option(help="Only this; both if none.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Write genre and mood of all tracks to silver_audit.track_labels; what the model said before is kept.
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
-    Without a model the genre is the tag's, and label_source says so.
 
-    Example: wavehouse features predict
-    """
-    from lakehouse.adapters import track_labels
-
-    out = Output(as_json=as_json)
-    settings = load_settings()
-    done = [track_labels.predict(settings, one) for one in ([target] if target else Target)]
-    for found in done:
-        by = f"model {found.model_version[:SHORT]}" if found.model_version else "no model"
-        out.info(
-            f"{found.target} ({by}): {found.tracks} tracks = {found.predicted} predicted + {found.kept} kept "
-            f"+ {found.from_tag} from the tag + {found.unlabelled} without"
+def _moment(text: str) -> datetime:
+    """The moment of an option; now without one."""
+    if not text:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise RejectedInputError(
+            f"--at '{text}' is no moment.", reason="bad_moment", hint="Write it like 2026-11-01T08:00:00Z."
         )
-    out.result({found.target: asdict(found) for found in done})
+    return moment

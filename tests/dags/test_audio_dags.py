@@ -68,7 +68,10 @@ def test_features_wait_for_the_announcement_and_are_audited_before_they_are_publ
     assert {name: task["down"] for name, task in tasks.items()} == {
         "extract": ["audit"],
         "audit": ["publish"],
-        "publish": ["predict", "publish_online"],
+        "publish": ["predict", "record"],
+        "record": ["audit_history"],
+        "audit_history": ["publish_history"],
+        "publish_history": ["publish_online"],
         "publish_online": [],
         "predict": ["audit_labels"],
         "audit_labels": ["publish_labels"],

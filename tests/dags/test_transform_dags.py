@@ -50,7 +50,8 @@ def test_nothing_is_published_before_both_audits(dags: dict[str, Any]) -> None:
         "audit_silver": ["gold"],
         "gold": ["audit_gold"],
         "audit_gold": ["publish"],
-        "publish": [],
+        "publish": ["publish_online"],
+        "publish_online": [],
     }
 
 
