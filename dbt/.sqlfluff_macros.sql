@@ -18,7 +18,6 @@
 {% macro remainder(a, b, c) %}mod({{ a }} * {{ b }}, {{ c }}){% endmacro %}
 {% macro floor_div(a, b, c) %}({{ a }} * {{ b }} / {{ c }}){% endmacro %}
 {% macro artificial_rule(name, key) %}1{% endmacro %}
-{% macro recording_key(artist_name, title) %}concat({{ artist_name }}, {{ title }}){% endmacro %}
 {% macro in_touched_months(column) %}({{ column }} is not null){% endmacro %}
 {% macro month_of(column) %}date_trunc('month', {{ column }}){% endmacro %}
 {% macro closing(column) %}({{ column }} is not null){% endmacro %}

@@ -132,3 +132,11 @@ def name_fits(name: str) -> bool:
 def name_key(name: str) -> str:
     """What makes two spellings of a name the same: Unicode NFKC, case folded, tidy."""
     return tidy(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()))
+
+
+def recording_key(artist_name: str, title: str) -> str:
+    """What makes two spellings of a recording the same: artist and title as keys.
+
+    The lake has it as a column of listens and of the catalogue, so that SQL compares and never computes it.
+    """
+    return f"{name_key(artist_name)}\N{EM DASH}{name_key(title)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from lakehouse.domain.catalog.identifiers import name_key, normalise_isrc, tidy
+from lakehouse.domain.catalog.identifiers import normalise_isrc, recording_key, tidy
 from lakehouse.errors import RejectedInputError
 
 #: No listen is older: scrobbling began in October 2002, and ListenBrainz refuses what claims to be from before.
@@ -41,8 +41,8 @@ class Listen:
 
     @property
     def recording_key(self) -> str:
-        """What makes two spellings of a recording the same: artist and title, normalised."""
-        return f"{name_key(self.artist_name)}\N{EM DASH}{name_key(self.title)}"
+        """See `lakehouse.domain.catalog.identifiers.recording_key`."""
+        return recording_key(self.artist_name, self.title)
 
     def event_id(self, user_id: int) -> str:
         """Identity of the listen: the same listener, second and recording give the same id, whatever the service."""
