@@ -1,5 +1,6 @@
 {# What the linter reads in place of the project's macros, which need a running dbt. #}
 {% macro bronze(table) %}bronze.{{ table }}{% endmacro %}
+{% macro at(relation, snapshot) %}{{ relation }}{% endmacro %}
 {% macro plays_rejection_reason() %}cast(null as varchar){% endmacro %}
 {% macro ad_impressions_rejection_reason() %}cast(null as varchar){% endmacro %}
 {% macro is_bot() %}(user_agent = 'bot'){% endmacro %}
