@@ -72,7 +72,7 @@ def read(format_name: str, stream: IO[bytes], *, name: str, zone: tzinfo | None 
 def _judged(number: int, value: object, parse: Callable[[Mapping[str, Any]], Listen]) -> Row:
     try:
         if not isinstance(value, Mapping):
-            raise RejectedInputError("the row is no object", reason="bad_row", value=str(value)[:100])
+            raise RejectedInputError("the row is no object", reason="bad_row")
         return Row(number, parse(value))
     except RejectedInputError as error:
         return Row(number, error)
