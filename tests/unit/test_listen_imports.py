@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lakehouse.adapters.listens import Counts, Index, _count, _outcomes, files
 from lakehouse.contracts import load
-from lakehouse.domain.listening.imports import TOLERANCE_S, Listen, Row, Seen, check, read
+from lakehouse.domain.listening.imports import TOLERANCE_S, Listen, Row, Seen, check, read, wanted
 from lakehouse.domain.listening.imports.formats import zone_of
 from lakehouse.errors import FatalError, RejectedInputError
 
@@ -77,6 +77,15 @@ def test_spotify_tracks_episodes_and_audiobooks_start_when_they_ended_less_what_
     assert (book.kind, book.artist_name, book.title) == ("audiobook", "Emma", "Chapter 1")
 
 
+def test_an_audiobook_without_a_chapter_uri_has_that_of_the_book() -> None:
+    whole = BOOK | {"audiobook_chapter_uri": None, "audiobook_uri": "spotify:show:1"}
+    assert [x.spotify_uri for x in listens(rows("spotify", json.dumps([whole, BOOK | whole])))] == [
+        "spotify:show:1"
+    ] * 2
+    nameless = whole | {"audiobook_chapter_title": None}
+    assert refusals(rows("spotify", json.dumps([nameless]))) == [(1, "missing_title")]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -119,21 +128,44 @@ def test_listenbrainz_lines() -> None:
         json.dumps(other).encode(),
         b"[]",
         b'{"user_name": "a"}',
+        json.dumps(BRAINZ | {"track_metadata": {"artist_name": "Björk", "track_name": "half a pair \ud83d"}}).encode(),
+        b'{"listened_at": ' + b"[" * 900 + b"]" * 900 + b', "track_metadata": {}}',
     ]
     found = rows("listenbrainz", b"\n".join(lines))
     (listen,) = listens(found)
     assert (listen.listened_at, listen.isrc, listen.ms_played) == (AT, "GBAYE9700001", 30_000)
     assert listen.recording_mbid is None, "a wrong id costs the id only"
     assert [reason for _, reason in refusals(found)] == [
-        "broken_json", "bad_encoding", "other_user", "bad_row", "missing_track_metadata",
+        "broken_json", "bad_encoding", "other_user", "bad_row", "missing_track_metadata", "bad_title", "bad_time",
     ]  # fmt: skip
 
 
-def test_listenbrainz_parquet() -> None:
+def test_the_export_of_a_listenbrainz_user() -> None:
+    """PostgreSQL writes its moments with six decimals; what the mapping does not know is null."""
+    track = BRAINZ["track_metadata"] | {"mbid_mapping": None, "recording_msid": "x"}
+    track["additional_info"] = {"spotify_id": "https://open.spotify.com/track/6FJCJuV8iNbYDvE5BkWYvp"}
+    line = json.dumps({"listened_at": "AT", "inserted_at": "AT", "track_metadata": track})
+    (listen,) = listens(rows("listenbrainz", line.replace('"AT"', "1709294400.000000")))
+    assert (listen.listened_at, listen.spotify_uri) == (AT, "spotify:track:6FJCJuV8iNbYDvE5BkWYvp")
+    belongs = (
+        "user.json",
+        "listens/2024/3.jsonl",
+        "feedback.jsonl",
+        "pinned_recording.jsonl",
+        "listens/2005/1.listens",
+    )
+    assert [name for name in belongs if wanted("listenbrainz", name)] == [
+        "listens/2024/3.jsonl",
+        "listens/2005/1.listens",
+    ]
+
+
+@pytest.mark.parametrize("stored", [pa.timestamp("us", "UTC"), pa.timestamp("ms")])
+def test_listenbrainz_parquet(stored: pa.DataType) -> None:
     sink = io.BytesIO()
     table = pa.table(
         {
-            "listened_at": pa.array([AT, AT, None], pa.timestamp("us", "UTC")),
+            "listened_at": pa.array([AT, AT, None], pa.timestamp("us", "UTC")).cast(stored),
             "user_id": [7, 8, 7],
             "artist_name": ["Björk", "Björk", "Björk"],
             "release_name": ["Homogenic", None, None],
@@ -167,6 +199,29 @@ def test_lastfm_with_and_without_header() -> None:
     assert refusals(found) == [(3, "bad_encoding"), (4, "missing_time"), (5, "bad_time")]
     with pytest.raises(RejectedInputError, match="Mars/Olympus"):
         zone_of("Mars/Olympus")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # lastfmstats.com: semicolons, milliseconds, the user's name in the header
+        '\ufeffArtist;Album;AlbumId;Track;Date#somebody\n"Björk";"Homo;genic";"";"Jóga";"1709294400000"\n',
+        "date\tartist\ttrack\talbum\n2024-03-01T13:00:00+01:00\tBjörk\tJóga\tHomo;genic\n",
+        "utc_time,artist,album,track\n2024-03-01 12:00:00,Björk,Homo;genic,Jóga\n",
+        'Björk,Homo;genic,Jóga,"01 Mar 2024, 13:00:00"\n',
+        'time,artist,album,track\n"01 Mar 2024, 13:00",Björk,Homo;genic,Jóga\n',
+        "timestamp,artist,album,track\n1709294400,Björk,Homo;genic,Jóga\n",
+    ],
+)
+def test_exporters_of_lastfm_differ_in_separators_and_times(content: str) -> None:
+    (listen,) = listens(rows("lastfm", content, zone=zone_of("Europe/Stockholm")))
+    assert (listen.listened_at, listen.artist_name, listen.title) == (AT, "Björk", "Jóga")
+    assert listen.release_title == "Homo;genic"
+
+
+@pytest.mark.parametrize("time", ["2024-03-01", "2024-13-01 12:00", "9" * 30, "²" * 13])
+def test_what_is_no_moment_is_refused(time: str) -> None:
+    assert refusals(rows("lastfm", f"artist,track,date\nBjörk,Jóga,{time}\n")) == [(2, "bad_time")]
 
 
 def test_maloja() -> None:
