@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import itertools
 import json
+import tracemalloc
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -52,6 +55,17 @@ BRAINZ: dict[str, Any] = {
         "additional_info": {"isrc": "GB-AYE-97-00001", "duration_played": 30, "recording_mbid": "not one"},
         "mbid_mapping": {"recording_mbid": "a5e4a8c7-1b5f-4b8e-9ae9-5b8bd0e6d1f0"},
     },
+}
+MALOJA: dict[str, Any] = {
+    "time": 1_709_294_400,
+    "track": {
+        "artists": ["Björk", "Rosalía"],
+        "title": "Oral",
+        "album": {"albumtitle": "Oral", "artists": None},
+        "length": None,
+    },
+    "duration": 100,
+    "origin": "client:x",
 }
 
 
@@ -225,8 +239,7 @@ def test_what_is_no_moment_is_refused(time: str) -> None:
 
 
 def test_maloja() -> None:
-    track = {"artists": ["Björk", "Rosalía"], "title": "Oral", "album": {"albumtitle": "Oral", "artists": None}}
-    good = {"time": 1_709_294_400, "track": track, "duration": 100, "origin": "client:x"}
+    good, track = MALOJA, MALOJA["track"]
     bad = [good | {"time": None}, good | {"track": None}, good | {"track": track | {"artists": []}}]
     found = rows("maloja", json.dumps({"maloja": {"export_time": 1}, "scrobbles": [good, *bad]}))
     assert [(x.artist_name, x.title, x.release_title, x.ms_played) for x in listens(found)] == [
@@ -327,3 +340,69 @@ def test_no_file_whatever_it_holds_stops_an_import(content: bytes, format_name: 
     for name in ("f", "f.parquet"):
         for row in rows(format_name, content, name=name):
             assert isinstance(row.outcome, Listen | RejectedInputError)
+
+
+class Endless(io.RawIOBase):
+    """A file made while it is read, of a head, `rows` times a row, and a tail."""
+
+    def __init__(self, head: str, row: str, rows: int, tail: str) -> None:
+        self._left = itertools.chain([head.encode()], itertools.repeat(row.encode(), rows), [tail.encode()])
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        while len(self._rest) < len(target) and (piece := next(self._left, None)) is not None:
+            self._rest += piece
+        given, self._rest = self._rest[: len(target)], self._rest[len(target) :]
+        target[: len(given)] = given
+        return len(given)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "head", "row", "tail"),
+    [
+        ("spotify", "[" + json.dumps(SPOTIFY), "," + json.dumps(SPOTIFY), "]"),
+        ("listenbrainz", "", json.dumps(BRAINZ) + "\n", ""),
+        ("lastfm", "uts,artist,track\n", "1709294400,Björk,Jóga\n", ""),
+        ("maloja", '{"scrobbles": [' + json.dumps(MALOJA), "," + json.dumps(MALOJA), "]}"),
+    ],
+)
+def test_ten_times_the_rows_take_no_more_memory(format_name: str, head: str, row: str, tail: str) -> None:
+    def peak(count: int) -> int:
+        stream = io.BufferedReader(Endless(head, row, count, tail))
+        tracemalloc.start()
+        try:
+            good = sum(isinstance(found.outcome, Listen) for found in read(format_name, stream, name="f"))
+            assert good >= count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(10)  # what is made once: compiled patterns, imports
+    assert peak(20_000) < 1.2 * peak(2_000)
+
+
+def test_a_row_group_of_parquet_is_not_held_whole(tmp_path: Path) -> None:
+    """Of one row group, four times as long, neither Python nor Arrow holds more at a time."""
+
+    def peak(count: int) -> int:
+        names = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(count)]
+        path = tmp_path / f"{count}.parquet"
+        at = pa.array([AT] * count, pa.timestamp("ms"))
+        pq.write_table(pa.table({"listened_at": at, "artist_name": names, "recording_name": names}), path)
+        del at
+        held, before = [], pa.total_allocated_bytes()
+        tracemalloc.start()
+        try:
+            with path.open("rb") as stream:
+                for row in read("listenbrainz", stream, name=path.name):
+                    assert isinstance(row.outcome, Listen)
+                    if row.number % 1000 == 0:
+                        held.append(pa.total_allocated_bytes() - before)
+            return max(held) + tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(100_000) < 1.2 * peak(25_000)

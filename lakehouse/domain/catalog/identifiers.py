@@ -112,11 +112,9 @@ def _digits(text: str) -> list[int]:
 
 def tidy(text: str) -> str:
     """`text` as shown: Unicode NFC, control characters out, runs of white space as one space, trimmed."""
-    text = "".join(
-        " " if ch.isspace() else ch
-        for ch in unicodedata.normalize("NFC", text)
-        if ch.isspace() or unicodedata.category(ch) != "Cc"
-    )
+    text = unicodedata.normalize("NFC", text)
+    if not text.isprintable():  # most texts are: they have no white space but spaces, and no control characters
+        text = "".join(" " if ch.isspace() else ch for ch in text if ch.isspace() or unicodedata.category(ch) != "Cc")
     return re.sub(" +", " ", text).strip()
 
 

@@ -43,7 +43,7 @@ from lakehouse.domain.listening.imports.listens import (
 from lakehouse.errors import RejectedInputError
 
 MAX_LINE = 1_000_000
-PARQUET_ROWS = 8192
+PARQUET_ROWS, PARQUET_BUFFER = 8192, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -211,10 +211,21 @@ def _json_lines(stream: IO[bytes], parse: Callable[[Mapping[str, Any]], Listen])
         yield Row(1, RejectedInputError("the file has no listens of this format", reason="no_rows"))
 
 
+#: Columns of a Parquet file that are read: of the dumps, and of files with listens as JSON has them.
+PARQUET_COLUMNS = (
+    {"listened_at", "user_id", "user_name", "artist_name", "recording_name", "release_name"}
+    | {"recording_mbid", "release_mbid"}
+    | {"timestamp", "track_metadata"}
+)
+
+
 def _parquet(stream: IO[bytes], parse: Callable[[Mapping[str, Any]], Listen]) -> Iterator[Row]:
     number = 0
     try:
-        for batch in pq.ParquetFile(stream).iter_batches(batch_size=PARQUET_ROWS):
+        # Through a buffer, and only what is needed: a row group of the dumps has a million rows.
+        file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=PARQUET_BUFFER)
+        columns = [name for name in file.schema_arrow.names if name in PARQUET_COLUMNS]
+        for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=columns):
             for value in batch.to_pylist():
                 number += 1
                 yield _judged(number, value, parse)

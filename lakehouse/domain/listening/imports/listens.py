@@ -139,7 +139,11 @@ def text(value: object, *, field: str, limit: int = 1000) -> str:
 
 def is_unicode(value: str) -> bool:
     """Whether `value` can be written as UTF-8: JSON can escape half of a surrogate pair, which is no character."""
-    return not any("\ud800" <= ch <= "\udfff" for ch in value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def optional(value: object) -> str | None:
