@@ -1,5 +1,6 @@
 {# What the linter reads in place of the project's macros, which need a running dbt. #}
 {% macro bronze(table) %}bronze.{{ table }}{% endmacro %}
+{% macro at(relation, snapshot) %}{{ relation }}{% endmacro %}
 {% macro plays_rejection_reason() %}cast(null as varchar){% endmacro %}
 {% macro ad_impressions_rejection_reason() %}cast(null as varchar){% endmacro %}
 {% macro is_bot() %}(user_agent = 'bot'){% endmacro %}
@@ -18,7 +19,6 @@
 {% macro remainder(a, b, c) %}mod({{ a }} * {{ b }}, {{ c }}){% endmacro %}
 {% macro floor_div(a, b, c) %}({{ a }} * {{ b }} / {{ c }}){% endmacro %}
 {% macro artificial_rule(name, key) %}1{% endmacro %}
-{% macro recording_key(artist_name, title) %}concat({{ artist_name }}, {{ title }}){% endmacro %}
 {% macro in_touched_months(column) %}({{ column }} is not null){% endmacro %}
 {% macro month_of(column) %}date_trunc('month', {{ column }}){% endmacro %}
 {% macro closing(column) %}({{ column }} is not null){% endmacro %}

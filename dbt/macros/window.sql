@@ -19,11 +19,16 @@
 
 {# A bronze table, at the snapshot that this run reads when one is given. #}
 {% macro bronze(table) -%}
-    {%- set snapshot = var('bronze_snapshots').get(table) -%}
-    {{ source('bronze', table) }}{% if snapshot %} for version as of {{ snapshot }}{% endif %}
+    {{- at(source('bronze', table), var('bronze_snapshots').get(table)) -}}
 {%- endmacro %}
 
-{# What `touched` is computed from: the silver table, the expression that yields the column, and the schema where it is not silver. #}
+{# A table at a snapshot when one is given, with the columns it had then. #}
+{% macro at(relation, snapshot) -%}
+    {{ relation }}{% if snapshot %} for version as of {{ snapshot }}{% endif %}
+{%- endmacro %}
+
+{# What `touched` is computed from: the silver table, the expression that yields the column, the schema where it is not silver,
+   and the view of more values, for what changes rows without anything being received. #}
 {% macro touched_sources() -%}
     {{ return({
         'played_on': ('plays', 'played_on'),
@@ -32,7 +37,7 @@
         'year': ('plays', 'year(local_played_on)'),
         'shown_on': ('ad_impressions', 'shown_on'),
         'as_of_on': ('plays', 'received_on'),
-        'listened_on': ('int_listening', 'listened_on', 'staging'),
+        'listened_on': ('int_listening', 'listened_on', 'staging', 'int_listens_rematched'),
     }) }}
 {%- endmacro %}
 
@@ -40,10 +45,13 @@
 {% macro touched_values(column) -%}
     {%- set source = touched_sources()[column] -%}
     {%- set value, schema = source[1], source[2] if source | length > 2 else 'silver_audit' -%}
-    {%- set silver = api.Relation.create(
-        database=target.database, schema=generate_schema_name(schema, none) | trim, identifier=source[0]) -%}
+    {%- set database, schema = target.database, generate_schema_name(schema, none) | trim -%}
+    {%- set silver = api.Relation.create(database=database, schema=schema, identifier=source[0]) -%}
     {%- set lookback = var('received_lookback_days') -%}
-    {%- set found = run_query('select distinct ' ~ value ~ ' from ' ~ silver ~ ' where ' ~ received_in_window(lookback) ~ ' order by 1') -%}
+    {%- set more = ' union select * from ' ~ api.Relation.create(database=database, schema=schema, identifier=source[3])
+        if source[3] is defined else '' -%}
+    {%- set found = run_query(
+        'select distinct ' ~ value ~ ' from ' ~ silver ~ ' where ' ~ received_in_window(lookback) ~ more ~ ' order by 1') -%}
     {%- set literals = [] -%}
     {%- for row in found.rows -%}
         {%- if row[0] is number -%}{%- do literals.append(row[0] | string) -%}

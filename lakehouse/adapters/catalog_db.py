@@ -26,7 +26,7 @@ from lakehouse.domain.audio.validation import AudioFacts
 from lakehouse.domain.catalog.content import KINDS, ContentKind, Item
 from lakehouse.domain.catalog.deliveries.decide import Decision, Known, decide
 from lakehouse.domain.catalog.deliveries.messages import Message, Release
-from lakehouse.domain.catalog.identifiers import name_key
+from lakehouse.domain.catalog.identifiers import name_key, recording_key
 from lakehouse.domain.catalog.ids import time_ordered_id
 from lakehouse.domain.catalog.quality import duplicates
 from lakehouse.domain.catalog.quality.records import sound_findings
@@ -960,6 +960,7 @@ class CatalogDb:
             rows = [dict(row._mapping) for row in connection.execute(query)]
         for row in rows:
             row["attributes"] = json.dumps(row["attributes"], sort_keys=True, ensure_ascii=False)
+            row["recording_key"] = recording_key(row["artist_name"], row["title"])
         return rows
 
     def record_extraction(self, extractor: str, version: str, done: Sequence[str], failed: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from lakehouse.errors import FatalError
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
 
 PROJECT = CHECKOUT / "dbt"
 EXECUTABLE = CHECKOUT / ".wavehouse" / "venvs" / "dbt" / "bin" / "dbt"
@@ -75,7 +76,32 @@ def run_vars(settings: Settings, first: date, last: date) -> dict[str, Any]:
         "from": min([first, *due]).isoformat(),
         "to": last.isoformat(),
         "bronze_snapshots": snapshots,
+        "tracks_before": tracks_before(tables.load_table("silver_audit.tracks")),
     }
+
+
+def tracks_before(tracks: Table) -> list[int]:
+    """Snapshots of `silver_audit.tracks` that listens in the marts may have been matched with: the published one, and
+    those of later runs, which filled the marts even when their audit failed. Empty when that is not known, which has
+    all listens matched anew: nothing is published, a snapshot in between has expired, or one is from before a column
+    that listens are matched by.
+    """
+    from pyiceberg.table.snapshots import Operation, ancestors_of
+
+    published = publish.snapshot_under(tracks, publish.PUBLISHED)
+    found = []
+    for snapshot in ancestors_of(tracks.current_snapshot(), tracks.metadata):
+        # A run deletes all and puts in all: its catalogue is what it appended. A snapshot has the columns of its time.
+        if snapshot.snapshot_id == published or (
+            snapshot.summary is not None and snapshot.summary.operation == Operation.APPEND
+        ):
+            found.append(snapshot.snapshot_id)
+            schema = tracks.schemas()[snapshot.schema_id or 0]
+            if not {"track_id", "isrc", "recording_key"} <= set(schema.column_names):
+                return []
+        if snapshot.snapshot_id == published:
+            return found
+    return []
 
 
 def _first_day_due(settings: Settings, tables: Catalog, topic: str) -> date | None:

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from lakehouse.adapters import kafka, lake
 from lakehouse.config.settings import Settings
+from lakehouse.domain.catalog.identifiers import recording_key
 from lakehouse.domain.listening.imports import FORMATS, Listen, Seen, check, read, wanted
 from lakehouse.domain.listening.imports.listens import Store, recording_hash
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
@@ -304,15 +305,15 @@ def known_listens(
     plays = catalog.load_table("bronze.plays").scan(
         row_filter=mine("played_at"), selected_fields=("track_id", "played_at")
     )
-    hashes: dict[int, tuple[str, str]] = {}
+    hashes: dict[int, int] = {}
     for batch in plays.to_arrow_batch_reader():
         rows = batch.to_pylist()
         if rows and not hashes:
             content = catalog.load_table("bronze.catalog_content")
             names = content.scan(selected_fields=("content_id", "artist_name", "title")).to_arrow().to_pylist()
-            hashes = {row["content_id"]: (row["artist_name"], row["title"]) for row in names}
+            hashes = {
+                row["content_id"]: recording_hash(recording_key(row["artist_name"], row["title"])) for row in names
+            }
         for row in rows:
             if row["track_id"] in hashes:
-                artist, title = hashes[row["track_id"]]
-                known = Listen("wavehouse", row["played_at"], artist, title)
-                index.add(int(known.listened_at.timestamp()), recording_hash(known.recording_key), known.source)
+                index.add(int(row["played_at"].timestamp()), hashes[row["track_id"]], "wavehouse")

@@ -11,9 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lakehouse.domain.listening.imports.submission import MAX_BYTES
+from lakehouse.domain.listening.imports.submission import MAX_BYTES, SCHEMA
 from lakehouse.errors import RejectedInputError, RetryableError, WavehouseError
-from serving.kit.problems import RETRY_AFTER_S, from_error
+from serving.kit.problems import RETRY_AFTER_S, log
 from serving.scrobble.models import Accepted, Refusal, Validity
 from serving.scrobble.service import REQUESTS, RateLimit, ScrobbleService, UnauthorizedError
 
@@ -61,10 +61,8 @@ router = APIRouter(prefix="/1", tags=["listens"], dependencies=[Depends(limited)
 @router.post(
     "/submit-listens",
     summary="Send listens",
-    responses=refusals(400, 401, 429, 503),
-    openapi_extra={
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
-    },
+    responses=refusals(400, 401, 429, 500, 503),
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": SCHEMA}}}},
 )
 async def submit_listens(request: Request, service: Service) -> Accepted:
     """Takes a document of type single, import (at most 1,000 listens) or playing_now, whole or not at all.
@@ -85,7 +83,7 @@ async def submit_listens(request: Request, service: Service) -> Accepted:
 @router.get(
     "/validate-token",
     summary="Is a token valid?",
-    responses=refusals(400, 429, 503),
+    responses=refusals(400, 429, 500, 503),
     response_model_exclude_none=True,
 )
 def validate_token(
@@ -119,11 +117,11 @@ def install_errors(app: FastAPI) -> None:
             case UnauthorizedError():
                 return refuse(request, 401, str(error))
             case HTTPException():
-                return refuse(request, error.status_code, str(error.detail))
+                return refuse(request, error.status_code, str(error.detail), **(error.headers or {}))
             case RequestValidationError():
                 return refuse(request, 400, "; ".join(str(e["msg"]) for e in error.errors()))
-        assert isinstance(error, WavehouseError)  # noqa: S101 - registered for these classes only
-        return from_error(request, error)
+        log.error("request failed", exc_info=error, extra={"request_id": getattr(request.state, "request_id", "")})
+        return refuse(request, 500, "The request could not be answered.")
 
     for kind in (WavehouseError, UnauthorizedError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, known)

@@ -1,15 +1,20 @@
-"""An import into the running stack: what is new arrives once, whichever service it comes from."""
+"""An import into the running stack: what is new arrives once, and finds its recording when that comes later."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from lakehouse.adapters import lake
+from lakehouse.adapters import lake, listens, trino
 from lakehouse.config.settings import Settings
-from tests.conftest import wavehouse_json
+from lakehouse.contracts import load
+from lakehouse.domain.catalog.identifiers import recording_key
+from tests.conftest import wavehouse, wavehouse_json
 
 pytestmark = pytest.mark.stack
 USER = 7_000_000_000_000_001
@@ -46,3 +51,71 @@ def test_importing_twice_or_from_another_service_adds_nothing(stack: Settings, t
     kept = lake.read(stack, "bronze.listens", where=f"user_id == {USER}")
     assert kept.num_rows == 50
     assert set(kept["title"].to_pylist()) == {f"Song {n}" for n in range(50)}
+
+
+#: What the mart of listens is made with, and no more of the project.
+MODELS = (
+    "stg_catalog_content tracks stg_listens listens int_tracks_before int_listens_matched int_listens_rematched "
+    "int_listening listener_recordings_daily"
+)
+
+
+@pytest.fixture
+def catalogue(stack: Settings) -> Iterator[Callable[..., None]]:
+    """Puts recordings (artist, title by track_id) into the catalogue's copy in the lake, beside what is there."""
+    contract = load("bronze.catalog_content")
+    present = lake.read(stack, contract.id)
+    whole = present.select(contract.arrow_schema().names).cast(contract.arrow_schema())
+
+    def hold(recordings: dict[int, tuple[str, str]]) -> None:
+        rows = [
+            dict.fromkeys(contract.arrow_schema().names)
+            | {"content_id": id_, "kind": "track", "title": title, "artist_id": 1, "artist_name": artist}
+            | {"duration_ms": 1, "sample_rate_hz": 1, "channels": 1, "audio_format": "flac", "size_bytes": 1}
+            | {"sha256": "0" * 64, "attributes": "{}", "created_at": datetime(2026, 10, 1, tzinfo=UTC)}
+            | {"recording_key": recording_key(artist, title)}
+            for id_, (artist, title) in recordings.items()
+        ]
+        more = pa.Table.from_pylist(rows, schema=contract.arrow_schema())
+        lake.overwrite(stack, contract.id, pa.concat_tables([whole, more]))
+
+    yield hold
+    lake.overwrite(stack, contract.id, whole)
+
+
+def test_a_recording_that_comes_later_restates_the_days_of_its_listens_alone(
+    stack: Settings, tmp_path: Path, catalogue: Callable[..., None]
+) -> None:
+    user = USER + 1
+    days = [datetime(2023, 11, day, 12, tzinfo=UTC) for day in (14, 15, 16)]
+    lines = [
+        {"listened_at": int(day.timestamp()), "track_metadata": {"artist_name": "Straße", "track_name": title}}
+        for day, title in zip(days, ("known", "late", "never"), strict=True)
+    ]
+    path = tmp_path / "listens.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    wavehouse_json("import", "listens", str(path), "--format", "listenbrainz", "--user", str(user))
+    listens.await_arrival(stack)
+
+    def transform(**variables: object) -> dict[str, int | None]:
+        """The listener's tracks by title, after a run."""
+        wavehouse("dbt", "run", "--select", MODELS, "--vars", json.dumps(variables))
+        sql = "select title, track_id from lake.gold_audit.listener_recordings_daily where user_id = ?"
+        return {title.lower(): track_id for title, track_id in trino.query(stack, sql, (user,)).rows}
+
+    def snapshot() -> int:
+        made = lake.catalog(stack).load_table("silver_audit.tracks").current_snapshot()
+        assert made is not None
+        return made.snapshot_id
+
+    catalogue({-1: ("STRASSE", "Known")})
+    assert transform() == {"known": -1, "late": None, "never": None}
+    # In the window of the next runs nothing is received; only what the catalogue has won can restate a day.
+    nothing_received = {"from": "2100-01-01", "to": "2100-01-01"}
+    before = [snapshot()]
+    catalogue({-1: ("STRASSE", "Known"), -2: ("STRASSE", "Late")})
+    assert transform(**nothing_received, tracks_before=before) == {"known": -1, "late": -2, "never": None}
+    restated = "select distinct listened_on from lake.staging.int_listens_rematched"
+    assert [day for (day,) in trino.query(stack, restated).rows] == [days[1].date()]
+    transform(**nothing_received, tracks_before=[snapshot()])
+    assert trino.query(stack, restated).rows == []

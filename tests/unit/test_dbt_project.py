@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
+from pyiceberg.catalog.sql import SqlCatalog
 
-from lakehouse.adapters import audit, dbt, publish
+from lakehouse.adapters import audit, dbt, lake, publish
 from lakehouse.adapters.reconcile import expected_royalties
 from lakehouse.config.settings import CHECKOUT, load_settings
 from lakehouse.contracts import all_ids, dbt_files, load
@@ -90,6 +93,40 @@ def test_dbt_trusts_our_own_authority_whatever_the_environment_says() -> None:
     env = dbt.environment(settings, {"REQUESTS_CA_BUNDLE": "/elsewhere", "DBT_TARGET_PATH": "/mine"})
     assert env["REQUESTS_CA_BUNDLE"] == env["WAVEHOUSE_DBT_CA"] == str(settings.run / "trino" / "ca.pem")
     assert env["DBT_TARGET_PATH"] == "/mine"
+
+
+def test_a_run_knows_the_catalogues_that_the_marts_may_have_been_made_with(tmp_path: Path) -> None:
+    contract = load("silver_audit.tracks")
+    row: dict[str, Any] = dict.fromkeys(contract.arrow_schema().names)
+    row |= {"track_id": 1, "kind": "track", "title": "T", "artist_id": 1, "artist_name": "A", "duration_ms": 1}
+    row |= {"sha256": "0", "created_at": datetime(2026, 10, 1, tzinfo=UTC)}
+    rows = pa.Table.from_pylist([row], schema=contract.arrow_schema())
+    tables = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
+    tables.create_namespace("silver_audit")
+    earlier = pa.schema([column for column in contract.arrow_schema() if column.name != "recording_key"])
+    table = tables.create_table(contract.id, earlier)
+
+    def run() -> int:
+        if table.current_snapshot():
+            table.delete()
+        table.append(rows.select(table.schema().column_names))
+        made = table.current_snapshot()
+        assert made is not None
+        return made.snapshot_id
+
+    def publishes(snapshot_id: int) -> None:
+        table.manage_snapshots().create_tag(snapshot_id, publish.PUBLISHED).commit()
+
+    assert dbt.tracks_before(table) == []
+    publishes(run())
+    assert dbt.tracks_before(table) == []  # a snapshot without the column can't be compared
+    lake._add_columns(table, contract)
+    first = run()
+    assert dbt.tracks_before(table) == []
+    publishes(first)
+    assert dbt.tracks_before(table) == [first]
+    failed = run()  # never published, and still in the marts that are built
+    assert dbt.tracks_before(table) == [failed, first]
 
 
 def test_royalties_from_first_principles() -> None:

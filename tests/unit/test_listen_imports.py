@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import itertools
 import json
+import tracemalloc
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,7 +23,7 @@ from hypothesis import strategies as st
 
 from lakehouse.adapters.listens import Counts, Index, _count, _outcomes, files
 from lakehouse.contracts import load
-from lakehouse.domain.listening.imports import TOLERANCE_S, Listen, Row, Seen, check, read
+from lakehouse.domain.listening.imports import TOLERANCE_S, Listen, Row, Seen, check, read, wanted
 from lakehouse.domain.listening.imports.formats import zone_of
 from lakehouse.errors import FatalError, RejectedInputError
 
@@ -53,6 +56,17 @@ BRAINZ: dict[str, Any] = {
         "mbid_mapping": {"recording_mbid": "a5e4a8c7-1b5f-4b8e-9ae9-5b8bd0e6d1f0"},
     },
 }
+MALOJA: dict[str, Any] = {
+    "time": 1_709_294_400,
+    "track": {
+        "artists": ["Björk", "Rosalía"],
+        "title": "Oral",
+        "album": {"albumtitle": "Oral", "artists": None},
+        "length": None,
+    },
+    "duration": 100,
+    "origin": "client:x",
+}
 
 
 def rows(format_name: str, content: bytes | str, name: str = "f", **options: Any) -> list[Row]:
@@ -75,6 +89,15 @@ def test_spotify_tracks_episodes_and_audiobooks_start_when_they_ended_less_what_
     assert song.spotify_uri == "spotify:track:6FJCJuV8iNbYDvE5BkWYvp"
     assert (episode.kind, episode.artist_name, episode.title) == ("episode", "Serial", "Pilot")
     assert (book.kind, book.artist_name, book.title) == ("audiobook", "Emma", "Chapter 1")
+
+
+def test_an_audiobook_without_a_chapter_uri_has_that_of_the_book() -> None:
+    whole = BOOK | {"audiobook_chapter_uri": None, "audiobook_uri": "spotify:show:1"}
+    assert [x.spotify_uri for x in listens(rows("spotify", json.dumps([whole, BOOK | whole])))] == [
+        "spotify:show:1"
+    ] * 2
+    nameless = whole | {"audiobook_chapter_title": None}
+    assert refusals(rows("spotify", json.dumps([nameless]))) == [(1, "missing_title")]
 
 
 @pytest.mark.parametrize(
@@ -119,21 +142,44 @@ def test_listenbrainz_lines() -> None:
         json.dumps(other).encode(),
         b"[]",
         b'{"user_name": "a"}',
+        json.dumps(BRAINZ | {"track_metadata": {"artist_name": "Björk", "track_name": "half a pair \ud83d"}}).encode(),
+        b'{"listened_at": ' + b"[" * 900 + b"]" * 900 + b', "track_metadata": {}}',
     ]
     found = rows("listenbrainz", b"\n".join(lines))
     (listen,) = listens(found)
     assert (listen.listened_at, listen.isrc, listen.ms_played) == (AT, "GBAYE9700001", 30_000)
     assert listen.recording_mbid is None, "a wrong id costs the id only"
     assert [reason for _, reason in refusals(found)] == [
-        "broken_json", "bad_encoding", "other_user", "bad_row", "missing_track_metadata",
+        "broken_json", "bad_encoding", "other_user", "bad_row", "missing_track_metadata", "bad_title", "bad_time",
     ]  # fmt: skip
 
 
-def test_listenbrainz_parquet() -> None:
+def test_the_export_of_a_listenbrainz_user() -> None:
+    """PostgreSQL writes its moments with six decimals; what the mapping does not know is null."""
+    track = BRAINZ["track_metadata"] | {"mbid_mapping": None, "recording_msid": "x"}
+    track["additional_info"] = {"spotify_id": "https://open.spotify.com/track/6FJCJuV8iNbYDvE5BkWYvp"}
+    line = json.dumps({"listened_at": "AT", "inserted_at": "AT", "track_metadata": track})
+    (listen,) = listens(rows("listenbrainz", line.replace('"AT"', "1709294400.000000")))
+    assert (listen.listened_at, listen.spotify_uri) == (AT, "spotify:track:6FJCJuV8iNbYDvE5BkWYvp")
+    belongs = (
+        "user.json",
+        "listens/2024/3.jsonl",
+        "feedback.jsonl",
+        "pinned_recording.jsonl",
+        "listens/2005/1.listens",
+    )
+    assert [name for name in belongs if wanted("listenbrainz", name)] == [
+        "listens/2024/3.jsonl",
+        "listens/2005/1.listens",
+    ]
+
+
+@pytest.mark.parametrize("stored", [pa.timestamp("us", "UTC"), pa.timestamp("ms")])
+def test_listenbrainz_parquet(stored: pa.DataType) -> None:
     sink = io.BytesIO()
     table = pa.table(
         {
-            "listened_at": pa.array([AT, AT, None], pa.timestamp("us", "UTC")),
+            "listened_at": pa.array([AT, AT, None], pa.timestamp("us", "UTC")).cast(stored),
             "user_id": [7, 8, 7],
             "artist_name": ["Björk", "Björk", "Björk"],
             "release_name": ["Homogenic", None, None],
@@ -169,9 +215,31 @@ def test_lastfm_with_and_without_header() -> None:
         zone_of("Mars/Olympus")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        # lastfmstats.com: semicolons, milliseconds, the user's name in the header
+        '\ufeffArtist;Album;AlbumId;Track;Date#somebody\n"Björk";"Homo;genic";"";"Jóga";"1709294400000"\n',
+        "date\tartist\ttrack\talbum\n2024-03-01T13:00:00+01:00\tBjörk\tJóga\tHomo;genic\n",
+        "utc_time,artist,album,track\n2024-03-01 12:00:00,Björk,Homo;genic,Jóga\n",
+        'Björk,Homo;genic,Jóga,"01 Mar 2024, 13:00:00"\n',
+        'time,artist,album,track\n"01 Mar 2024, 13:00",Björk,Homo;genic,Jóga\n',
+        "timestamp,artist,album,track\n1709294400,Björk,Homo;genic,Jóga\n",
+    ],
+)
+def test_exporters_of_lastfm_differ_in_separators_and_times(content: str) -> None:
+    (listen,) = listens(rows("lastfm", content, zone=zone_of("Europe/Stockholm")))
+    assert (listen.listened_at, listen.artist_name, listen.title) == (AT, "Björk", "Jóga")
+    assert listen.release_title == "Homo;genic"
+
+
+@pytest.mark.parametrize("time", ["2024-03-01", "2024-13-01 12:00", "9" * 30, "²" * 13])
+def test_what_is_no_moment_is_refused(time: str) -> None:
+    assert refusals(rows("lastfm", f"artist,track,date\nBjörk,Jóga,{time}\n")) == [(2, "bad_time")]
+
+
 def test_maloja() -> None:
-    track = {"artists": ["Björk", "Rosalía"], "title": "Oral", "album": {"albumtitle": "Oral", "artists": None}}
-    good = {"time": 1_709_294_400, "track": track, "duration": 100, "origin": "client:x"}
+    good, track = MALOJA, MALOJA["track"]
     bad = [good | {"time": None}, good | {"track": None}, good | {"track": track | {"artists": []}}]
     found = rows("maloja", json.dumps({"maloja": {"export_time": 1}, "scrobbles": [good, *bad]}))
     assert [(x.artist_name, x.title, x.release_title, x.ms_played) for x in listens(found)] == [
@@ -272,3 +340,69 @@ def test_no_file_whatever_it_holds_stops_an_import(content: bytes, format_name: 
     for name in ("f", "f.parquet"):
         for row in rows(format_name, content, name=name):
             assert isinstance(row.outcome, Listen | RejectedInputError)
+
+
+class Endless(io.RawIOBase):
+    """A file made while it is read, of a head, `rows` times a row, and a tail."""
+
+    def __init__(self, head: str, row: str, rows: int, tail: str) -> None:
+        self._left = itertools.chain([head.encode()], itertools.repeat(row.encode(), rows), [tail.encode()])
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        while len(self._rest) < len(target) and (piece := next(self._left, None)) is not None:
+            self._rest += piece
+        given, self._rest = self._rest[: len(target)], self._rest[len(target) :]
+        target[: len(given)] = given
+        return len(given)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "head", "row", "tail"),
+    [
+        ("spotify", "[" + json.dumps(SPOTIFY), "," + json.dumps(SPOTIFY), "]"),
+        ("listenbrainz", "", json.dumps(BRAINZ) + "\n", ""),
+        ("lastfm", "uts,artist,track\n", "1709294400,Björk,Jóga\n", ""),
+        ("maloja", '{"scrobbles": [' + json.dumps(MALOJA), "," + json.dumps(MALOJA), "]}"),
+    ],
+)
+def test_ten_times_the_rows_take_no_more_memory(format_name: str, head: str, row: str, tail: str) -> None:
+    def peak(count: int) -> int:
+        stream = io.BufferedReader(Endless(head, row, count, tail))
+        tracemalloc.start()
+        try:
+            good = sum(isinstance(found.outcome, Listen) for found in read(format_name, stream, name="f"))
+            assert good >= count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(10)  # what is made once: compiled patterns, imports
+    assert peak(20_000) < 1.2 * peak(2_000)
+
+
+def test_a_row_group_of_parquet_is_not_held_whole(tmp_path: Path) -> None:
+    """Of one row group, four times as long, neither Python nor Arrow holds more at a time."""
+
+    def peak(count: int) -> int:
+        names = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(count)]
+        path = tmp_path / f"{count}.parquet"
+        at = pa.array([AT] * count, pa.timestamp("ms"))
+        pq.write_table(pa.table({"listened_at": at, "artist_name": names, "recording_name": names}), path)
+        del at
+        held, before = [], pa.total_allocated_bytes()
+        tracemalloc.start()
+        try:
+            with path.open("rb") as stream:
+                for row in read("listenbrainz", stream, name=path.name):
+                    assert isinstance(row.outcome, Listen)
+                    if row.number % 1000 == 0:
+                        held.append(pa.total_allocated_bytes() - before)
+            return max(held) + tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(100_000) < 1.2 * peak(25_000)

@@ -63,9 +63,9 @@ def test_the_largest_listen_and_one_byte_more() -> None:
     assert refused(b" " * (MAX_BYTES + 1)) == "too_large"
 
 
-@pytest.mark.parametrize("at", [1_033_430_400, 1_793_491_500])
+@pytest.mark.parametrize("at", [1_033_430_400, 1_793_494_800, "1700000000", 1_700_000_000.9])
 def test_the_first_and_the_last_moment(at: int) -> None:
-    """2002-10-01, and five minutes ahead of our clock."""
+    """2002-10-01, an hour ahead of our clock; as text and with a fraction, as some players send it."""
     assert submission(body(listen(at=at)), NOW).listens
 
 
@@ -85,9 +85,13 @@ def test_the_first_and_the_last_moment(at: int) -> None:
         (body({"track_metadata": TRACK}), "bad_document"),
         (body({"listened_at": 1_700_000_000, "track_metadata": None}), "bad_document"),
         (body(listen(at=1_033_430_399)), "time_before_2002"),
-        (body(listen(at=1_793_491_501)), "time_in_future"),
+        (body(listen(at=1_793_494_801)), "time_in_future"),
         (body(listen(at=10**30)), "bad_time"),
         (body(listen(at=None)), "missing_time"),
+        (body(listen(at=[[1]])), "bad_time"),
+        (body(listen(at=True)), "bad_time"),
+        (body(listen(at=float("inf"))), "bad_time"),
+        (body(listen(track_name="half a pair \ud83d")), "bad_title"),
         (body(listen(track_name=" ")), "missing_title"),
         (body(listen(artist_name=["Dool"])), "bad_artist_name"),
         (body(listen(release_name=7)), "bad_document"),

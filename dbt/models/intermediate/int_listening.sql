@@ -1,10 +1,3 @@
-with tracks as (
-    select
-        *,
-        {{ recording_key('artist_name', 'title') }} as recording_key
-    from {{ ref('tracks') }}
-)
-
 select
     plays.event_id,
     plays.user_id,
@@ -19,7 +12,7 @@ select
     1 as streams,
     0 as listens
 from {{ ref('plays') }} as plays
-left join tracks on plays.track_id = tracks.track_id
+left join {{ ref('tracks') }} as tracks on plays.track_id = tracks.track_id
 where plays.is_stream
 union all
 select
@@ -36,5 +29,5 @@ select
     0 as streams,
     1 as listens
 from {{ ref('int_listens_matched') }} as listens
-left join tracks on listens.track_id = tracks.track_id
+left join {{ ref('tracks') }} as tracks on listens.track_id = tracks.track_id
 where listens.ms_played is null or listens.ms_played >= 30000

@@ -1,15 +1,8 @@
-with tracks as (
-    select
-        *,
-        {{ recording_key('artist_name', 'title') }} as recording_key
-    from {{ ref('tracks') }}
-),
-
-by_isrc as (
+with by_isrc as (
     select
         isrc,
         min(track_id) as track_id
-    from tracks
+    from {{ ref('tracks') }}
     where isrc is not null
     group by isrc
 ),
@@ -18,7 +11,7 @@ by_names as (
     select
         recording_key,
         min(track_id) as track_id
-    from tracks
+    from {{ ref('tracks') }}
     group by recording_key
 )
 

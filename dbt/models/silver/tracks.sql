@@ -11,6 +11,7 @@ select
     licence,
     duration_ms,
     sha256,
-    created_at
+    created_at,
+    recording_key
 from {{ ref('stg_catalog_content') }}
 where kind in ('track', 'episode')

@@ -15,5 +15,6 @@ select
     licence,
     duration_ms,
     sha256,
-    created_at
+    created_at,
+    recording_key
 from source

@@ -112,11 +112,9 @@ def _digits(text: str) -> list[int]:
 
 def tidy(text: str) -> str:
     """`text` as shown: Unicode NFC, control characters out, runs of white space as one space, trimmed."""
-    text = "".join(
-        " " if ch.isspace() else ch
-        for ch in unicodedata.normalize("NFC", text)
-        if ch.isspace() or unicodedata.category(ch) != "Cc"
-    )
+    text = unicodedata.normalize("NFC", text)
+    if not text.isprintable():  # most texts are: they have no white space but spaces, and no control characters
+        text = "".join(" " if ch.isspace() else ch for ch in text if ch.isspace() or unicodedata.category(ch) != "Cc")
     return re.sub(" +", " ", text).strip()
 
 
@@ -132,3 +130,11 @@ def name_fits(name: str) -> bool:
 def name_key(name: str) -> str:
     """What makes two spellings of a name the same: Unicode NFKC, case folded, tidy."""
     return tidy(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()))
+
+
+def recording_key(artist_name: str, title: str) -> str:
+    """What makes two spellings of a recording the same: artist and title as keys.
+
+    The lake has it as a column of listens and of the catalogue, so that SQL compares and never computes it.
+    """
+    return f"{name_key(artist_name)}\N{EM DASH}{name_key(title)}"

@@ -1,5 +1,6 @@
 {{ config(meta={'touched': 'listened_on'}) }}
 
+-- depends_on: {{ ref('int_listens_rematched') }}
 select
     listened_on,
     user_id,

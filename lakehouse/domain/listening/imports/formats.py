@@ -7,6 +7,8 @@
 | `lastfm` | CSV of the common exporters, with a header (`uts`, `artist`, ...) or without (artist, album, title, time) |
 | `maloja` | JSON export (`{"scrobbles": [...]}`) |
 
+What real exports look like, and where that is written down: docs/architecture/imports.md.
+
 A row that can't be read is given as the error that says why. Where a file breaks off (broken JSON, wrong encoding), the
 rows before are given and the break is one rejected row.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +43,7 @@ from lakehouse.domain.listening.imports.listens import (
 from lakehouse.errors import RejectedInputError
 
 MAX_LINE = 1_000_000
-PARQUET_ROWS = 8192
+PARQUET_ROWS, PARQUET_BUFFER = 8192, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def read(format_name: str, stream: IO[bytes], *, name: str, zone: tzinfo | None 
 def _judged(number: int, value: object, parse: Callable[[Mapping[str, Any]], Listen]) -> Row:
     try:
         if not isinstance(value, Mapping):
-            raise RejectedInputError("the row is no object", reason="bad_row", value=str(value)[:100])
+            raise RejectedInputError("the row is no object", reason="bad_row")
         return Row(number, parse(value))
     except RejectedInputError as error:
         return Row(number, error)
@@ -126,14 +129,17 @@ def _spotify_row(row: Mapping[str, Any]) -> Listen:
     ms_played = row.get("ms_played")
     if isinstance(ms_played, bool) or not isinstance(ms_played, int):
         raise RejectedInputError("ms_played is missing or no whole number", reason="missing_ms_played")
-    names: tuple[tuple[str, str, str, str | None, str], ...] = (
+    names: tuple[tuple[str, str, str, str | None, tuple[str, ...]], ...] = (
         ("track", "master_metadata_album_artist_name", "master_metadata_track_name", "master_metadata_album_album_name",
-         "spotify_track_uri"),
-        ("episode", "episode_show_name", "episode_name", None, "spotify_episode_uri"),
-        ("audiobook", "audiobook_title", "audiobook_chapter_title", "audiobook_title", "audiobook_chapter_uri"),
+         ("spotify_track_uri",)),
+        ("episode", "episode_show_name", "episode_name", None, ("spotify_episode_uri",)),
+        ("audiobook", "audiobook_title", "audiobook_chapter_title", "audiobook_title",
+         ("audiobook_chapter_uri", "audiobook_uri")),
     )  # fmt: skip
     # A row has the fields of all three kinds, and those of one are filled.
-    kind, artist, title, release, uri = next((n for n in names if row.get(n[2]) or row.get(n[4])), names[0])
+    kind, artist, title, release, uris = next(
+        (n for n in names if any(row.get(field) for field in (*n[1:3], *n[4]))), names[0]
+    )
     try:
         started = ended - timedelta(milliseconds=ms_played)
     except OverflowError as error:
@@ -146,7 +152,7 @@ def _spotify_row(row: Mapping[str, Any]) -> Listen:
         title=text(row.get(title), field="title"),
         release_title=optional(row.get(release)) if release else None,
         ms_played=ms_played,
-        spotify_uri=optional(row.get(uri)),
+        spotify_uri=next((uri for field in uris if (uri := optional(row.get(field)))), None),
     )
 
 
@@ -205,10 +211,21 @@ def _json_lines(stream: IO[bytes], parse: Callable[[Mapping[str, Any]], Listen])
         yield Row(1, RejectedInputError("the file has no listens of this format", reason="no_rows"))
 
 
+#: Columns of a Parquet file that are read: of the dumps, and of files with listens as JSON has them.
+PARQUET_COLUMNS = (
+    {"listened_at", "user_id", "user_name", "artist_name", "recording_name", "release_name"}
+    | {"recording_mbid", "release_mbid"}
+    | {"timestamp", "track_metadata"}
+)
+
+
 def _parquet(stream: IO[bytes], parse: Callable[[Mapping[str, Any]], Listen]) -> Iterator[Row]:
     number = 0
     try:
-        for batch in pq.ParquetFile(stream).iter_batches(batch_size=PARQUET_ROWS):
+        # Through a buffer, and only what is needed: a row group of the dumps has a million rows.
+        file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=PARQUET_BUFFER)
+        columns = [name for name in file.schema_arrow.names if name in PARQUET_COLUMNS]
+        for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=columns):
             for value in batch.to_pylist():
                 number += 1
                 yield _judged(number, value, parse)
@@ -241,8 +258,15 @@ def listenbrainz_listen(row: Mapping[str, Any], *, source: str) -> Listen:
         isrc=optional_isrc(more.get("isrc")),
         recording_mbid=optional_mbid(more.get("recording_mbid") or mapped.get("recording_mbid")),
         release_mbid=optional_mbid(more.get("release_mbid") or mapped.get("release_mbid")),
-        spotify_uri=optional(more.get("spotify_id")),
+        spotify_uri=_spotify_uri(more.get("spotify_id")),
     )
+
+
+def _spotify_uri(value: object) -> str | None:
+    """The URI of what ListenBrainz' `spotify_id` is: the address of a page, http(s)://open.spotify.com/track/<id>."""
+    found = optional(value) or ""
+    page = re.fullmatch(r"https?://open\.spotify\.com/(?:intl-\w+/)?(track|episode|chapter)/(\w+)(?:\?.*)?", found)
+    return f"spotify:{page[1]}:{page[2]}" if page else found or None
 
 
 def _listenbrainz_row(row: Mapping[str, Any]) -> Listen:
@@ -266,23 +290,31 @@ def _listenbrainz_row(row: Mapping[str, Any]) -> Listen:
 #: Names of columns of the exporters, for what we take.
 LASTFM_COLUMNS = {
     "uts": ("uts", "timestamp"),
-    "time": ("utc_time", "date", "time", "datetime"),
+    "utc_time": ("utc_time",),
+    "time": ("date", "time", "datetime"),
     "artist": ("artist", "artist_name"),
     "title": ("track", "title", "name", "track_name"),
     "album": ("album", "album_name"),
     "mbid": ("track_mbid",),
-    "album_mbid": ("album_mbid",),
+    "album_mbid": ("album_mbid", "albumid"),
 }
 LASTFM_HEADLESS = ("artist", "album", "title", "time")
-LASTFM_TIMES = ("%d %b %Y, %H:%M", "%d %b %Y %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M")
+LASTFM_TIMES = ("%d %b %Y, %H:%M", "%d %b %Y %H:%M", "%d %b %Y, %H:%M:%S", "%d %b %Y %H:%M:%S")
+#: A time of so many digits is in milliseconds: as seconds it would be after the year 5000.
+MILLISECOND_DIGITS = 12
+#: What separates columns: commas, but semicolons at lastfmstats.com and tabs in some.
+LASTFM_DELIMITERS = (",", ";", "\t")
 
 
 def _lastfm(stream: IO[bytes], name: str, zone: tzinfo) -> Iterator[Row]:
     del name
     # Bytes that are no UTF-8 become surrogates, so that one bad row does not cost the others.
     lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(lines)
     columns: dict[str, int] | None = None
+    # The header is the first line, and its separator the one by which it has the columns we need.
+    first = lines.readline(MAX_LINE)
+    separators = [d for d in LASTFM_DELIMITERS if _lastfm_header(next(csv.reader([first[:10_000]], delimiter=d), []))]
+    reader = csv.reader(itertools.chain([first], lines) if first else lines, delimiter=(*separators, ",")[0])
     read_any = False
     while True:
         try:
@@ -312,7 +344,7 @@ def _lastfm(stream: IO[bytes], name: str, zone: tzinfo) -> Iterator[Row]:
 
 def _lastfm_header(cells: list[str]) -> dict[str, int] | None:
     """Places of the columns by what they are to us; None when the first row is no header."""
-    names = [cell.strip().lower() for cell in cells]
+    names = [cell.strip().lower().partition("#")[0] for cell in cells]  # lastfmstats.com: Date#<user>
     found = {
         field: next(names.index(name) for name in known if name in names)
         for field, known in LASTFM_COLUMNS.items()
@@ -324,7 +356,7 @@ def _lastfm_header(cells: list[str]) -> dict[str, int] | None:
 def _lastfm_row(row: Mapping[str, str], *, zone: tzinfo) -> Listen:
     return Listen(
         source="lastfm",
-        listened_at=moment(row["uts"], field="uts") if row.get("uts") else _local(row.get("time"), zone),
+        listened_at=_lastfm_moment(row, zone),
         artist_name=text(row.get("artist"), field="artist_name"),
         title=text(row.get("title"), field="title"),
         release_title=optional(row.get("album")),
@@ -333,10 +365,27 @@ def _lastfm_row(row: Mapping[str, str], *, zone: tzinfo) -> Listen:
     )
 
 
-def _local(value: str | None, zone: tzinfo) -> datetime:
+def _lastfm_moment(row: Mapping[str, str], zone: tzinfo) -> datetime:
+    if row.get("uts"):
+        return moment(row["uts"], field="uts")
+    if row.get("utc_time"):
+        return _local(row["utc_time"], UTC)
+    time = row.get("time", "")
+    if not time.isdecimal():
+        return _local(time, zone)
+    return moment(time[:-3] if len(time) >= MILLISECOND_DIGITS else time, field="time")
+
+
+def _local(value: str, zone: tzinfo) -> datetime:
     """A time of the exporters; the earlier one where clocks went back."""
     if not value:
         raise RejectedInputError("the time is missing", reason="missing_time")
+    if re.match(r"\d{4}-\d\d-\d\d.\d\d:", value):
+        try:
+            found = datetime.fromisoformat(value)
+            return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC).replace(microsecond=0)
+        except (ValueError, OverflowError):
+            pass
     for pattern in LASTFM_TIMES:
         try:
             return datetime.strptime(value, pattern).replace(tzinfo=zone).astimezone(UTC)
@@ -351,7 +400,7 @@ def _maloja(stream: IO[bytes], name: str, zone: tzinfo) -> Iterator[Row]:
 
 
 def _maloja_row(row: Mapping[str, Any]) -> Listen:
-    """https://github.com/krateng/maloja: `maloja/apis` gives scrobbles of {time, track: {artists, title, album}}."""
+    """https://github.com/krateng/maloja, `maloja/database/sqldb.py`; `duration` is the time heard [s]."""
     track = row.get("track")
     if not isinstance(track, Mapping):
         raise RejectedInputError("track is missing", reason="missing_track")
@@ -364,7 +413,7 @@ def _maloja_row(row: Mapping[str, Any]) -> Listen:
         listened_at=moment(row.get("time"), field="time"),
         artist_name=text(", ".join(names), field="artist_name"),
         title=text(track.get("title"), field="title"),
-        release_title=optional(album.get("albumtitle")) if isinstance(album, Mapping) else None,
+        release_title=optional(album.get("albumtitle") or album.get("name")) if isinstance(album, Mapping) else None,
         ms_played=duration * 1000 if isinstance(duration, int) and not isinstance(duration, bool) else None,
     )
 
@@ -385,7 +434,10 @@ def zone_of(name: str) -> ZoneInfo:
 
 FORMATS = {
     "spotify": Format(re.compile(r"^(Streaming_History_.*|endsong_\d+)\.json$", re.IGNORECASE), _spotify),
-    "listenbrainz": Format(re.compile(r"\.(jsonl|listens|parquet)$", re.IGNORECASE), _listenbrainz),
+    # A user's export holds feedback and pins too, which are no listens.
+    "listenbrainz": Format(
+        re.compile(r"^(?!(feedback|pinned_recording)\.).*\.(jsonl|listens|parquet)$", re.IGNORECASE), _listenbrainz
+    ),
     "lastfm": Format(re.compile(r"\.csv$", re.IGNORECASE), _lastfm),
-    "maloja": Format(re.compile(r"\.json$", re.IGNORECASE), _maloja),
+    "maloja": Format(re.compile(r"^maloja_export.*\.json$", re.IGNORECASE), _maloja),
 }

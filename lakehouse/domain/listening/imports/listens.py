@@ -6,9 +6,10 @@ import hashlib
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Protocol
 
-from lakehouse.domain.catalog.identifiers import name_key, normalise_isrc, tidy
+from lakehouse.domain.catalog.identifiers import normalise_isrc, recording_key, tidy
 from lakehouse.errors import RejectedInputError
 
 #: No listen is older: scrobbling began in October 2002, and ListenBrainz refuses what claims to be from before.
@@ -41,8 +42,8 @@ class Listen:
 
     @property
     def recording_key(self) -> str:
-        """What makes two spellings of a recording the same: artist and title, normalised."""
-        return f"{name_key(self.artist_name)}\N{EM DASH}{name_key(self.title)}"
+        """See `lakehouse.domain.catalog.identifiers.recording_key`."""
+        return recording_key(self.artist_name, self.title)
 
     def event_id(self, user_id: int) -> str:
         """Identity of the listen: the same listener, second and recording give the same id, whatever the service."""
@@ -70,21 +71,21 @@ class Listen:
         }
 
 
-def check(listen: Listen, received_at: datetime) -> None:
-    """Refuse a listen that cannot have happened.
+def check(listen: Listen, received_at: datetime, *, ahead: timedelta = CLOCK_AHEAD) -> None:
+    """Refuse a listen that cannot have happened; the clock it is told by may run `ahead` of ours.
 
     Raises:
         RejectedInputError: `time_before_2002`, `time_in_future`, `bad_ms_played`.
     """
     if listen.listened_at < EARLIEST:
         raise RejectedInputError(
-            f"listened at {listen.listened_at:%F %T}, before scrobbling began",
+            f"listened_at is {listen.listened_at:%F %T}, before scrobbling began",
             reason="time_before_2002",
             value=listen.listened_at.isoformat(),
         )
-    if listen.listened_at > received_at + CLOCK_AHEAD:
+    if listen.listened_at > received_at + ahead:
         raise RejectedInputError(
-            f"listened at {listen.listened_at:%F %T}, which is still to come",
+            f"listened_at is {listen.listened_at:%F %T}, which is still to come",
             reason="time_in_future",
             value=listen.listened_at.isoformat(),
         )
@@ -97,19 +98,22 @@ def check(listen: Listen, received_at: datetime) -> None:
 
 
 def moment(value: object, *, field: str) -> datetime:
-    """Seconds since 1970 (number or digits) as UTC.
+    """Seconds since 1970 (number or digits) as UTC, whole.
 
     Raises:
         RejectedInputError: `missing_time`, `bad_time`.
     """
     if value is None or value == "":
         raise RejectedInputError(f"{field} is missing", reason="missing_time")
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise RejectedInputError(f"{field} is neither number nor text", reason="bad_time")
     try:
-        if isinstance(value, bool):
-            raise ValueError("a truth value")
-        return datetime.fromtimestamp(int(str(value)), UTC)
+        # A fraction is cut off, as ListenBrainz does; through float, because the digits of 1e999999999 fill the memory.
+        whole = int(float(value)) if isinstance(value, float | Decimal) else int(value)
+        return datetime.fromtimestamp(whole, UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise RejectedInputError(f"{field} is no time: '{value}'", reason="bad_time", value=str(value)) from error
+        shown = str(value)[:50]
+        raise RejectedInputError(f"{field} is no time: '{shown}'", reason="bad_time", value=shown) from error
 
 
 def text(value: object, *, field: str, limit: int = 1000) -> str:
@@ -120,22 +124,37 @@ def text(value: object, *, field: str, limit: int = 1000) -> str:
     """
     if value is None or value == "":
         raise RejectedInputError(f"{field} is missing", reason=f"missing_{field}")
-    if not isinstance(value, str) or len(value) > limit:
-        raise RejectedInputError(f"{field} is not a name", reason=f"bad_{field}", value=str(value)[:100])
+    if not isinstance(value, str):
+        raise RejectedInputError(f"{field} is no text", reason=f"bad_{field}")
+    if len(value) > limit:
+        raise RejectedInputError(f"{field} is longer than {limit} characters", reason=f"bad_{field}", value=value[:100])
+    if not is_unicode(value):
+        raise RejectedInputError(
+            f"{field} holds half a surrogate pair", reason=f"bad_{field}", value=ascii(value)[:100]
+        )
     if not (shown := tidy(value)):
         raise RejectedInputError(f"{field} is empty", reason=f"missing_{field}")
     return shown
 
 
+def is_unicode(value: str) -> bool:
+    """Whether `value` can be written as UTF-8: JSON can escape half of a surrogate pair, which is no character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def optional(value: object) -> str | None:
     """A name that may be missing; what is no text counts as missing."""
-    return (tidy(value)[:1000] or None) if isinstance(value, str) else None
+    return (tidy(value)[:1000] or None) if isinstance(value, str) and is_unicode(value) else None
 
 
 def optional_mbid(value: object) -> str | None:
     """A MusicBrainz id, or None where it is not one: an id is an extra, and a wrong one must not cost the listen."""
     try:
-        return str(uuid.UUID(str(value))) if value else None
+        return str(uuid.UUID(value)) if isinstance(value, str) else None
     except ValueError:
         return None
 
@@ -143,7 +162,7 @@ def optional_mbid(value: object) -> str | None:
 def optional_isrc(value: object) -> str | None:
     """An ISRC, or None where it is not one."""
     try:
-        return normalise_isrc(str(value)) if value else None
+        return normalise_isrc(value) if isinstance(value, str) and value else None
     except ValueError:
         return None
 

@@ -2,8 +2,8 @@
 
 Source of the limits and of what is refused: https://listenbrainz.readthedocs.io/en/latest/users/api/core.html and
 `listenbrainz/webserver/views/api_tools.py` of metabrainz/listenbrainz-server. A submission is taken whole or not at
-all. What makes a listen possible (`check`) is our own rule, the same as for imports of files; it is stricter in one
-point: a clock may run ahead by five minutes, not by an hour.
+all. What makes a listen possible (`check`) is our own rule, the same as for imports of files; only a clock may run
+ahead by an hour (`API_LISTENED_AT_ALLOWED_SKEW`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from lakehouse.domain.listening.imports.formats import listenbrainz_listen
-from lakehouse.domain.listening.imports.listens import Listen, check
+from lakehouse.domain.listening.imports.listens import EARLIEST, Listen, check
 from lakehouse.errors import RejectedInputError
 
 SOURCE = "scrobble"
@@ -26,6 +26,7 @@ MAX_BYTES = MAX_LISTENS * MAX_LISTEN_BYTES
 MAX_TAGS = 50
 MAX_TAG_CHARACTERS = 64
 MAX_DURATION_S = 24 * 86_400
+CLOCK_AHEAD = timedelta(hours=1)
 ONE_MBID = ("release_mbid", "recording_mbid", "release_group_mbid", "track_mbid")
 MANY_MBIDS = ("artist_mbids", "work_mbids")
 
@@ -91,7 +92,7 @@ def _listen(row: object, kind: Kind, received_at: datetime) -> Listen | None:
     _check_more(more)
     # Only the moment is missing of what is playing now; the names are judged the same way.
     listen = listenbrainz_listen({"listened_at": int(received_at.timestamp())} | row, source=SOURCE)
-    check(listen, received_at)
+    check(listen, received_at, ahead=CLOCK_AHEAD)
     return None if now else listen
 
 
@@ -134,11 +135,53 @@ def _check_mbids(key: str, values: object) -> None:
 
 
 def _has_nul(value: object) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_has_nul(k) or _has_nul(v) for k, v in value.items())
-    return isinstance(value, list) and any(_has_nul(item) for item in value)
+    left = [value]  # no recursion: a document may be nested as deeply as Python can read it
+    while left:
+        match left.pop():
+            case str() as found if "\0" in found:
+                return True
+            case dict() as inner:
+                left += [*inner, *inner.values()]
+            case list() as items:
+                left += items
+    return False
+
+
+#: The request's body as OpenAPI says it.
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["listen_type", "payload"],
+    "properties": {
+        "listen_type": {"enum": list(KINDS)},
+        "payload": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_LISTENS,
+            "items": {
+                "type": "object",
+                "required": ["track_metadata"],
+                "additionalProperties": False,
+                "properties": {
+                    "listened_at": {
+                        "type": "integer",
+                        "minimum": int(EARLIEST.timestamp()),
+                        "description": "Start of the listen [s since 1970, UTC]; not with playing_now",
+                    },
+                    "track_metadata": {
+                        "type": "object",
+                        "required": ["artist_name", "track_name"],
+                        "properties": {
+                            "artist_name": {"type": "string", "minLength": 1, "maxLength": 1000},
+                            "track_name": {"type": "string", "minLength": 1, "maxLength": 1000},
+                            "release_name": {"type": ["string", "null"]},
+                            "additional_info": {"type": ["object", "null"]},
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
 
 
 def _bad(message: str) -> RejectedInputError:
