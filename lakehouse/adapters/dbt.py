@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.adapters import lake, publish, trino
 from lakehouse.config.settings import CHECKOUT, Settings
-from lakehouse.contracts import EVENT_TOPICS
+from lakehouse.contracts import SILVER_TOPICS
 from lakehouse.errors import FatalError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PROJECT = CHECKOUT / "dbt"
 EXECUTABLE = CHECKOUT / ".wavehouse" / "venvs" / "dbt" / "bin" / "dbt"
 #: Bronze tables that silver is made from.
-INPUTS = (*EVENT_TOPICS, "catalog_content", "revenue")
+INPUTS = (*SILVER_TOPICS, "catalog_content", "revenue")
 
 
 def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -66,7 +66,7 @@ def run_vars(settings: Settings, first: date, last: date) -> dict[str, Any]:
     if last < first:
         raise FatalError(f"The window ends on {last}, before it starts on {first}.", hint="Give --from before --to.")
     tables = lake.catalog(settings)
-    due = [day for topic in EVENT_TOPICS if (day := _first_day_due(settings, tables, topic)) is not None]
+    due = [day for topic in SILVER_TOPICS if (day := _first_day_due(settings, tables, topic)) is not None]
     snapshots = {
         name: snapshot.snapshot_id
         for name in INPUTS

@@ -90,9 +90,9 @@ def _add_columns(table: Table, contract: Contract) -> None:
 
 def create(lake: Catalog, contract: Contract) -> Table:
     """Create the table of `contract`: columns, documentation and partitioning derive from it."""
-    from pyiceberg.transforms import DayTransform, IdentityTransform
+    from pyiceberg.transforms import DayTransform, IdentityTransform, MonthTransform
 
-    transforms = {"day": DayTransform(), "identity": IdentityTransform()}
+    transforms = {"day": DayTransform(), "month": MonthTransform(), "identity": IdentityTransform()}
     # The partition is added after the table: field ids are assigned by PyIceberg when it reads the Arrow schema.
     transaction = lake.create_table_transaction(
         contract.id,

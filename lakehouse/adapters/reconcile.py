@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from lakehouse.adapters import kafka, lake, publish, trino, truth_ledger
 from lakehouse.config.settings import Settings
-from lakehouse.contracts import EVENT_TOPICS, SIMULATED_TOPICS
+from lakehouse.contracts import EVENT_TOPICS, SIMULATED_TOPICS, all_ids, load
 from lakehouse.domain.listening.rules import counts_live_sql
 from lakehouse.domain.royalties import allocation, terms
 from lakehouse.errors import FatalError
@@ -150,7 +150,7 @@ def _silver(settings: Settings, truths: dict[str, Truth]) -> Iterable[Check]:
         silver = _scalar(settings, f"select count(*) from lake.silver.{topic}")
         yield Check(f"{topic}: valid events", "ledger", truth.valid.num_rows, "silver", silver)
         rejected = 0
-        if topic != "likes":
+        if has_rejected := f"silver_audit.{topic}_rejected" in all_ids():
             found = trino.query(
                 settings, f"select reason, count(distinct event_id) from lake.silver.{topic}_rejected group by 1"
             )
@@ -164,6 +164,7 @@ def _silver(settings: Settings, truths: dict[str, Truth]) -> Iterable[Check]:
                     by_reason.get(reason, 0),
                 )
             rejected = _scalar(settings, f"select count(*) from lake.silver.{topic}_rejected")
+        if "is_bot" in load(f"silver_audit.{topic}").arrow_schema().names:
             bots = _scalar(settings, f"select count_if(is_bot) from lake.silver.{topic}")
             yield Check(f"{topic}: bots set apart", "ledger", _true(truth.valid, "is_bot"), "silver", bots)
         bronze = lake.row_count(settings, f"bronze.{topic}")
@@ -172,7 +173,7 @@ def _silver(settings: Settings, truths: dict[str, Truth]) -> Iterable[Check]:
             "select coalesce(sum(copies - 1), 0) from (select count(*) as copies from lake.bronze."
             f"{topic} as b where not exists (select 1 from lake.silver.{topic}_rejected as r "
             "where r.kafka_partition = b.kafka_partition and r.kafka_offset = b.kafka_offset) group by event_id)"
-            if topic != "likes"
+            if has_rejected
             else f"select count(*) - count(distinct event_id) from lake.bronze.{topic}",
         )
         yield Check(f"{topic}: in = out + refused + duplicates", "bronze", bronze, "silver", silver + rejected + copies)

@@ -1,9 +1,9 @@
 """The truth ledger: every record a simulation produced, written down before the first one is sent.
 
     <home>/truth/<run-id>/
-        plays.parquet  ad_impressions.parquet  likes.parquet   one row a record, in order of delivery
-        users.parquet                                          who listened
-        manifest.json                                          arguments, counts, SHA-256 of the files, state
+        <topic>.parquet   one row a record of each simulated topic, in order of delivery
+        users.parquet     who listened
+        manifest.json     arguments, counts, SHA-256 of the files, state
 
 The columns are those of the topic and the labels of `lakehouse.domain.simulation.events.Simulation`. Records are
 produced from the files, so that an interrupted run sends the same events again, with the same ids.
@@ -60,7 +60,13 @@ class Run:
         return bool(self.manifest["state"] == PRODUCED)
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """`plays`, `ad_impressions`, `likes` (in order of delivery) or `users`."""
+        """A topic's records in order of delivery, or `users`.
+
+        A run that was written before the simulator knew a topic has sent it nothing.
+        """
+        if name in SIMULATED_TOPICS and name not in self.manifest["counts"]:
+            empty = _schema(name).empty_table()
+            return empty.select(columns) if columns else empty
         return pq.read_table(self.path / f"{name}.parquet", columns=columns)
 
     def is_intact(self) -> bool:
@@ -206,14 +212,18 @@ def _plain(column: pa.ChunkedArray) -> list[Any]:
     """Python values as Avro takes them; moments as the microseconds they are, which is far quicker than as objects."""
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
-    if pa.types.is_integer(column.type):
+    if pa.types.is_integer(column.type) and not column.null_count:
         values: list[Any] = column.to_numpy().tolist()
         return values
     return column.to_pylist()  # type: ignore[no-any-return]
 
 
+def _schema(topic: str) -> pa.Schema:
+    return pa.schema([*load(f"topics.{topic}").arrow_schema(), *LABELS])
+
+
 def _conform(topic: str, table: pa.Table) -> pa.Table:
-    schema = pa.schema([*load(f"topics.{topic}").arrow_schema(), *LABELS])
+    schema = _schema(topic)
     return table.select(schema.names).cast(schema).combine_chunks()
 
 

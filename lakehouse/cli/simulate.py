@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from lakehouse.adapters.truth_ledger import Run
     from lakehouse.domain.simulation import Scenario
 
-app = typer.Typer(help="Make plays, ads, likes and revenue to try the platform with.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make plays, all that comes with them, and revenue to try the platform with.", no_args_is_help=True
+)
 
 Users = Annotated[int, typer.Option(help="Listeners.")]
 Days = Annotated[int, typer.Option(help="Days of plays.")]
@@ -37,7 +39,9 @@ def plays(
     bad_events: BadEvents = True,
     as_json: JsonFlag = False,
 ) -> None:
-    """Send plays, ad impressions and likes to Kafka, after writing each of them to the truth ledger.
+    """Send plays and what listeners do besides to Kafka, after writing each event to the truth ledger.
+
+    That is: ads and clicks on them, likes, follows, edits of playlists, and telemetry of a sample of the plays.
 
     Running it again sends nothing more; after an interruption it sends everything again under the same ids.
 
@@ -129,7 +133,7 @@ def _write(settings: Settings, scenario: Scenario, topic_ids: dict[str, str], ou
     from lakehouse.adapters import lake, truth_ledger
     from lakehouse.domain.simulation import Tracks, simulate
 
-    wanted = ("content_id", "duration_ms", "artist_name", "sha256")
+    wanted = ("content_id", "duration_ms", "artist_id", "artist_name", "sha256")
     tracks = Tracks.from_catalog(lake.read(settings, "bronze.catalog_content", columns=wanted))
     out.step(f"Simulating {scenario.users:,} users over {scenario.days} days on {len(tracks)} tracks")
     return truth_ledger.write(settings, scenario, tracks, simulate(scenario, tracks), topic_ids=topic_ids)

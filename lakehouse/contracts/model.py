@@ -136,13 +136,14 @@ class Contract:
 
     @property
     def partition_by(self) -> tuple[tuple[str, str], ...]:
-        """Iceberg partition fields as (column, transform); the transform is `identity` or `day`."""
+        """Iceberg partition fields as (column, transform); the transform is `identity`, `day` or `month`."""
         fields = []
         for text in filter(None, re.split(r",\s*", self.properties.get("partitionBy", ""))):
-            match = re.fullmatch(r"(?:(day)\()?(\w+)\)?", text)
+            match = re.fullmatch(r"(?:(day|month)\()?(\w+)\)?", text)
             if match is None:
                 raise FatalError(
-                    f"Contract {self.id}: partitionBy '{text}' is not understood.", hint="Use column or day(column)."
+                    f"Contract {self.id}: partitionBy '{text}' is not understood.",
+                    hint="Use column, day(column) or month(column).",
                 )
             fields.append((match[2], match[1] or "identity"))
         return tuple(fields)

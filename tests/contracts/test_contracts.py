@@ -6,6 +6,7 @@ import io
 import json
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -15,9 +16,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft201909Validator, FormatChecker
+from pyiceberg.catalog.sql import SqlCatalog
 
+from lakehouse.adapters import lake
 from lakehouse.config.settings import CHECKOUT
-from lakehouse.contracts import EVENT_TOPICS, Column, Contract, all_ids, load
+from lakehouse.contracts import EVENT_TOPICS, SILVER_TOPICS, SIMULATED_TOPICS, Column, Contract, all_ids, load
 from lakehouse.contracts.dbt_files import files as generated_files
 from lakehouse.contracts.model import HERE, NAMESPACES, TYPES, dictionary
 from lakehouse.errors import FatalError
@@ -117,6 +120,23 @@ def test_bronze_holds_what_its_topic_carries() -> None:
         kept = [(c.name, c.type, c.required) for c in load(f"bronze.{topic}").columns]
         assert kept[: len(carried)] == carried
         assert [name for name, _, _ in kept[len(carried) :]] == ["kafka_partition", "kafka_offset"]
+
+
+def test_a_topic_with_a_bronze_table_is_one_that_the_stream_job_keeps() -> None:
+    ids = set(all_ids())
+    assert set(EVENT_TOPICS) == {c.name for c in TOPICS if f"bronze.{c.name}" in ids}
+    # What the others hold is computed from these.
+    assert {c.name for c in TOPICS} - set(EVENT_TOPICS) == {"play_minutes", "ad_minutes"}
+    assert set(SIMULATED_TOPICS) <= set(SILVER_TOPICS) <= set(EVENT_TOPICS)
+
+
+@pytest.mark.parametrize("name", ["bronze.plays", "bronze.follows", "bronze.dead_letters", "gold_audit.streams_daily"])
+def test_a_table_is_partitioned_as_its_contract_says(name: str, tmp_path: Path) -> None:
+    tables = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
+    tables.create_namespace(name.split(".", maxsplit=1)[0])
+    made = lake.create(tables, load(name))
+    names = {field.field_id: field.name for field in made.schema().fields}
+    assert [(names[f.source_id], str(f.transform)) for f in made.spec().fields] == list(load(name).partition_by)
 
 
 def test_files_of_the_dbt_project_are_as_generated() -> None:

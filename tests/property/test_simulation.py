@@ -40,6 +40,7 @@ def catalogue(count: int, *, first_id: int = 1 << 60) -> pa.Table:
         {
             "content_id": [first_id + 7 * n for n in range(count)],
             "duration_ms": [31_000 + 9_000 * (n % 30) for n in range(count)],
+            "artist_id": [900 + n % 9 for n in range(count)],
             "artist_name": [f"artist {n % 9}" for n in range(count)],
             "sha256": [hashlib.sha256(str(n).encode()).hexdigest() for n in range(count)],
         }
@@ -94,7 +95,7 @@ def test_every_record_fits_its_contract_and_the_rules_of_the_world(scenario: Sce
         contract = load(f"topics.{topic}").arrow_schema()
         assert arrow.schema.names == [*contract.names, *LABELS.names]
         assert arrow.select(contract.names).cast(contract).validate(full=True) is None
-        assert all(arrow[name].null_count == 0 for name in contract.names)
+        assert all(arrow[column.name].null_count == 0 for column in contract if not column.nullable)
         assert table["received_at"].is_monotonic_increasing
         assert (table["received_at"] < pd.Timestamp(close + 30 * DAY)).all()
 
@@ -290,13 +291,74 @@ def test_skips_are_short_and_what_was_heard_to_the_end_has_full_length(crowd: Si
     assert (plays["ms_played"] == 30_000).any()
 
 
-def test_a_like_is_given_once_and_taken_back_later(crowd: Simulation) -> None:
-    likes = events(crowd.likes.to_pandas()).sort_values("liked_at")
-    given = likes[likes["is_liked"]]
-    assert not given.duplicated(["user_id", "track_id"]).any()
-    back = likes[~likes["is_liked"]].merge(given, on=["user_id", "track_id"], how="left", suffixes=("", "_given"))
+@pytest.mark.parametrize(
+    ("topic", "thing", "flag", "moment"),
+    [("likes", "track_id", "is_liked", "liked_at"), ("follows", "artist_id", "is_followed", "followed_at")],
+)
+def test_a_like_or_follow_is_given_once_and_taken_back_later(
+    crowd: Simulation, topic: str, thing: str, flag: str, moment: str
+) -> None:
+    made = events(getattr(crowd, topic).to_pandas()).sort_values(moment)
+    given = made[made[flag]]
+    assert not given.duplicated(["user_id", thing]).any()
+    back = made[~made[flag]].merge(given, on=["user_id", thing], how="left", suffixes=("", "_given"))
     assert len(back) > 0
-    assert (back["liked_at"] > back["liked_at_given"]).all()
+    assert (back[moment] > back[f"{moment}_given"]).all()
+
+
+def test_artists_are_followed_for_their_tracks(crowd: Simulation) -> None:
+    """Whoever follows an artist has heard one of the artist's tracks to the end before."""
+    known = catalogue(36).to_pandas().rename(columns={"content_id": "track_id"})[["track_id", "artist_id"]]
+    plays = events(crowd.plays.to_pandas()).merge(known, on="track_id")
+    heard = plays[plays["reason_end"] == "trackdone"].groupby(["user_id", "artist_id"])["played_at"].min()
+    follows = events(crowd.follows.to_pandas()).join(heard, on=["user_id", "artist_id"])
+    assert (follows["followed_at"] >= follows["played_at"]).all()
+
+
+def test_edits_of_a_playlist_can_be_done_one_after_the_other(crowd: Simulation) -> None:
+    edits = events(crowd.playlist_edits.to_pandas()).sort_values(["edited_at", "event_id"])
+    assert set(edits["edit"]) == {"create", "add", "remove"}
+    assert edits.groupby("playlist_id")["user_id"].nunique().max() == 1
+    for _, playlist in edits.groupby("playlist_id"):
+        [creation, *others] = playlist.to_dict("records")
+        assert creation["edit"] == "create"
+        assert pd.isna(creation["track_id"])
+        held: list[int] = []
+        for edit in others:
+            if edit["edit"] == "add":
+                assert edit["position"] == len(held)
+                held.append(edit["track_id"])
+            else:
+                assert edit["edit"] == "remove"
+                assert pd.isna(edit["position"])
+                held.remove(edit["track_id"])
+
+
+def test_an_ad_is_clicked_while_it_is_heard_and_rarely(crowd: Simulation) -> None:
+    ads = events(crowd.ad_impressions.to_pandas())
+    clicks = events(crowd.ad_clicks.to_pandas())
+    assert 0.005 < len(clicks) / len(ads) < 0.03
+    assert set(clicks["is_bot"]) == {False, True}
+    of = clicks.merge(ads, left_on="impression_event_id", right_on="event_id", suffixes=("", "_ad"))
+    assert len(of) == len(clicks) == clicks["impression_event_id"].nunique()
+    for column in ("user_id", "campaign_id", "creative_id", "session_id", "device", "user_agent", "country", "is_bot"):
+        assert (of[column] == of[f"{column}_ad"]).all()
+    assert (of["clicked_at"] - of["shown_at"]).between(pd.Timedelta(seconds=1), pd.Timedelta(seconds=30)).all()
+
+
+def test_telemetry_is_of_a_sample_of_the_plays(crowd: Simulation) -> None:
+    plays = events(crowd.plays.to_pandas())
+    reports = events(crowd.playback_telemetry.to_pandas())
+    assert 0.005 < len(reports) / len(plays) < 0.02
+    of = reports.merge(plays, left_on="play_event_id", right_on="event_id", suffixes=("", "_play"))
+    assert len(of) == len(reports) == reports["play_event_id"].nunique()
+    for column in ("user_id", "track_id", "session_id", "device", "user_agent", "country", "is_bot", "is_late"):
+        assert (of[column] == of[f"{column}_play"]).all()
+    assert (of["measured_at"] == of["played_at"] + pd.to_timedelta(of["ms_played"], unit="ms")).all()
+    assert (of["received_at"] > of["received_at_play"]).all()
+    assert (reports[["startup_ms", "rebuffers", "rebuffered_ms"]] >= 0).all().all()
+    assert ((reports["rebuffered_ms"] > 0) == (reports["rebuffers"] > 0)).all()
+    assert (reports["bitrate_bps"] >= 96_000).all()
 
 
 def test_each_defect_breaks_what_its_name_says(crowd: Simulation) -> None:

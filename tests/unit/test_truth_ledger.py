@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pytest
@@ -21,9 +23,17 @@ from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
 SCENARIO = Scenario(30, 5, date(2026, 10, 31), 1)
 TRACKS = Tracks.from_catalog(
-    pa.table({"content_id": [5, 6], "duration_ms": [60_000, 90_000], "artist_name": ["a", "b"], "sha256": ["0", "1"]})
+    pa.table(
+        {
+            "content_id": [5, 6],
+            "duration_ms": [60_000, 90_000],
+            "artist_id": [3, 4],
+            "artist_name": ["a", "b"],
+            "sha256": ["0", "1"],
+        }
+    )
 )
-IDS = {"plays": "A", "ad_impressions": "B", "likes": "C"}
+IDS = {topic: topic.upper() for topic in SIMULATED_TOPICS}
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +81,47 @@ def test_a_damaged_or_missing_file_is_noticed(settings: Settings, made: Simulati
     assert run.is_intact()
 
 
+def test_a_run_from_before_a_topic_has_sent_it_nothing(settings: Settings, made: Simulation) -> None:
+    run = truth_ledger.write(settings, SCENARIO, TRACKS, made, topic_ids=IDS)
+    counts = {topic: count for topic, count in run.manifest["counts"].items() if topic != "ad_clicks"}
+    (run.path / "ad_clicks.parquet").unlink()
+    older = truth_ledger.Run(run.path, run.manifest | {"counts": counts})
+    assert older.table("ad_clicks").num_rows == 0
+    assert older.table("ad_clicks", ["event_id", "defect"]).schema.names == ["event_id", "defect"]
+
+
+class Sent:
+    """Stands in for a producer: keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, object]] = []
+        self.keys: list[bytes] = []
+
+    def batch_encoder(self, topic: str) -> Callable[[Iterable[dict[str, object]]], list[bytes]]:
+        def encode(records: Iterable[dict[str, object]]) -> list[bytes]:
+            given = list(records)
+            self.records += given
+            return [b"" for _ in given]
+
+        return encode
+
+    def send_encoded(self, topic: str, key: bytes, value: bytes) -> None:
+        self.keys.append(key)
+
+
+def test_what_a_record_does_not_have_is_sent_as_nothing(settings: Settings, made: Simulation) -> None:
+    """And its other numbers stay whole."""
+    run = truth_ledger.write(settings, SCENARIO, TRACKS, made, topic_ids=IDS)
+    rows = run.table("playlist_edits")
+    sent = Sent()
+    truth_ledger._send(cast(kafka.EventProducer, sent), "playlist_edits", rows, 0)
+    assert {record["edit"] for record in sent.records} >= {"create", "add"}
+    for record, row in zip(sent.records, rows.to_pylist(), strict=True):
+        for column in ("track_id", "position", "playlist_id"):
+            assert (type(record[column]), record[column]) == (type(row[column]), row[column])
+    assert sent.keys == [str(row["user_id"]).encode() for row in rows.to_pylist()]
+
+
 def test_a_draft_is_no_run(settings: Settings, made: Simulation) -> None:
     run = truth_ledger.write(settings, SCENARIO, TRACKS, made, topic_ids=IDS)
     run.path.rename(run.path.with_name(f".{SCENARIO.run_id}.draft"))
@@ -95,7 +146,9 @@ def test_only_one_simulation_at_a_time(settings: Settings) -> None:
 
 @pytest.mark.parametrize("topic_ids", [{}, {"plays": "A"}])
 def test_missing_topics_are_named(topic_ids: dict[str, str]) -> None:
-    with pytest.raises(FatalError, match="ad_impressions, likes") as caught:
+    with pytest.raises(
+        FatalError, match="ad_impressions, likes, follows, playlist_edits, ad_clicks, playback_telemetry"
+    ) as caught:
         truth_ledger.require_topics(topic_ids)
     assert "wavehouse events init" in caught.value.hint
 

@@ -24,18 +24,19 @@ GOOD_PER_BAD = 50_000
 LEAST_BAD = 4
 
 #: Moment of each topic's event, on the player's clock.
-MOMENTS = {"plays": "played_at", "ad_impressions": "shown_at", "likes": "liked_at"}
-KINDS = {
-    "plays": (
-        MALFORMED,
-        UNKNOWN_SCHEMA,
-        "negative_ms_played",
-        "played_at_in_future",
-        "play_longer_than_a_day",
-        UNKNOWN_TRACK,
-    ),
-    "ad_impressions": (MALFORMED, UNKNOWN_SCHEMA, "negative_cost", "shown_at_in_future"),
-    "likes": (MALFORMED, UNKNOWN_SCHEMA),
+MOMENTS = {
+    "plays": "played_at",
+    "ad_impressions": "shown_at",
+    "likes": "liked_at",
+    "follows": "followed_at",
+    "playlist_edits": "edited_at",
+    "ad_clicks": "clicked_at",
+    "playback_telemetry": "measured_at",
+}
+UNREADABLE = (MALFORMED, UNKNOWN_SCHEMA)
+KINDS = dict.fromkeys(MOMENTS, UNREADABLE) | {
+    "plays": (*UNREADABLE, "negative_ms_played", "played_at_in_future", "play_longer_than_a_day", UNKNOWN_TRACK),
+    "ad_impressions": (*UNREADABLE, "negative_cost", "shown_at_in_future"),
 }
 
 

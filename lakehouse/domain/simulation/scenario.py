@@ -87,11 +87,13 @@ class Tracks:
     track_id: Int64s
     duration_ms: Int64s
     artist: NDArray[np.int64]
+    """Index into `artist_id`."""
+    artist_id: Int64s
     fingerprint: str
 
     @classmethod
     def from_catalog(cls, content: pa.Table) -> Tracks:
-        """Playable content of `bronze.catalog_content` (track_id or content_id, duration_ms, artist_name, sha256).
+        """Playable content of `bronze.catalog_content` (content_id, duration_ms, artist_id, artist_name, sha256).
 
         Raises:
             RejectedInputError: nothing in it can be played (reason `empty_catalogue`).
@@ -106,11 +108,13 @@ class Tracks:
         ids = playable["content_id"].to_numpy().astype(np.int64)
         durations = playable["duration_ms"].to_numpy().astype(np.int64)
         names = playable["artist_name"].to_pylist()
-        order = {name: index for index, name in enumerate(dict.fromkeys(names))}
+        artists = dict(zip(names, playable["artist_id"].to_pylist(), strict=True))
+        order = {name: index for index, name in enumerate(artists)}
         digest = hashlib.sha256()
         for row in zip(playable["sha256"].to_pylist(), ids.tolist(), durations.tolist(), names, strict=True):
-            digest.update(repr(row).encode())
-        return cls(ids, durations, np.array([order[name] for name in names], dtype=np.int64), digest.hexdigest())
+            digest.update(repr((*row, artists[row[-1]])).encode())
+        artist = np.array([order[name] for name in names], dtype=np.int64)
+        return cls(ids, durations, artist, np.array([*artists.values()], dtype=np.int64), digest.hexdigest())
 
     def __len__(self) -> int:
         """Number of tracks."""
