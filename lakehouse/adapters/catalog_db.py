@@ -121,6 +121,22 @@ content = sa.Table(
     sa.CheckConstraint("jsonb_typeof(attributes) = 'object'", name="attributes"),
     sa.Index("content_title_ix", sa.text('lower(title) COLLATE "C"'), "content_id"),
 )
+#: The outbox of `content`: a trigger adds a row in the transaction of each change (migration 0006), and
+#: `catalog_relay` sends it. Nothing refers to `content`, whose deletions are changes too.
+content_change = sa.Table(
+    "content_change",
+    metadata,
+    # Taken while the changed row is locked: changes of one item are numbered in the order in which they are committed.
+    sa.Column("change_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    _id("content_id", nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("change", sa.Text, nullable=False),
+    sa.Column("attributes", JSONB, nullable=False),
+    sa.Column("changed_at", _INSTANT, nullable=False),
+    sa.Column("is_sent", sa.Boolean, nullable=False),
+    sa.CheckConstraint("change in ('insert', 'update', 'delete')", name="change"),
+    sa.Index("content_change_unsent_ix", "change_id", postgresql_where=sa.text("not is_sent")),
+)
 ingest_ledger = sa.Table(
     "ingest_ledger",
     metadata,

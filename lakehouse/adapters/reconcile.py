@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.adapters import kafka, lake, publish, trino, truth_ledger
+from lakehouse.adapters import catalog_relay, kafka, lake, publish, trino, truth_ledger
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import EVENT_TOPICS, SIMULATED_TOPICS, all_ids, load
 from lakehouse.domain.listening.rules import counts_live_sql
@@ -132,12 +132,14 @@ def _intake(settings: Settings, truths: dict[str, Truth]) -> Iterable[Check]:
 
 
 def _intake_of_others(settings: Settings) -> Iterable[Check]:
-    """Kafka to silver for the topics that no simulation fills; nothing sent yet is fine too."""
+    """Kafka to bronze for the topics that no simulation fills; nothing sent yet is fine too."""
     for topic in (topic for topic in EVENT_TOPICS if topic not in SIMULATED_TOPICS):
         rows = lake.row_count(settings, f"bronze.{topic}")
         letters = _scalar(settings, f"select count(*) from lake.bronze.dead_letters where topic = '{topic}'")
         produced = sum(kafka.end_offsets(settings, topic).values())
         yield Check(f"{topic}: records", "Kafka", produced, "bronze + dead letters", rows + letters)
+    kept = _scalar(settings, "select count(distinct event_id) from lake.bronze.catalog_changes")
+    yield Check("catalog_changes: distinct events", "outbox", catalog_relay.noted(settings), "bronze", kept)
 
 
 def _event_ids(settings: Settings, table: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -48,3 +49,35 @@ def snapshot(as_json: Json = False) -> None:
     out = Output(as_json=as_json)
     out.info(f"{contract.id}: {len(rows)} rows, {'written' if changed else 'unchanged'}")
     out.result({"rows": len(rows), "changed": changed})
+
+
+@app.command()
+def relay(
+    once: Annotated[bool, typer.Option("--once", help="Send what is there now and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Send changes of the catalogue to Kafka as they happen: the service `catalog-relay` of the stack.
+
+    Each change is marked as sent when Kafka has acknowledged it, so that this may be killed at any moment: the next one
+    sends what is not marked, under the same ids.
+
+    Example: wavehouse catalog relay --once
+    """
+    import signal
+    import threading
+
+    from lakehouse.adapters import catalog_relay
+
+    out = Output(as_json=as_json)
+    settings = load_settings()
+    if once:
+        sent = catalog_relay.drain(settings)
+        out.info(f"{sent} changes sent")
+        out.result({"sent": sent})
+        return
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    catalog_relay.run(settings, stop, every_s=every, say=lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}"))
+    out.result({"stopped": True})
