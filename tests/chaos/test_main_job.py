@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.chaos]
 #: When the demo prints a line like this, these services are killed. Each service dies once.
 DEATHS = {
     # Between its first task and its last: one alone may be too short to be seen running.
-    r"ingest_audio: (?!(\d+)/\1 )[1-9]\d*/\d+ tasks": ["postgres", "airflow-dag-processor"],
+    r"ingest_audio: (?!(\d+)/\1 )[1-9]\d*/\d+ tasks": ["postgres", "airflow-dag-processor", "catalog-relay"],
     r"==> wavehouse simulate plays": ["kafka", "registry"],
     r"==> wavehouse stream wait": ["flink-taskmanager", "flink-jobmanager", "flink-job", "clickhouse", "loader"],
     r"transform_plays: .*running silver": ["trino"],

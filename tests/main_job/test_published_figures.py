@@ -14,6 +14,7 @@ from lakehouse.adapters import trino
 from lakehouse.adapters.airflow import AirflowClient
 from lakehouse.cli.demo import DAGS
 from lakehouse.config.settings import Settings
+from lakehouse.contracts import SIMULATED_TOPICS
 from tests import audio_files
 from tests.conftest import SIMULATION, wavehouse, wavehouse_json
 
@@ -52,6 +53,8 @@ def test_everything_reconciles(played: Settings) -> None:
             "plays: refused as played_at_in_future",
             "plays: bots set apart",
             "streams of unknown tracks, never paid",
+            "catalog_changes: distinct events",
+            *(f"{topic}: valid events" for topic in SIMULATED_TOPICS),
         )
     )
 
