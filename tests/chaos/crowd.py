@@ -23,7 +23,7 @@ BAD_MESSAGES = (b"", b"\0\0", b"not avro at all", b"\0\0\0\xff\xf0rest", b"\0\0\
 
 
 def crowd(seed: int) -> Iterator[tuple[str, dict[str, Any] | bytes]]:
-    """Plays without end, with ads and likes: repetitions, late, impossible and broken ones among them.
+    """Plays without end, with ads, likes and follows: repetitions, late, impossible and broken ones among them.
 
     Few tracks, countries and minutes, so that most minutes get several updates, from both before and after a kill.
     """
@@ -87,6 +87,10 @@ def crowd(seed: int) -> Iterator[tuple[str, dict[str, Any] | bytes]]:
         if number % 20 == 0:
             like = {name: play[name] for name in ("user_id", "track_id", "received_at", "country")}
             yield "likes", like | {"event_id": new_id(), "is_liked": True, "liked_at": play["received_at"]}
+        if number % 20 == 10:
+            follow = {name: play[name] for name in ("user_id", "received_at", "country")}
+            made = {"event_id": new_id(), "artist_id": play["track_id"], "is_followed": True}
+            yield "follows", follow | made | {"followed_at": play["received_at"]}
 
 
 def send_first(

@@ -16,6 +16,7 @@ from lakehouse.adapters import clickhouse, lake
 from lakehouse.adapters.flink import FlinkClient
 from lakehouse.adapters.kafka import EventProducer
 from lakehouse.config.settings import Settings
+from lakehouse.contracts import EVENT_TOPICS
 from lakehouse.errors import RetryableError
 from tests import stream_oracle
 from tests.chaos.conftest import Victim
@@ -92,7 +93,7 @@ def merge(settings: Settings, table: str) -> None:
 def assert_exact(settings: Settings) -> None:
     """Every record of every topic is in the lake once, and all minutes equal those of the oracle."""
     undecodable = {}
-    for topic in ("plays", "ad_impressions", "likes"):
+    for topic in EVENT_TOPICS:
         expected = stream_oracle.decoded(settings, topic)
         undecodable |= {(topic, *place): reason for place, reason in expected.undecodable.items()}
         rows = lake.read(settings, f"bronze.{topic}", columns=("kafka_partition", "kafka_offset", "event_id"))
@@ -116,7 +117,7 @@ def assert_exact(settings: Settings) -> None:
 
 
 def row_sum(settings: Settings) -> int:
-    return sum(lake.row_count(settings, f"bronze.{topic}") for topic in ("plays", "ad_impressions", "likes"))
+    return sum(lake.row_count(settings, f"bronze.{topic}") for topic in EVENT_TOPICS)
 
 
 #: What the long run (`make chaos SEEDS=200`) picks from; `flink-job` is the supervisor of the job.

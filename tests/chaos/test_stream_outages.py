@@ -21,6 +21,7 @@ from lakehouse.adapters import lake, window_loader
 from lakehouse.adapters.flink import FlinkClient
 from lakehouse.adapters.kafka import EventProducer
 from lakehouse.config.settings import Settings
+from lakehouse.contracts import EVENT_TOPICS
 from tests.chaos.conftest import Victim
 from tests.chaos.crowd import crowd, send_first
 from tests.chaos.test_stream_faults import assert_exact, await_checkpoint
@@ -48,7 +49,7 @@ def test_a_registry_that_stands_still_holds_the_job_up_and_rejects_nothing(victi
     pids = victim.pids()
     still = [psutil.Process(pids["registry"]), *psutil.Process(pids["registry"]).children(recursive=True)]
     with EventProducer(settings) as to:
-        for topic in ("plays", "ad_impressions", "likes"):
+        for topic in EVENT_TOPICS:
             to.batch_encoder(topic)  # the producer knows its schemas; the new task manager does not
         for process in still:
             process.suspend()

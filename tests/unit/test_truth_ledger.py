@@ -88,6 +88,7 @@ def test_a_run_from_before_a_topic_has_sent_it_nothing(settings: Settings, made:
     older = truth_ledger.Run(run.path, run.manifest | {"counts": counts})
     assert older.table("ad_clicks").num_rows == 0
     assert older.table("ad_clicks", ["event_id", "defect"]).schema.names == ["event_id", "defect"]
+    assert pa.concat_tables([older.table("likes"), truth_ledger._schema("likes").empty_table()]).num_rows > 0
 
 
 class Sent:
