@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import parse_qs
 
 import pytest
 
 from lakehouse.adapters import ingestion
+from lakehouse.adapters import objects as objects_module
 from lakehouse.adapters.catalog_db import Landed, Outcome
-from lakehouse.adapters.objects import Objects
+from lakehouse.adapters.objects import PART_BYTES, Objects, audio_name
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
@@ -146,3 +151,113 @@ def test_an_object_that_is_gone_does_not_stop_the_others(settings: Settings, mon
     monkeypatch.setattr(Objects, "landed_one", landed_one)
     outcomes = ingestion.process_batch(settings, ["gone.ogg", "there.ogg"])
     assert [(one.outcome, one.reason) for one in outcomes] == [("rejected", "no_such_object"), ("accepted", None)]
+
+
+@contextmanager
+def store_that_keeps(settings: Settings) -> Iterator[tuple[Objects, dict[str, bytes]]]:
+    """An object store without checks: objects by path; uploads in parts are one when they are completed."""
+    kept: dict[str, bytes] = {}
+    parts: dict[str, dict[int, bytes]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self, status: int = 200, body: str = "") -> None:
+            self.send_response(status)
+            self.send_header("ETag", '"0"')
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def do_HEAD(self) -> None:
+            self.answer(404)
+
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path, _, query = self.path.partition("?")
+            number = parse_qs(query).get("partNumber")
+            if number:
+                parts[path][int(number[0])] = body
+            else:
+                kept[path] = body
+            self.answer()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path, _, query = self.path.partition("?")
+            if "uploadId" in parse_qs(query):
+                kept[path] = b"".join(body for _, body in sorted(parts.pop(path).items()))
+                body = "<CompleteMultipartUploadResult><ETag>0</ETag></CompleteMultipartUploadResult>"
+            else:
+                parts[path] = {}
+                name = "InitiateMultipartUploadResult"
+                body = f"<{name}><Bucket>b</Bucket><Key>k</Key><UploadId>1</UploadId></{name}>"
+            self.answer(body=body)
+
+        def do_DELETE(self) -> None:
+            parts.pop(self.path.partition("?")[0], None)
+            self.answer(204)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield Objects(at(settings, server.server_port)), kept
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert parts == {}  # nobody left one open
+
+
+SIZES = [10, PART_BYTES + 10]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_under_its_hash_is_that_file(settings: Settings, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.flac"
+    path.write_bytes(b"a" * size)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    with store_that_keeps(settings) as (objects, kept):
+        assert objects.put_audio(path, sha256) == f"s3://audio/{audio_name(sha256)}"
+        assert kept == {f"/audio/{audio_name(sha256)}": b"a" * size}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_that_changed_after_it_was_hashed_is_not_stored_under_that_hash(
+    settings: Settings, tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "a.flac"
+    path.write_bytes(b"a" * size)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(b"a" * (size - 1) + b"b")
+    with store_that_keeps(settings) as (objects, kept):
+        with pytest.raises(RejectedInputError) as caught:
+            objects.put_audio(path, sha256)
+        assert (caught.value.reason, kept) == ("file_changed", {})
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_that_is_written_to_while_it_is_sent_does_not_land(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """It does not stop the files beside it either."""
+    growing, still = tmp_path / "growing.flac", tmp_path / "still.flac"
+    for path in (growing, still):
+        path.write_bytes(b"a" * size)
+    state = objects_module._state
+
+    def while_somebody_writes(file: BinaryIO) -> tuple[int, int]:
+        seen = state(file)
+        if os.path.samestat(os.fstat(file.fileno()), growing.stat()):
+            with growing.open("ab") as stream:
+                stream.write(b"more")
+        return seen
+
+    monkeypatch.setattr(objects_module, "_state", while_somebody_writes)
+    with store_that_keeps(settings) as (objects, kept):
+        monkeypatch.setattr(objects, "landed", list)
+        done = ingestion.send(objects, {path.name: path for path in (growing, still)})
+        assert [(row["file"], row["reason"]) for row in done.refused] == [(str(growing), "file_changed")]
+        assert (done.sent, kept) == (1, {"/landing/still.flac": b"a" * size})
