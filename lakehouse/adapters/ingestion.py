@@ -23,6 +23,7 @@ from lakehouse.adapters.objects import (
 )
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.validation import Limits, judge
+from lakehouse.domain.catalog.deliveries.companions import companions
 from lakehouse.errors import RejectedInputError
 
 
@@ -95,8 +96,13 @@ def is_single(key: str) -> bool:
     return not key.startswith(DELIVERIES)
 
 
-def _single_files(objects: Objects) -> list[Landed]:
-    return [landed for landed in objects.landed() if is_single(landed.object_key)]
+def _single_files(objects: Objects) -> tuple[list[Landed], list[str]]:
+    """What landed and is taken by itself, and keys of pictures, lyrics and links beside that: these belong to it and
+    are taken with it, by whoever takes the folder.
+    """
+    landed = [one for one in objects.landed() if is_single(one.object_key)]
+    beside = companions(one.object_key for one in landed)
+    return [one for one in landed if one.object_key not in beside], list(beside)
 
 
 def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | None = None) -> Outcome:
@@ -137,9 +143,9 @@ def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
 
 
 def waiting(settings: Settings) -> list[Landed]:
-    """Landed objects that have no outcome yet, by key."""
+    """Landed objects that have no outcome yet, by key; without what belongs to others (`report` counts it)."""
     with CatalogDb(settings) as db:
-        return db.unprocessed(_single_files(Objects(settings)))
+        return db.unprocessed(_single_files(Objects(settings))[0])
 
 
 def count(outcomes: Iterable[Outcome]) -> dict[str, Any]:
@@ -159,10 +165,11 @@ def count(outcomes: Iterable[Outcome]) -> dict[str, Any]:
 def report(settings: Settings) -> dict[str, Any]:
     """What became of everything that landed, and the checks that hold the ledger, the catalogue and the store together.
 
-    Each of `checks` is {name, left, right, equal}.
+    `beside` counts the pictures, lyrics and links that wait for `wavehouse ingest s3://landing/FOLDER` or were taken by
+    it. Each of `checks` is {name, left, right, equal}.
     """
     objects = Objects(settings)
-    landed = _single_files(objects)
+    landed, beside = _single_files(objects)
     with CatalogDb(settings) as db:
         open_ones = db.unprocessed(landed)
         counts = db.counts()
@@ -185,6 +192,7 @@ def report(settings: Settings) -> dict[str, Any]:
     ]
     return {
         "landed": len(landed),
+        "beside": len(beside),
         "waiting": len(open_ones),
         **counts,
         "rejections": rejections,

@@ -212,6 +212,8 @@ def report(as_json: Json = False) -> None:
     ]
     rows += [(f"  {reason}", number) for reason, number in values["rejected_by_reason"].items()]
     out.table("Audio files", ["outcome", "files"], rows)
+    if values["beside"]:
+        out.info(f"Beside them: {values['beside']} pictures, lyrics and links. See `wavehouse ingest take --help`.")
     if values["rejections"]:
         out.table(
             "In quarantine",

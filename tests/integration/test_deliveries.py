@@ -526,3 +526,25 @@ def test_tagged_files_with_what_lies_beside_them(stack: Settings, tmp_path: Path
     shutil.rmtree(single)
     again = wavehouse_json("ingest", str(album.parent), check=False)
     assert [c["outcome"] for c in again["companions"]] == ["unchanged", "unchanged", "unchanged", "rejected"]
+
+
+def test_what_landed_beside_audio_waits_for_whoever_takes_the_folder(stack: Settings, tmp_path: Path) -> None:
+    """The DAG takes the audio and refuses none of the rest; whoever takes the folder attaches it."""
+    album = tmp_path / f"Gelandet {RUN}"
+    write(album / "01.flac", chord(557, 3), title="Gelandet", artist=ARTIST, album=album.name)
+    (album / "01.lrc").write_text("[00:01.00]eins\n")
+    Image.new("RGB", (1500, 1500), int(RUN[6:12], 16) & 0xFFFFFF).save(album / "cover.jpg")
+    before = wavehouse_json("ingest", "report")
+    assert wavehouse_json("ingest", "upload", str(tmp_path))["sent"] == 3
+    batches = wavehouse_json("ingest", "list")["batches"]
+    assert [key for batch in batches for key in batch if key.startswith(album.name)] == [f"{album.name}/01.flac"]
+    assert [one.outcome for one in ingestion.process_batch(stack, [f"{album.name}/01.flac"])] == ["accepted"]
+    after = wavehouse_json("ingest", "report")
+    assert after["beside"] - before["beside"] == 2
+    done = wavehouse_json("ingest", f"s3://landing/{album.name}")
+    assert sorted(c["outcome"] for c in done["companions"]) == ["published", "published"]
+    reader = CatalogReader(stack)
+    track = reader.track(done["files"][0]["content_id"])
+    assert track is not None
+    assert sorted(asset.kind for asset in reader.assets(track)) == ["artwork", "lyrics"]
+    reader.close()
