@@ -194,12 +194,16 @@ release_track = sa.Table(
     sa.Column("release_key", sa.Text, sa.ForeignKey(delivered_release.c.release_key), primary_key=True),
     sa.Column("place", sa.BigInteger, primary_key=True),
     _id("content_id", target="content.content_id", nullable=False, index=True),
+    # Whether deals name it alone: then its rows of `availability` count, which may be none, and not the release's.
+    sa.Column("own_deals", sa.Boolean, nullable=False),
 )
 availability = sa.Table(
     "availability",
     metadata,
     sa.Column("release_key", sa.Text, sa.ForeignKey(delivered_release.c.release_key), primary_key=True),
     sa.Column("place", sa.BigInteger, primary_key=True),
+    # Place of the one track that it is about; none for the release.
+    sa.Column("track", sa.BigInteger),
     sa.Column("territory", sa.Text, nullable=False),
     sa.Column("excluded", JSONB, nullable=False),
     sa.Column("commercial_model", sa.Text, nullable=False),
@@ -562,16 +566,18 @@ class CatalogDb:
             if decision == "publish":
                 assert message.release is not None  # noqa: S101
                 connection.execute(sa.delete(release_track).where(release_track.c.release_key == key))
+                placed = enumerate(zip(content_ids, message.release.tracks, strict=True), 1)
                 connection.execute(
                     insert(release_track),
-                    [{"release_key": key, "place": n, "content_id": c} for n, c in enumerate(content_ids, 1)],
+                    [
+                        {"release_key": key, "place": n, "content_id": c, "own_deals": t.windows is not None}
+                        for n, (c, t) in placed
+                    ],
                 )
                 _replace_assets(connection, key, assets, release_id, content_ids)
-            windows = message.release.windows if message.release and decision == "publish" else ()
             connection.execute(sa.delete(availability).where(availability.c.release_key == key))
-            if windows:
-                rows = [{"release_key": key, "place": n, **asdict(w)} for n, w in enumerate(windows, 1)]
-                connection.execute(insert(availability), rows)
+            if decision == "publish" and message.release:
+                connection.execute(insert(availability), _availability_rows(message.release))
             _show_and_hide(connection, {*held, *content_ids}, message.created_at)
             _note(connection, [track.facts for track in tracks], message.created_at)
         return decision
@@ -1106,6 +1112,15 @@ def _storable(value: Any) -> Any:
 
 def _message_key(digest: str) -> str:
     return f"message:{digest}"
+
+
+def _availability_rows(delivered: Release) -> list[dict[str, Any]]:
+    about = [(None, window) for window in delivered.windows]
+    about += [(n, window) for n, track in enumerate(delivered.tracks, 1) for window in track.windows or ()]
+    return [
+        {"release_key": delivered.key, "place": place, "track": track, **asdict(window)}
+        for place, (track, window) in enumerate(about, 1)
+    ]
 
 
 def _replace_assets(

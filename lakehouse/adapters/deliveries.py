@@ -372,7 +372,7 @@ def _record_of(message: Message, release: Release, track: Track, facts: AudioFac
         ipi=track.ipi,
         isni=track.isni,
         language=track.language,
-        territories=tuple(dict.fromkeys(window.territory for window in release.windows)),
+        territories=tuple(dict.fromkeys(window.territory for window in release.all_windows)),
         released_on=release.released_on,
         originally_released_on=release.originally_released_on,
         explicit=track.explicit,

@@ -384,7 +384,9 @@ def available(
     use: Annotated[str | None, typer.Option(help="DDEX UseType; default: any.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether a release may be played somewhere, then, and by which deals. A date is its first moment, UTC.
+    """Say whether a release and its tracks may be played somewhere, then, and by which deals.
+
+    A date is its first moment, UTC. A track that deals name alone goes by these, not by the release's.
 
     Example: wavehouse ingest available 4006381333931 --territory FR --on 2026-03-06 --model SubscriptionModel
     """
@@ -409,7 +411,13 @@ def available(
     out.info(f"{release} is {state} in {where} at {at.isoformat()}")
     columns = ["territory", "commercial_model", "use_type", "starts_at", "ends_at"]
     out.table("By these deals", columns, [[getattr(window, name) for name in columns] for window in found])
-    out.result({"available": bool(found), "visible": row is not None, "deals": [asdict(window) for window in found]})
+    tracks = []
+    for track in row.tracks if row else ():
+        own = permitting(row.windows_of(track.content_id), where, at, model=model, use=use) if row else []
+        tracks.append({"track_id": track.content_id, "title": track.title, "available": bool(own)})
+    out.table("Tracks", ["track", "title", "available"], [tuple(track.values()) for track in tracks])
+    deals = [asdict(window) for window in found]
+    out.result({"available": bool(found), "visible": row is not None, "deals": deals, "tracks": tracks})
 
 
 def _release_key(text: str) -> str:

@@ -321,6 +321,29 @@ def test_where_and_when_a_release_may_be_played(stack: Settings, tmp_path: Path)
     )
 
 
+def test_a_track_with_deals_of_its_own_goes_by_them(stack: Settings, tmp_path: Path) -> None:
+    icpn = ean(int(RUN, 16) + 32)
+    sounds = (
+        replace(sound(tmp_path, "32.flac", 503, "Plus tard", "FRZ032600032"), own_from="2026-06-01"),
+        sound(tmp_path, "33.flac", 506, "Avec le reste", "FRZ032600033"),
+    )
+    sent = Sent(message_id="W2", icpn=icpn, artist=ARTIST, sounds=sounds)
+    assert send(stack, tmp_path, sent).outcome == "published"
+
+    def asked(on: str) -> list[tuple[str, bool]]:
+        found = wavehouse_json("ingest", "available", icpn, "--territory", "FR", "--on", on)
+        assert found["available"]
+        return [(track["title"], track["available"]) for track in found["tracks"]]
+
+    assert asked("2026-04-01") == [("Plus tard", False), ("Avec le reste", True)]
+    assert asked("2026-06-01") == [("Plus tard", True), ("Avec le reste", True)]
+    # The next message is about the release alone.
+    update = replace(sent, message_id="W3", created_at="2026-03-02T00:00:00Z",
+                     sounds=(replace(sounds[0], own_from=None), sounds[1]))  # fmt: skip
+    assert send(stack, tmp_path, update, "382").outcome == "published"
+    assert asked("2026-04-01") == [("Plus tard", True), ("Avec le reste", True)]
+
+
 def crash(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 

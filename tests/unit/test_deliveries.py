@@ -80,6 +80,36 @@ def test_deals_become_availability(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_deals_of_a_track_take_the_place_of_the_releases(version: str) -> None:
+    late = replace(SENT, sounds=(replace(SOUNDS[0], own_from="2026-06-01"), SOUNDS[1]))
+    read = ern.read(message(late, version))
+    release = read.release
+    assert release is not None
+    day, later = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+    own, other = (track.windows for track in release.tracks)
+    assert other is None
+    assert own is not None
+    assert permitting(release.windows, "FR", day)
+    assert not permitting(own, "FR", day)
+    assert permitting(own, "FR", later)
+    assert not permitting(own, "US", later)
+    assert len(release.all_windows) == 4
+    # Deals of tracks alone are no takedown of the release.
+    alone = message(late, version).replace(b"<DealReleaseReference>R0<", b"<DealReleaseReference>R2<")
+    found = ern.read(alone)
+    assert found.release is not None
+    assert (found.action, found.release.windows) == ("publish", ())
+    assert all(track.windows for track in found.release.tracks)
+
+
+def test_a_track_alone_is_taken_down() -> None:
+    sent = replace(SENT, sounds=(replace(SOUNDS[0], own_from=""), SOUNDS[1]))
+    read = ern.read(message(sent, "382"))
+    assert read.release is not None
+    assert (read.action, [track.windows for track in read.release.tracks]) == ("publish", [(), None])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_takedowns(version: str) -> None:
     assert ern.read(message(replace(SENT, takedown=True), version)).action == "takedown"
     found = ern.read(purge(SENT, version))

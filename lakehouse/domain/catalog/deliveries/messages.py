@@ -39,6 +39,8 @@ class Track:
     isni: str | None = None
     ipi: str | None = None
     lyrics: tuple[Text, ...] = ()
+    #: By deals of the track alone, in place of the release's; None where no deal names it.
+    windows: tuple[Window, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Release:
-    """A release with its tracks in their order. `key` is its GRid or its UPC/EAN in 13 digits."""
+    """A release with its tracks in their order. `key` is its GRid or its UPC/EAN in 13 digits. `windows` are those of
+    deals about the whole of it.
+    """
 
     key: str
     icpn: str | None
@@ -94,6 +98,11 @@ class Release:
     pictures: tuple[Picture, ...]
     windows: tuple[Window, ...]
     genre: str | None = None
+
+    @property
+    def all_windows(self) -> tuple[Window, ...]:
+        """Windows of the release, then those of tracks with deals of their own."""
+        return self.windows + tuple(window for track in self.tracks for window in track.windows or ())
 
 
 @dataclass(frozen=True)
