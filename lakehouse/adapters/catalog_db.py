@@ -25,7 +25,7 @@ from lakehouse.domain.audio.reasons import DUPLICATE_AUDIO
 from lakehouse.domain.audio.validation import AudioFacts
 from lakehouse.domain.catalog.content import KINDS, ContentKind, Item
 from lakehouse.domain.catalog.deliveries.decide import Decision, Known, decide
-from lakehouse.domain.catalog.deliveries.messages import Message, Release
+from lakehouse.domain.catalog.deliveries.messages import Message, Release, Window, check_in_force
 from lakehouse.domain.catalog.identifiers import name_key, recording_key
 from lakehouse.domain.catalog.ids import time_ordered_id
 from lakehouse.domain.catalog.quality import duplicates
@@ -889,11 +889,12 @@ class CatalogDb:
             _lock(connection, what)
             yield
 
-    def audio_of(self, content_id: int) -> tuple[str, str]:
-        """SHA-256 and format of a track's audio, for those who play it.
+    def audio_of(self, content_id: int, at: datetime) -> tuple[str, str]:
+        """SHA-256 and format of a track's audio, for those who play it at `at`.
 
         Raises:
-            RejectedInputError: `no_such_track`, or `track_hidden` when it was taken down.
+            RejectedInputError: `no_such_track`, `track_hidden` when it was taken down, or `not_available` when no deal
+                of a release that brought it is in force. What came as a single file has no deals.
         """
         query = (
             sa.select(audio_object.c.sha256, audio_object.c.audio_format, content.c.hidden_at)
@@ -902,6 +903,7 @@ class CatalogDb:
         )
         with self.begin() as connection:
             row = connection.execute(query).one_or_none()
+            windows = _windows_of(connection, content_id)
         if row is None:
             raise RejectedInputError(
                 f"There is no track {content_id} with audio.",
@@ -916,6 +918,8 @@ class CatalogDb:
                 value=content_id,
                 hint="It can be packaged once a delivery makes it visible again.",
             )
+        if windows is not None:
+            check_in_force(windows, at)
         return row.sha256, row.audio_format
 
     def playback_loudness(self, sha256: str, recipe: str) -> tuple[float | None] | None:
@@ -1114,8 +1118,42 @@ def _message_key(digest: str) -> str:
     return f"message:{digest}"
 
 
+def _windows_of(connection: sa.Connection, content_id: int) -> list[Window] | None:
+    """Windows of a track by all visible releases that have it, of each its own ones if it has any there, else the
+    release's; None when none has it.
+    """
+    placed = (
+        sa.select(release_track.c.release_key, release_track.c.place, release_track.c.own_deals)
+        .join(delivered_release, delivered_release.c.release_key == release_track.c.release_key)
+        .where(release_track.c.content_id == content_id, delivered_release.c.state == "visible")
+        .subquery()
+    )
+    columns = (availability.c[name] for name in ("territory", "excluded", "commercial_model", "use_type"))
+    wanted = sa.case((placed.c.own_deals, placed.c.place), else_=None)
+    query = (
+        sa.select(placed.c.release_key, *columns, availability.c.starts_at, availability.c.ends_at)
+        .outerjoin(
+            availability,
+            sa.and_(
+                availability.c.release_key == placed.c.release_key,
+                availability.c.track.is_not_distinct_from(wanted),
+            ),
+        )
+        .order_by(placed.c.release_key, availability.c.place)
+    )
+    rows = [dict(row._mapping) for row in connection.execute(query)]
+    if not rows:
+        return None
+    names = ("territory", "commercial_model", "use_type", "starts_at", "ends_at")
+    return [
+        Window(excluded=tuple(row["excluded"]), **{name: row[name] for name in names})
+        for row in rows
+        if row["starts_at"] is not None
+    ]
+
+
 def _availability_rows(delivered: Release) -> list[dict[str, Any]]:
-    about = [(None, window) for window in delivered.windows]
+    about: list[tuple[int | None, Window]] = [(None, window) for window in delivered.windows]
     about += [(n, window) for n, track in enumerate(delivered.tracks, 1) for window in track.windows or ()]
     return [
         {"release_key": delivered.key, "place": place, "track": track, **asdict(window)}

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from lakehouse.adapters.audio_probe import opened
@@ -51,11 +52,12 @@ def popular(settings: Settings, number: int) -> list[int]:
     return [int(row[0]) for row in trino.query(settings, sql, [number], user="analyst").rows]
 
 
-def package(settings: Settings, content_ids: Sequence[int], recipe: Recipe) -> list[Packaged]:
-    """Packages of these tracks, in order; one that is there is left alone, one that is `refused` stops no other.
+def package(settings: Settings, content_ids: Sequence[int], recipe: Recipe, *, at: datetime) -> list[Packaged]:
+    """Packages of these tracks, in order, for players at the moment `at`; one that is there is left alone, one that is
+    `refused` stops no other.
 
     The row that says it is there comes last: whoever is killed before it leaves objects that the next run writes again.
-    Reasons: `no_such_track`, `track_hidden`, `no_such_object` (its audio) and `not_encodable`.
+    Reasons: `no_such_track`, `track_hidden`, `not_available`, `no_such_object` (its audio) and `not_encodable`.
 
     Raises:
         RetryableError: the store or the catalogue is away.
@@ -66,14 +68,14 @@ def package(settings: Settings, content_ids: Sequence[int], recipe: Recipe) -> l
     with CatalogDb(settings) as db:
         for content_id in content_ids:
             try:
-                done.append(_package(objects, db, content_id, recipe))
+                done.append(_package(objects, db, content_id, recipe, at))
             except RejectedInputError as error:
                 done.append(Packaged(content_id, "refused", reason=error.reason, message=error.message))
     return done
 
 
-def _package(objects: Objects, db: CatalogDb, content_id: int, recipe: Recipe) -> Packaged:
-    sha256, audio_format = db.audio_of(content_id)
+def _package(objects: Objects, db: CatalogDb, content_id: int, recipe: Recipe, at: datetime) -> Packaged:
+    sha256, audio_format = db.audio_of(content_id, at)
     address = f"s3://{PLAYBACK}/{prefix(sha256, recipe)}"
     if found := db.playback_loudness(sha256, recipe.name):
         return Packaged(content_id, "there", address, *found)

@@ -337,11 +337,28 @@ def test_a_track_with_deals_of_its_own_goes_by_them(stack: Settings, tmp_path: P
 
     assert asked("2026-04-01") == [("Plus tard", False), ("Avec le reste", True)]
     assert asked("2026-06-01") == [("Plus tard", True), ("Avec le reste", True)]
+    # It is packaged for players once it may be played, and no more once it is taken down.
+    reader = CatalogReader(stack)
+    row = reader.release(icpn)
+    reader.close()
+    assert row is not None
+    late = str(row.tracks[0].content_id)
+
+    def packaged(*more: str) -> list[tuple[str, str | None]]:
+        return [(one["outcome"], one["reason"]) for one in wavehouse_json("package", late, *more, check=False)]
+
+    assert packaged("--on", "2026-04-01") == [("refused", "not_available")]
+    assert packaged("--on", "2026-06-01") == [("made", None)]
+    assert packaged("--on", "2026-04-01") == [("refused", "not_available")]
     # The next message is about the release alone.
     update = replace(sent, message_id="W3", created_at="2026-03-02T00:00:00Z",
                      sounds=(replace(sounds[0], own_from=None), sounds[1]))  # fmt: skip
     assert send(stack, tmp_path, update, "382").outcome == "published"
     assert asked("2026-04-01") == [("Plus tard", True), ("Avec le reste", True)]
+    assert packaged("--on", "2026-04-01") == [("there", None)]
+    gone = replace(update, message_id="W4", created_at="2026-03-03T00:00:00Z", takedown=True)
+    assert send(stack, tmp_path, gone).outcome == "taken_down"
+    assert packaged("--on", "2026-06-01") == [("refused", "track_hidden")]
 
 
 def crash(*_: object, **__: object) -> None:

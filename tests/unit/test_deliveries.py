@@ -10,7 +10,7 @@ import pytest
 from lakehouse.domain.catalog.deliveries import changes, ern, lyrics, merch, podcast, xml
 from lakehouse.domain.catalog.deliveries.corrections import Corrections, corrected, gathered
 from lakehouse.domain.catalog.deliveries.decide import Known, decide
-from lakehouse.domain.catalog.deliveries.messages import permitting
+from lakehouse.domain.catalog.deliveries.messages import check_in_force, permitting
 from lakehouse.errors import RejectedInputError
 from tests.ern_messages import Attached, Sent, Sound, message, purge
 
@@ -100,6 +100,19 @@ def test_deals_of_a_track_take_the_place_of_the_releases(version: str) -> None:
     assert found.release is not None
     assert (found.action, found.release.windows) == ("publish", ())
     assert all(track.windows for track in found.release.tracks)
+
+
+def test_what_may_be_played_nowhere_is_refused() -> None:
+    release = ern.read(message(SENT, "43")).release
+    assert release is not None
+    check_in_force(release.windows, datetime(2026, 3, 6, tzinfo=UTC))
+    for at, begins in ((datetime(2026, 3, 5, tzinfo=UTC), "2026-03-06T00:00:00+00:00"),
+                       (datetime(2027, 1, 1, tzinfo=UTC), None)):  # fmt: skip
+        with pytest.raises(RejectedInputError) as caught:
+            check_in_force(release.windows, at)
+        assert (caught.value.reason, caught.value.value) == ("not_available", begins)
+    with pytest.raises(RejectedInputError, match="no deal of it begins later"):
+        check_in_force([], datetime(2026, 3, 6, tzinfo=UTC))
 
 
 def test_a_track_alone_is_taken_down() -> None:

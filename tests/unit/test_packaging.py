@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_bandwidth_is_the_peak_over_about_a_target_duration(segments: list[tuple
 def test_a_track_that_is_refused_stops_no_other(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def audio_of(_db: object, content_id: int) -> tuple[str, str]:
+    def audio_of(_db: object, content_id: int, _at: datetime) -> tuple[str, str]:
         if content_id == 1:
             raise RejectedInputError("It was taken down.", reason="track_hidden")
         return f"{content_id}" * 64, "WAV/PCM_16"
@@ -95,7 +96,7 @@ def test_a_track_that_is_refused_stops_no_other(
     monkeypatch.setattr(CatalogDb, "audio_of", audio_of)
     monkeypatch.setattr(CatalogDb, "playback_loudness", loudness)
     monkeypatch.setattr(Objects, "fetch_audio", fetch)
-    done = packaging.package(settings, [1, 2, 3], Recipe())
+    done = packaging.package(settings, [1, 2, 3], Recipe(), at=datetime(2026, 3, 6, tzinfo=UTC))
     assert [(one.outcome, one.reason) for one in done] == [
         ("refused", "track_hidden"),
         ("refused", "not_encodable"),
