@@ -27,8 +27,8 @@ def package(
 ) -> None:
     """Make HLS packages: AAC at 64, 128 and 256 kbit/s and the source, in fragmented MP4.
 
-    Loudness is told, not applied. A package that is there is left alone; a track that is refused stops no other. What was
-    taken down, or may be played nowhere at that moment by the deals of its releases, is refused.
+    Loudness is told, not applied. A package that is there is left alone; a track that is refused stops no other. What
+    was taken down, or may be played nowhere at that moment by the deals of its releases, is refused.
 
     Example: wavehouse package --popular 100
     """
