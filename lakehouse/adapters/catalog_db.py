@@ -103,7 +103,7 @@ content = sa.Table(
     sa.Column("title", sa.Text, nullable=False),
     _id("artist_id", target="artist.artist_id", nullable=False, index=True),
     _id("release_id", target="release.release_id", index=True),
-    sa.Column("isrc", sa.Text),
+    sa.Column("isrc", sa.Text, index=True),
     sa.Column("sha256", sa.Text, sa.ForeignKey(audio_object.c.sha256), unique=True),
     sa.Column("attributes", JSONB, nullable=False),
     # Columns of the contract that are attributes of the kinds which have them.
@@ -291,8 +291,8 @@ playback_package = sa.Table(
     sa.Column("recipe", sa.Text, primary_key=True),
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("loudness_lufs", sa.Float),
-    # Of an encrypted one; a database's own encryption at rest guards it.
-    sa.Column("aes_key", sa.LargeBinary),
+    # Key of an encrypted one, itself encrypted: the table alone opens no package (see `packaging.wrapped`).
+    sa.Column("wrapped_key", sa.LargeBinary),
 )
 
 
@@ -930,10 +930,10 @@ class CatalogDb:
         return None if row is None else (row.loudness_lufs,)
 
     def record_package(
-        self, sha256: str, recipe: str, address: str, loudness_lufs: float | None, aes_key: bytes | None
+        self, sha256: str, recipe: str, address: str, loudness_lufs: float | None, wrapped_key: bytes | None
     ) -> None:
         """Say that a playback package is complete; the newest to say so has the key of what is there."""
-        values = {"address": address, "loudness_lufs": loudness_lufs, "aes_key": aes_key}
+        values = {"address": address, "loudness_lufs": loudness_lufs, "wrapped_key": wrapped_key}
         statement = insert(playback_package).values(sha256=sha256, recipe=recipe, **values)
         with self.begin() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["sha256", "recipe"], set_=values))

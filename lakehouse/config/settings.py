@@ -100,6 +100,14 @@ class ClickHouse(Endpoint):
     reader_password: SecretStr = SecretStr("")
 
 
+class Playback(BaseModel):
+    """Playback packages: `key_encryption_key`, 32 hex digits, wraps the keys of encrypted ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key_encryption_key: SecretStr = SecretStr("")
+
+
 class Redis(Endpoint):
     """The online feature store and cache."""
 
@@ -134,6 +142,7 @@ class Settings(BaseSettings):
     clickhouse: ClickHouse
     redis: Redis
     airflow: Airflow
+    playback: Playback = Playback()
     catalog_api: Endpoint
     scrobble_api: Endpoint
 

@@ -18,7 +18,7 @@ from minio import MinioAdmin
 from minio.credentials import StaticProvider
 from urllib3 import HTTPHeaderDict
 
-from lakehouse.adapters import catalog_db, ingestion
+from lakehouse.adapters import catalog_db, ingestion, packaging
 from lakehouse.adapters.catalog_db import CatalogDb, Landed
 from lakehouse.adapters.objects import LANDING, PART_BYTES, Objects, etag_of
 from lakehouse.config.settings import Settings
@@ -408,7 +408,9 @@ def test_an_encrypted_package_opens_with_its_key_alone(stack: Settings, tmp_path
     playlist = tmp_path / "package" / "aac-128" / "stream.m3u8"
     table = catalog_db.playback_package
     with CatalogDb(stack) as db, db.begin() as connection:
-        aes = connection.scalar(sa.select(table.c.aes_key).where(table.c.address == made["address"]))
+        kept = connection.scalar(sa.select(table.c.wrapped_key).where(table.c.address == made["address"]))
+    aes = packaging.unwrapped(packaging.wrapping_key(stack), kept)
+    assert aes not in kept
     (tmp_path / "package" / "key").write_bytes(bytes(16))
     assert seconds_of(playlist, "-allowed_extensions", "ALL") == 0.0
     (tmp_path / "package" / "key").write_bytes(aes)
