@@ -889,6 +889,13 @@ class CatalogDb:
             _lock(connection, what)
             yield
 
+    @contextmanager
+    def claimed(self, landed: Landed) -> Iterator[bool]:
+        """Whether `landed` is the caller's until the block ends; not while another process has it, on any machine."""
+        what = {"what": f"ingest {landed.object_key} {landed.etag}"}
+        with self.begin() as connection:
+            yield bool(connection.scalar(sa.text("select pg_try_advisory_xact_lock(hashtextextended(:what, 0))"), what))
+
     def audio_of(self, content_id: int, at: datetime) -> tuple[str, str]:
         """SHA-256 and format of a track's audio, for those who play it at `at`.
 

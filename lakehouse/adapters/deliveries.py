@@ -26,8 +26,8 @@ from lakehouse.domain.catalog.deliveries.messages import File, Message, Release,
 from lakehouse.domain.catalog.deliveries.xml import MAX_BYTES
 from lakehouse.domain.catalog.identifiers import normalise_isrc
 from lakehouse.domain.catalog.quality.records import Assessment, Finding, Metadata, assess
-from lakehouse.errors import RejectedInputError, WavehouseError
-from lakehouse.failures import defect, surroundings
+from lakehouse.errors import RejectedInputError
+from lakehouse.failures import refused
 
 
 @dataclass(frozen=True)
@@ -148,23 +148,6 @@ def _read_document(source: Source, name: str) -> tuple[bytes, str]:
     # One byte more than is allowed tells the reader that there are more, whatever the size is.
     document = source.read(name, MAX_BYTES + 1)
     return document, hashlib.sha256(document).hexdigest()
-
-
-def refused(error: Exception) -> RejectedInputError:
-    """Why a file is refused that raised `error`: the reason that it has, or `internal_error`, a defect of ours whose
-    traceback is in `defects.log` then.
-
-    Raises:
-        WavehouseError: no matter of the file: an engine is away, the disk is full, something is not set up.
-    """
-    if isinstance(error, RejectedInputError):
-        return error
-    if isinstance(error, WavehouseError):
-        raise error
-    if (outside := surroundings(error)) is not None:
-        raise outside from error
-    shown = defect(error)
-    return RejectedInputError(shown.message, reason="internal_error", hint=shown.hint)
 
 
 def _refusal(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
+from zlib import crc32
 
 from lakehouse.adapters.audio_probe import probe
 from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
@@ -24,7 +26,8 @@ from lakehouse.adapters.objects import (
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.validation import Limits, judge
 from lakehouse.domain.catalog.deliveries.companions import companions
-from lakehouse.errors import RejectedInputError
+from lakehouse.errors import RejectedInputError, WavehouseError
+from lakehouse.failures import refused
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,38 @@ def waiting(settings: Settings) -> list[Landed]:
     """Landed objects that have no outcome yet, by key; without what belongs to others (`report` counts it)."""
     with CatalogDb(settings) as db:
         return db.unprocessed(_single_files(Objects(settings))[0])
+
+
+def work(settings: Settings, stop: Event, *, every_s: float, worker: str, say: Callable[[str], None]) -> None:
+    """Bring what lands to its outcomes until `stop` is set, beside any number of others that do the same: each file is
+    one worker's at a time. It looks every `every_s` seconds; `worker`, a name of its own, spreads where workers begin.
+
+    When an engine is away it waits for it; a defect of ours is logged and stops no other file.
+    """
+    objects = Objects(settings)
+    while not stop.is_set():
+        try:
+            with CatalogDb(settings) as db:
+                todo = db.unprocessed(_single_files(objects)[0])
+                start = crc32(worker.encode()) % max(1, len(todo))
+                for landed in todo[start:] + todo[:start]:
+                    if stop.is_set():
+                        break
+                    if (done := _claim(objects, db, landed)) is not None:
+                        say(f"{done.object_key}: {done.outcome} {done.reason or ''}".rstrip())
+        except WavehouseError as error:
+            say(f"{error.message} Trying again in {every_s:g} s.")
+        stop.wait(every_s)
+
+
+def _claim(objects: Objects, db: CatalogDb, landed: Landed) -> Outcome | None:
+    """What became of a file now; None when another worker has it or had it."""
+    try:
+        with db.claimed(landed) as mine:
+            return process(objects, db, landed) if mine and db.outcome(landed) is None else None
+    except Exception as error:  # whatever one file is, the others go on
+        why = refused(error)
+        return Outcome(landed.object_key, "rejected", "", why.reason, why.message)
 
 
 def count(outcomes: Iterable[Outcome]) -> dict[str, Any]:

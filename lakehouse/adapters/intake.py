@@ -14,7 +14,7 @@ from typing import Any
 
 from lakehouse.adapters import deliveries, ingestion, podcast_deliveries
 from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, Outcome
-from lakehouse.adapters.deliveries import Delivered, record, refused
+from lakehouse.adapters.deliveries import Delivered, record
 from lakehouse.adapters.delivery_assets import artwork_of, links_of, lyrics_of
 from lakehouse.adapters.delivery_sources import Source, folder_of, opened, unreadable
 from lakehouse.adapters.objects import LANDING, Objects, object_key
@@ -23,7 +23,7 @@ from lakehouse.domain.catalog.deliveries import ern
 from lakehouse.domain.catalog.deliveries.companions import companions
 from lakehouse.domain.catalog.deliveries.xml import HEAD_BYTES
 from lakehouse.errors import RejectedInputError, WavehouseError
-from lakehouse.failures import translate
+from lakehouse.failures import refused, translate
 
 WAITS = f"It waits below {ingestion.DELIVERIES} for the message or feed that names it."
 

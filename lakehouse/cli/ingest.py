@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -338,23 +341,45 @@ def watch(
 
     Example: wavehouse ingest watch --every 15
     """
-    import signal
-    import threading
-
     from lakehouse.adapters import intake
 
     out = Output(as_json=as_json)
-    stop = threading.Event()
+    intake.watch(load_settings(), _stopped_by_signals(), address=source, every_s=every, say=_log(out))
+    out.result({"stopped": True})
+
+
+@app.command()
+def work(
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 15,
+    name: Annotated[str, typer.Option(help="Name of this worker, unlike the others'; default: the host's.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Take in single files as they land, until it is stopped, beside any number of workers that do the same.
+
+    What the DAG ingest_audio does once a day, all day: `infra/cluster` scales it by the backlog.
+
+    Example: wavehouse ingest work --every 15
+    """
+    import socket
+
+    from lakehouse.adapters import ingestion
+
+    out = Output(as_json=as_json)
+    worker = name or socket.gethostname()
+    ingestion.work(load_settings(), _stopped_by_signals(), every_s=every, worker=worker, say=_log(out))
+    out.result({"stopped": True})
+
+
+def _stopped_by_signals() -> Event:
+    """An event that SIGTERM and SIGINT set: what is under way is finished."""
+    stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    intake.watch(
-        load_settings(),
-        stop,
-        address=source,
-        every_s=every,
-        say=lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}"),
-    )
-    out.result({"stopped": True})
+    return stop
+
+
+def _log(out: Output) -> Callable[[str], None]:
+    return lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}")
 
 
 @app.command()

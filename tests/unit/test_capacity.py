@@ -13,8 +13,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from lakehouse.cli.ingest import app as ingest_app
 from lakehouse.cli.plan import app
-from lakehouse.config.settings import CHECKOUT
+from lakehouse.config.settings import CHECKOUT, load_settings
 from lakehouse.domain.capacity import backlog, ingest, queue
 from lakehouse.errors import RejectedInputError
 
@@ -130,6 +131,34 @@ def test_the_scaler_of_the_cluster_follows_the_simulated_fleet() -> None:
     planned = json.loads(CliRunner().invoke(app, ["ingest", "--json"]).stdout)
     assert spec["maxReplicaCount"] == planned["most_cores"]
     assert spec["minReplicaCount"] == math.ceil(math.ceil(planned["busy_cores"]) / 4)
+
+
+def test_the_scaler_of_the_cluster_scales_workers_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run a command that exists, with settings that exist, and the memory that the plan counts."""
+    folder = CHECKOUT / "infra" / "cluster"
+    scaled = yaml.safe_load((folder / "ingest-scaledobject.yaml").read_text())["spec"]["scaleTargetRef"]
+    worker = yaml.safe_load((folder / "ingest-worker.yaml").read_text())
+    assert (worker["kind"], worker["metadata"]["name"]) == ("Deployment", scaled["name"])
+    assert "replicas" not in worker["spec"]  # KEDA's
+    pod = worker["spec"]["template"]
+    assert pod["metadata"]["labels"] == worker["spec"]["selector"]["matchLabels"]
+    [container] = pod["spec"]["containers"]
+    assert {float(sizes["memory"]) for sizes in container["resources"].values()} == {
+        ingest.measured().memory_bytes_per_core
+    }
+    assert {mount["name"] for mount in container["volumeMounts"]} == {
+        volume["name"] for volume in pod["spec"]["volumes"]
+    }
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "hidden"))
+    settings = load_settings()
+    assert (settings.s3.address, settings.postgres.address) == ("minio:9000", "postgres:5432")
+    assert settings.s3.secret_key.get_secret_value() == "hidden"
+    assert "hidden" in settings.postgres.url("catalog")
+    program, *arguments = container["command"]
+    assert program == "wavehouse"
+    assert CliRunner().invoke(ingest_app, [*arguments[1:], "--help"]).exit_code == 0
+    assert arguments[0] == "ingest"
 
 
 def test_a_backlog_is_counted_and_costed_by_hand() -> None:

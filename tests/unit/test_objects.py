@@ -17,7 +17,7 @@ import pytest
 
 from lakehouse.adapters import ingestion
 from lakehouse.adapters import objects as objects_module
-from lakehouse.adapters.catalog_db import Landed, Outcome
+from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
 from lakehouse.adapters.objects import PART_BYTES, Objects, audio_name
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
@@ -136,6 +136,48 @@ def test_a_name_that_nobody_can_ask_for_is_refused(settings: Settings, tmp_path:
     with store_that_answers(settings, 200, "", b"bytes") as objects, pytest.raises(RejectedInputError) as caught:
         objects.fetch(landed("a/../b.ogg"), tmp_path / "object")
     assert caught.value.reason == "bad_object_name"
+
+
+def test_workers_share_what_landed(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What another has is left to it, what nobody can process stops no other, an engine that is away is waited for."""
+    monkeypatch.setenv("WAVEHOUSE_HOME", str(tmp_path))
+    stop, said, looks = threading.Event(), [], []
+    keys = ["a.ogg", "defect.ogg", "gone.ogg", "others.ogg", "there.ogg"]
+
+    def found(_objects: object) -> list[Landed]:
+        looks.append(1)
+        if len(looks) == 1:
+            raise RetryableError("The store is away.")
+        return [landed(key) for key in keys]
+
+    @contextmanager
+    def claimed(_db: object, one: Landed) -> Iterator[bool]:
+        yield one.object_key != "others.ogg"
+
+    def process(_objects: object, _db: object, one: Landed) -> Outcome:
+        if one.object_key == "defect.ogg":
+            raise ZeroDivisionError("one of ours")
+        if one.object_key == "gone.ogg":
+            raise RejectedInputError("It is gone.", reason="no_such_object")
+        return Outcome(one.object_key, "accepted", "0" * 64)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 5:
+            stop.set()
+
+    monkeypatch.setattr(Objects, "landed", found)
+    monkeypatch.setattr(CatalogDb, "unprocessed", lambda _db, todo: todo)
+    monkeypatch.setattr(CatalogDb, "claimed", claimed)
+    monkeypatch.setattr(CatalogDb, "outcome", lambda *_: None)
+    monkeypatch.setattr(ingestion, "process", process)
+    ingestion.work(settings, stop, every_s=0.01, worker="w", say=say)
+    assert said[0] == "The store is away. Trying again in 0.01 s."
+    assert sorted(said[1:]) == [
+        "a.ogg: accepted", "defect.ogg: rejected internal_error", "gone.ogg: rejected no_such_object",
+        "there.ogg: accepted",
+    ]  # fmt: skip
+    assert "ZeroDivisionError" in (tmp_path / "run" / "logs" / "defects.log").read_text()
 
 
 def test_an_object_that_is_gone_does_not_stop_the_others(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
