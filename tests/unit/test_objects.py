@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +21,7 @@ import pytest
 from lakehouse.adapters import ingestion
 from lakehouse.adapters import objects as objects_module
 from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
-from lakehouse.adapters.objects import PART_BYTES, Objects, audio_name
+from lakehouse.adapters.objects import PART_BYTES, PARTS_AT_ONCE, Objects, audio_name
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
@@ -46,14 +49,36 @@ def store_that_answers(settings: Settings, status: int, code: str, content: byte
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    with served(settings, Handler) as objects:
+        yield objects
+
+
+@contextmanager
+def served(settings: Settings, handler: type[BaseHTTPRequestHandler]) -> Iterator[Objects]:
+    """An object store whose answers are the handler's."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield Objects(at(settings, server.server_port))
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Says little, as S3 says it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status: int = 200, body: str = "", length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("ETag", '"0"')
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None: ...
 
 
 def at(settings: Settings, port: int) -> Settings:
@@ -201,16 +226,7 @@ def store_that_keeps(settings: Settings) -> Iterator[tuple[Objects, dict[str, by
     kept: dict[str, bytes] = {}
     parts: dict[str, dict[int, bytes]] = {}
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self, status: int = 200, body: str = "") -> None:
-            self.send_response(status)
-            self.send_header("ETag", '"0"')
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
+    class Handler(Answers):
         def do_HEAD(self) -> None:
             self.answer(404)
 
@@ -240,15 +256,8 @@ def store_that_keeps(settings: Settings) -> Iterator[tuple[Objects, dict[str, by
             parts.pop(self.path.partition("?")[0], None)
             self.answer(204)
 
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield Objects(at(settings, server.server_port)), kept
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served(settings, Handler) as objects:
+        yield objects, kept
     assert parts == {}  # nobody left one open
 
 
@@ -303,3 +312,97 @@ def test_a_file_that_is_written_to_while_it_is_sent_does_not_land(
         done = ingestion.send(objects, {path.name: path for path in (growing, still)})
         assert [(row["file"], row["reason"]) for row in done.refused] == [(str(growing), "file_changed")]
         assert (done.sent, kept) == (1, {"/landing/still.flac": b"a" * size})
+
+
+def test_an_object_that_s3_cannot_copy_at_once_is_copied_in_parts(settings: Settings) -> None:
+    """6 GB from landing to the audio bucket: the store copies stretch after stretch, of this version, and all of it."""
+    size = 6 * 10**9
+    copied: list[tuple[int, int]] = []
+    conditions: set[str | None] = set()
+
+    class Handler(Answers):
+        def do_HEAD(self) -> None:
+            if self.path.startswith("/audio/"):
+                self.answer(404)
+            else:
+                self.answer(length=size)
+
+        def do_PUT(self) -> None:
+            stretch = self.headers["x-amz-copy-source-range"].removeprefix("bytes=")
+            first, last = map(int, stretch.split("-"))
+            copied.append((first, last))
+            conditions.add(self.headers["x-amz-copy-source-if-match"])
+            modified = "<LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            self.answer(body=f"<CopyPartResult><ETag>0</ETag>{modified}</CopyPartResult>")
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            name = "CompleteMultipartUpload" if "uploadId" in self.path else "InitiateMultipartUpload"
+            self.answer(body=f"<{name}Result><ETag>0</ETag><UploadId>1</UploadId></{name}Result>")
+
+    with served(settings, Handler) as objects:
+        assert (
+            objects.keep_audio(replace(landed("long.wav"), size_bytes=size), "ab" * 32) == f"s3://audio/ab/{'ab' * 32}"
+        )
+    copied.sort()
+    assert [first for first, _ in copied] == [0, *(last + 1 for _, last in copied[:-1])]
+    assert copied[-1][1] == size - 1
+    assert max(last - first for first, last in copied) < 5 << 30
+    assert conditions == {"0" * 32}
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from lakehouse.adapters.objects import Objects
+from lakehouse.config.settings import load_settings
+settings = load_settings()
+s3 = settings.s3.model_copy(update={"host": "127.0.0.1", "port": int(sys.argv[1])})
+objects, path = Objects(settings.model_copy(update={"s3": s3})), Path(sys.argv[2])
+objects.put_audio(path, sys.argv[3])
+objects.fetch_audio(sys.argv[3], path.with_suffix(".back"))
+print(path.with_suffix(".back").stat().st_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_the_size_of_a_file_needs_no_memory(settings: Settings, tmp_path: Path) -> None:
+    """Sending and fetching 320 MB takes at most as much more as the parts under way, beside sending one part."""
+
+    class Handler(Answers):
+        def do_HEAD(self) -> None:
+            self.answer(404)
+
+        def do_PUT(self) -> None:
+            left = int(self.headers.get("Content-Length", 0))
+            while left:
+                left -= len(self.rfile.read(min(left, 1 << 20)))
+            self.answer()
+
+        def do_GET(self) -> None:
+            self.answer(length=sizes[-1])
+            for _ in range(sizes[-1] >> 20):
+                self.wfile.write(bytes(1 << 20))
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            name = "CompleteMultipartUpload" if "uploadId" in self.path else "InitiateMultipartUpload"
+            fields = "<Bucket>b</Bucket><Key>k</Key><ETag>0</ETag><UploadId>1</UploadId>"
+            self.answer(body=f"<{name}Result>{fields}</{name}Result>")
+
+    sizes: list[int] = []
+    peaks: list[int] = []
+    with served(settings, Handler) as objects:
+        port = objects._address.rsplit(":", 1)[1]
+        for parts in (1, 20):
+            path = tmp_path / f"{parts}.wav"
+            with path.open("wb") as file:
+                file.truncate(parts * PART_BYTES)
+            sizes.append(parts * PART_BYTES)
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            command = [sys.executable, "-c", PEAK, port, str(path), sha256]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            size, peak = map(int, done.stdout.split())
+            assert size == sizes[-1]
+            peaks.append(peak)
+    assert peaks[1] - peaks[0] < (PARTS_AT_ONCE + 2) * PART_BYTES >> 10
