@@ -56,12 +56,23 @@ class _Read:
     name: str
 
 
-def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list[Delivered]:
+def _nothing() -> None: ...
+
+
+def deliver(
+    settings: Settings,
+    address: str,
+    *,
+    only_new: bool = False,
+    takedowns_only: bool = False,
+    hidden: Callable[[], None] = _nothing,
+) -> list[Delivered]:
     """Outcomes of all podcast feeds and ERN messages below `address`, a folder or s3://landing/prefix, in the order
     in which they were done: what can't be read, takedowns, feeds, and messages in the order of their dates.
 
     What is refused leaves nothing behind but its reason and its bytes; the others go on. With `only_new`, what was
-    looked at before and has the same files beside it is left out, and nothing at all is no error.
+    looked at before and has the same files beside it is left out, and nothing at all is no error. `hidden` is called
+    when everything was read and the takedowns are done; with `takedowns_only` that is all, and the rest stays new.
 
     Raises:
         RejectedInputError: `no_such_folder`, `no_messages`.
@@ -81,10 +92,18 @@ def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list
         if only_new:
             seen = db.looked_at(source.root)
             names = [name for name in names if seen.get(name) != beside[name]]
-        return deliver_named(objects, db, source, names)
+        return deliver_named(objects, db, source, names, takedowns_only=takedowns_only, hidden=hidden)
 
 
-def deliver_named(objects: Objects, db: CatalogDb, source: Source, names: Iterable[str]) -> list[Delivered]:
+def deliver_named(
+    objects: Objects,
+    db: CatalogDb,
+    source: Source,
+    names: Iterable[str],
+    *,
+    takedowns_only: bool = False,
+    hidden: Callable[[], None] = _nothing,
+) -> list[Delivered]:
     """Outcomes of the documents `names` of `source`; see `deliver`."""
     outcomes: list[Delivered] = []
     feeds: list[str] = []
@@ -120,6 +139,9 @@ def deliver_named(objects: Objects, db: CatalogDb, source: Source, names: Iterab
     first, rest = _in_turn(read)
     for one in first:
         try_out(one.name, partial(_deliver_one, objects, db, source, one), one.message)
+    hidden()
+    if takedowns_only:
+        return outcomes
     for name in feeds:
         try_out(name, partial(deliver_feed, name))
     for one in rest:

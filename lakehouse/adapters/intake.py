@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from errno import ENOENT
 from os import strerror
 from pathlib import Path, PurePosixPath
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 from lakehouse.adapters import deliveries, ingestion, podcast_deliveries
@@ -162,10 +164,42 @@ def watch(settings: Settings, stop: Event, *, address: str, every_s: float, say:
     """Take in what comes to `address` until `stop` is set: it looks every `every_s` seconds.
 
     What was looked at is looked at again when the files beside it change, so that a message may come before its files.
+    A takedown waits for no audio: while a look is at work, another one takes down what has come since.
     """
+    turn, at_work, over = Lock(), Event(), Event()
+
+    def look() -> list[Delivered]:
+        with ExitStack() as held:
+            held.enter_context(turn)  # two that read and take down at once would both do what is new
+
+            def go_on() -> None:
+                held.close()
+                at_work.set()
+
+            try:
+                return deliveries.deliver(settings, address, only_new=True, hidden=go_on)
+            finally:
+                at_work.clear()
+
+    def take_down() -> list[Delivered]:
+        if not at_work.is_set():
+            return []
+        with turn:
+            return deliveries.deliver(settings, address, only_new=True, takedowns_only=True)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="takedowns") as pool:
+        takedowns = pool.submit(_repeat, take_down, over, every_s, say)
+        try:
+            _repeat(look, stop, every_s, say)
+        finally:
+            over.set()
+        takedowns.result()
+
+
+def _repeat(look: Callable[[], list[Delivered]], stop: Event, every_s: float, say: Callable[[str], None]) -> None:
     while not stop.is_set():
         try:
-            for done in deliveries.deliver(settings, address, only_new=True):
+            for done in look():
                 say(f"{done.source}: {done.outcome} {done.reason or ''}".rstrip())
         except RejectedInputError:  # the address is no folder
             raise

@@ -5,7 +5,10 @@ release beside it is published. The same on the real store and database: tests/i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +16,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from lakehouse.adapters import deliveries
+from lakehouse.adapters import deliveries, intake
 from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, DeliveredTrack
 from lakehouse.adapters.delivery_sources import Folder
 from lakehouse.adapters.objects import Objects
+from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.deliveries.decide import Decision, Known, decide
 from lakehouse.domain.catalog.deliveries.messages import Message
 from lakehouse.errors import RejectedInputError, RetryableError
@@ -50,6 +54,7 @@ class Catalogue:
         self._store = store
         self.known: dict[str, Known] = {}
         self.titles: dict[str, list[str]] = {}
+        self.seen: dict[str, str] = {}
         self.away = False
 
     def message_actions(self, _digest: str) -> list[dict[str, Any]]:
@@ -61,7 +66,11 @@ class Catalogue:
     def delivered_assets(self, _key: str) -> dict[Any, Any]:
         return {}
 
-    def record_delivery(self, *_: object) -> None: ...
+    def record_delivery(self, _digest: str, source: str, values: dict[str, Any]) -> None:
+        self.seen[source] = values["beside"]
+
+    def looked_at(self, _root: str) -> dict[str, str]:
+        return dict(self.seen)
 
     def decide(self, sent: Message, digest: str) -> Decision:
         return decide(sent, digest, self.known.get(sent.release_key))
@@ -275,3 +284,52 @@ def test_a_file_that_is_replaced_while_its_release_is_checked(world: World, monk
     monkeypatch.setattr(world.store, "put_audio", checked)
     assert world.deliver() == {"moving/m.xml": ("rejected", "file_changed"), "good/m.xml": ("published", None)}
     assert world.catalogue.titles == {GOOD: ["Gut"]}
+
+
+def test_a_takedown_waits_for_no_audio(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the service is at work on a large release, what was taken down meanwhile is hidden."""
+    world.deliver()
+    large = sound(world.folder / "large", "Groß", 300)
+    world.put("large/m.xml", Sent(message_id="L", icpn=BAD, sounds=(large,)))
+    at_work, go_on, hidden, stop = (threading.Event() for _ in range(4))
+    put, apply = world.store.put_audio, world.catalogue.apply
+
+    def slow(path: Path, sha256: str) -> str:
+        at_work.set()
+        assert go_on.wait(60)
+        return put(path, sha256)
+
+    def applied(sent: Message, *more: Any) -> Decision:
+        done = apply(sent, *more)
+        if done == "takedown":
+            hidden.set()
+        return done
+
+    @contextmanager
+    def opened(*_: object) -> Iterator[Folder]:
+        yield Folder(cast(Objects, None), world.folder)
+
+    monkeypatch.setattr(world.store, "put_audio", slow)
+    monkeypatch.setattr(world.catalogue, "apply", applied)
+    monkeypatch.setattr(deliveries, "opened", opened)
+    monkeypatch.setattr(deliveries, "Objects", lambda _settings: world.store)
+    monkeypatch.setattr(deliveries, "CatalogDb", lambda _settings: nullcontext(world.catalogue))
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("large/"):
+            stop.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        service = pool.submit(intake.watch, settings, stop, address="somewhere", every_s=0.01, say=say)
+        assert at_work.wait(60)
+        (world.folder / "t.xml").write_bytes(
+            purge(Sent(message_id="T", icpn=GOOD, created_at="2026-04-01T00:00:00Z"), "43")
+        )
+        assert hidden.wait(60)
+        assert world.catalogue.titles == {GOOD: []}
+        go_on.set()
+        service.result(60)
+    assert sorted(said) == ["large/m.xml: published", "t.xml: taken_down"]
+    assert world.catalogue.titles == {GOOD: [], BAD: ["Groß"]}
