@@ -324,9 +324,9 @@ def test_a_takedown_waits_for_no_audio(world: World, settings: Settings, monkeyp
     with ThreadPoolExecutor(1) as pool:
         service = pool.submit(intake.watch, settings, stop, address="somewhere", every_s=0.01, say=say)
         assert at_work.wait(60)
-        (world.folder / "t.xml").write_bytes(
-            purge(Sent(message_id="T", icpn=GOOD, created_at="2026-04-01T00:00:00Z"), "43")
-        )
+        takedown = world.folder.parent / f"{world.folder.name}.xml"
+        takedown.write_bytes(purge(Sent(message_id="T", icpn=GOOD, created_at="2026-04-01T00:00:00Z"), "43"))
+        takedown.rename(world.folder / "t.xml")
         assert hidden.wait(60)
         assert world.catalogue.titles == {GOOD: []}
         go_on.set()
