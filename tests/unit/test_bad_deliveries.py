@@ -16,8 +16,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from lakehouse.adapters import deliveries, intake
-from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, DeliveredTrack
+from lakehouse.adapters import deliveries, intake, podcast_deliveries
+from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, DeliveredEpisode, DeliveredTrack
 from lakehouse.adapters.delivery_sources import Folder
 from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import Settings
@@ -333,3 +333,31 @@ def test_a_takedown_waits_for_no_audio(world: World, settings: Settings, monkeyp
         service.result(60)
     assert sorted(said) == ["large/m.xml: published", "t.xml: taken_down"]
     assert world.catalogue.titles == {GOOD: [], BAD: ["Groß"]}
+
+
+def test_audio_of_episodes_is_taken_where_it_lies_and_never_fetched(tmp_path: Path) -> None:
+    """A damaged one leaves its episode out, with its reason, and no other."""
+    write(tmp_path / "1.ogg", chord(300, 3))
+    (tmp_path / "2.mp3").write_bytes(b"")
+    items = "".join(
+        f"<item><title>Nr. {n}</title><guid>g{n}</guid><enclosure url='https://x.example/{name}?t' type='a/b'/></item>"
+        for n, name in enumerate(("1.ogg", "2.mp3", "3.mp3"), 1)
+    )
+    feed = f"<rss><channel><title>Show</title>{items}</channel></rss>".encode()
+    put_in: list[DeliveredEpisode] = []
+
+    class Podcasts:
+        def check_podcast(self, *_: object) -> None: ...
+
+        def put_podcast(self, guid: str, item: object, episodes: list[DeliveredEpisode], **_: object) -> str:
+            put_in.extend(episodes)
+            return "publish"
+
+    store = Store()
+    source = Folder(cast(Objects, None), tmp_path)
+    done = podcast_deliveries.deliver(cast(Objects, store), cast(CatalogDb, Podcasts()), source, "feed.xml", feed)
+    taken = hashlib.sha256((tmp_path / "1.ogg").read_bytes()).hexdigest()
+    assert [(one.guid, one.facts.sha256 if one.facts else None) for one in put_in] == [("g1", taken), ("g3", None)]
+    assert put_in[1].item.attributes["audio_url"] == "https://x.example/3.mp3?t"
+    assert store.kept.keys() == {taken}
+    assert [(found["resource"], found["code"]) for found in done["findings"]] == [("g2", "zero_byte")]
