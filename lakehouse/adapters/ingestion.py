@@ -131,8 +131,8 @@ def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | No
 def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
     """Outcomes of the landed objects `keys`, in order; see `process`.
 
-    One that is gone (`no_such_object`) or can't be asked for is `rejected` here, without a hash and without a record,
-    and the others go on.
+    One that is gone (`no_such_object`), can't be asked for, or meets a defect of ours (`internal_error`, see
+    `failures.refused`) is `rejected` here, without a hash and without a record, and the others go on.
     """
     objects = Objects(settings)
     outcomes = []
@@ -140,8 +140,8 @@ def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
         for key in keys:
             try:
                 outcomes.append(process(objects, db, objects.landed_one(key)))
-            except RejectedInputError as error:
-                outcomes.append(Outcome(key, "rejected", "", error.reason, error.message))
+            except Exception as error:
+                outcomes.append(_unrecorded(key, error))
     return outcomes
 
 
@@ -178,9 +178,14 @@ def _claim(objects: Objects, db: CatalogDb, landed: Landed) -> Outcome | None:
     try:
         with db.claimed(landed) as mine:
             return process(objects, db, landed) if mine and db.outcome(landed) is None else None
-    except Exception as error:  # whatever one file is, the others go on
-        why = refused(error)
-        return Outcome(landed.object_key, "rejected", "", why.reason, why.message)
+    except Exception as error:
+        return _unrecorded(landed.object_key, error)
+
+
+def _unrecorded(key: str, error: Exception) -> Outcome:
+    """A file without an outcome: whatever it is, the others go on. Raises as `failures.refused` does."""
+    why = refused(error)
+    return Outcome(key, "rejected", "", why.reason, why.message)
 
 
 def count(outcomes: Iterable[Outcome]) -> dict[str, Any]:

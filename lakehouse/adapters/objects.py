@@ -224,10 +224,6 @@ class Objects:
         """Copy the kept content of a refused file to `path`."""
         self._receive(AUDIT, quarantine_name(sha256), path)
 
-    def audio(self, sha256: str) -> bytes:
-        """The whole audio object with this hash."""
-        return self.read(AUDIO, audio_name(sha256))
-
     def read(self, bucket: str, name: str) -> bytes:
         """The whole object `name`; for what fits into memory."""
         import obstore

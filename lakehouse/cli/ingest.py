@@ -183,7 +183,14 @@ def _process(out: Output, keys: list[str]) -> list[Outcome]:
     from lakehouse.adapters import ingestion
 
     outcomes = ingestion.process_batch(load_settings(), keys)
-    out.result(_show_files(out, outcomes))
+    counts = _show_files(out, outcomes)
+    if defects := [one for one in outcomes if one.reason == "internal_error"]:
+        raise FatalError(
+            f"{len(defects)} of {counts['in']} files could not be judged and still wait; the others are done. "
+            f"{defects[0].object_key}: {defects[0].message}",
+            hint="Report it with the end of `defects.log`.",
+        )
+    out.result(counts)
     return outcomes
 
 

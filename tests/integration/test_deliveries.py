@@ -20,7 +20,7 @@ from PIL import Image
 from lakehouse.adapters import catalog_db, deliveries, ingestion, intake
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.catalog_reader import CatalogReader, ReleaseRow
-from lakehouse.adapters.objects import Objects
+from lakehouse.adapters.objects import AUDIO, Objects, audio_name
 from lakehouse.config.settings import Settings
 from tests.audio_files import chord, write
 from tests.conftest import wavehouse, wavehouse_json
@@ -205,7 +205,7 @@ def test_what_belongs_to_a_release_stays_until_it_is_replaced(stack: Settings, t
     assert row is not None
     told = row.tracks[0].attributes
     assert (told["explicit"], told["iswc"], told["isni"]) == ("NotExplicit", "T0345246801", "000000012281955X")
-    stored = Objects(stack).audio(words.sha256)
+    stored = Objects(stack).read(AUDIO, audio_name(words.sha256))
     assert stored == lrc.read_bytes()
 
     # An update brings none of it and loses none of it; a new picture that breaks a rule changes nothing.

@@ -17,11 +17,13 @@ from typing import BinaryIO
 from urllib.parse import parse_qs
 
 import pytest
+from typer.testing import CliRunner
 
 from lakehouse.adapters import ingestion
 from lakehouse.adapters import objects as objects_module
 from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
 from lakehouse.adapters.objects import PART_BYTES, PARTS_AT_ONCE, Objects, audio_name
+from lakehouse.cli.ingest import app as ingest_app
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
@@ -114,7 +116,7 @@ def test_what_stays_is_told(settings: Settings, small: Path, status: int, code: 
     with store_that_answers(settings, status, code) as objects, pytest.raises(FatalError, match=code):
         objects.put(small, "small.ogg")
     with store_that_answers(settings, status, code) as objects, pytest.raises(FatalError, match=code):
-        objects.audio("0" * 64)
+        objects.read("audio", "0" * 64)
 
 
 def test_a_store_that_is_away_is_tried_again(settings: Settings, small: Path) -> None:
@@ -123,7 +125,7 @@ def test_a_store_that_is_away_is_tried_again(settings: Settings, small: Path) ->
     with pytest.raises(RetryableError, match="does not answer"):
         objects.put(small, "small.ogg")
     with pytest.raises(RetryableError, match="does not answer"):
-        objects.audio("0" * 64)
+        objects.read("audio", "0" * 64)
 
 
 def test_a_file_that_cannot_be_read_is_not_the_stores_fault(settings: Settings, tmp_path: Path) -> None:
@@ -205,8 +207,16 @@ def test_workers_share_what_landed(settings: Settings, monkeypatch: pytest.Monke
     assert "ZeroDivisionError" in (tmp_path / "run" / "logs" / "defects.log").read_text()
 
 
-def test_an_object_that_is_gone_does_not_stop_the_others(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_is_gone_or_meets_a_defect_does_not_stop_the_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WAVEHOUSE_HOME", str(tmp_path))
+
     def process(_objects: object, _db: object, found: Landed) -> Outcome:
+        if found.object_key == "defect.ogg":
+            raise ZeroDivisionError("one of ours")
+        if found.object_key == "away.ogg":
+            raise ConnectionRefusedError("nobody listens")
         return Outcome(found.object_key, "accepted", "0" * 64)
 
     def landed_one(_objects: object, key: str) -> Landed:
@@ -216,8 +226,15 @@ def test_an_object_that_is_gone_does_not_stop_the_others(settings: Settings, mon
 
     monkeypatch.setattr(ingestion, "process", process)
     monkeypatch.setattr(Objects, "landed_one", landed_one)
-    outcomes = ingestion.process_batch(settings, ["gone.ogg", "there.ogg"])
-    assert [(one.outcome, one.reason) for one in outcomes] == [("rejected", "no_such_object"), ("accepted", None)]
+    outcomes = ingestion.process_batch(settings, ["gone.ogg", "defect.ogg", "there.ogg"])
+    assert [(one.outcome, one.reason) for one in outcomes] == [
+        ("rejected", "no_such_object"), ("rejected", "internal_error"), ("accepted", None),
+    ]  # fmt: skip
+    told = CliRunner().invoke(ingest_app, ["batch", "defect.ogg", "there.ogg"])
+    assert isinstance(told.exception, FatalError)
+    assert told.exception.message.startswith("1 of 2 files could not be judged and still wait; the others are done.")
+    with pytest.raises(RetryableError):  # an engine that is away is no file's fault
+        ingestion.process_batch(settings, ["away.ogg", "there.ogg"])
 
 
 @contextmanager
