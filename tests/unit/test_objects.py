@@ -230,6 +230,7 @@ def test_an_object_that_is_gone_or_meets_a_defect_does_not_stop_the_others(
     assert [(one.outcome, one.reason) for one in outcomes] == [
         ("rejected", "no_such_object"), ("rejected", "internal_error"), ("accepted", None),
     ]  # fmt: skip
+    monkeypatch.setattr("lakehouse.cli.ingest.load_settings", lambda: settings)
     told = CliRunner().invoke(ingest_app, ["batch", "defect.ogg", "there.ogg"])
     assert isinstance(told.exception, FatalError)
     assert told.exception.message.startswith("1 of 2 files could not be judged and still wait; the others are done.")
@@ -418,7 +419,8 @@ def test_the_size_of_a_file_needs_no_memory(settings: Settings, tmp_path: Path) 
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             command = [sys.executable, "-c", PEAK, port, str(path), sha256]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            environment = os.environ | {"WAVEHOUSE_S3__SECRET_KEY": "invented"}
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
             size, peak = map(int, done.stdout.split())
             assert size == sizes[-1]
             peaks.append(peak)
