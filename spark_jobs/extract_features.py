@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 TABLE = load("silver_audit.audio_features")
 #: Recordings a Spark task: small, so that the cores finish together whatever the lengths are.
 PER_TASK = 3
-#: Recordings a commit: what a killed run has to do again.
-PER_COMMIT = 24
 #: Added to the columns of the contract while rows travel: why a recording has no features, else null.
 ERROR = "error"
 
@@ -115,12 +113,13 @@ def pending(spark: SparkSession) -> DataFrame:
 
 
 def run(spark: SparkSession, settings: Settings) -> dict[str, int]:
-    """Extract, merge and record, `PER_COMMIT` recordings a commit; counts of recordings: in = extracted + failed."""
+    """Extract, merge and record, some recordings a commit; counts of recordings: in = extracted + failed."""
     # The longest first, so that no core is left with a long one at the end.
     todo = pending(spark).orderBy("duration_ms", ascending=False).collect()
     counts = {"in": len(todo), "extracted": 0, "failed": 0}
-    for start in range(0, len(todo), PER_COMMIT):
-        extracted, failed = extract_some(spark, settings, todo[start : start + PER_COMMIT])
+    step = settings.spark.per_commit
+    for start in range(0, len(todo), step):
+        extracted, failed = extract_some(spark, settings, todo[start : start + step])
         counts["extracted"] += extracted
         counts["failed"] += failed
     return counts

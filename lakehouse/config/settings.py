@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lakehouse.errors import FatalError
@@ -108,6 +108,20 @@ class Playback(BaseModel):
     key_encryption_key: SecretStr = SecretStr("")
 
 
+class Spark(BaseModel):
+    """Where Spark jobs run, and what Spark is told beyond what every job tells it; `conf` wins.
+
+    `per_commit` is how many recordings the extraction of features does at a time: what a killed run does again, and
+    what executors share.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    master: str = "local[2]"
+    per_commit: PositiveInt = 24
+    conf: dict[str, str] = {}
+
+
 class Redis(Endpoint):
     """The online feature store and cache."""
 
@@ -143,6 +157,7 @@ class Settings(BaseSettings):
     redis: Redis
     airflow: Airflow
     playback: Playback = Playback()
+    spark: Spark = Spark()
     catalog_api: Endpoint
     scrobble_api: Endpoint
 

@@ -18,6 +18,8 @@ from lakehouse.cli.plan import app
 from lakehouse.config.settings import CHECKOUT, load_settings
 from lakehouse.domain.capacity import backlog, ingest, queue
 from lakehouse.errors import RejectedInputError
+from spark_jobs import session
+from spark_jobs.extract_features import PER_TASK
 
 RATES = ingest.Rates(200.0, 100.0, 0.0, 10**9)
 
@@ -159,6 +161,33 @@ def test_the_scaler_of_the_cluster_scales_workers_that_are_there(monkeypatch: py
     assert program == "wavehouse"
     assert CliRunner().invoke(ingest_app, [*arguments[1:], "--help"]).exit_code == 0
     assert arguments[0] == "ingest"
+
+
+def test_executors_of_the_cluster_are_the_simulated_fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The settings of the config map are settings, and win over what local mode needs."""
+    data = yaml.safe_load((CHECKOUT / "infra" / "cluster" / "spark-executors.yaml").read_text())["data"]
+    for name, value in data.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(session, "engine_path", lambda _: tmp_path)
+    settings = load_settings()
+    told = session.options(settings, memory="1g")
+    fleet = queue.Fleet(least=0, most=1)
+    prefix = "spark.dynamicAllocation."
+    allocation = {name.removeprefix(prefix): value for name, value in told.items() if name.startswith(prefix)}
+    planned = json.loads(CliRunner().invoke(app, ["ingest", "--json"]).stdout)
+    assert settings.spark.master.startswith("k8s://")
+    assert allocation == {
+        "enabled": "true",
+        "shuffleTracking.enabled": "true",
+        "minExecutors": "0",
+        "maxExecutors": str(planned["most_cores"]),
+        "executorIdleTimeout": f"{fleet.idle_s:g}s",
+        "schedulerBacklogTimeout": f"{queue.SCALER_S:g}s",
+    }
+    assert told["spark.executor.memoryOverhead"] == f"{ingest.measured().memory_bytes_per_core}b"
+    assert settings.spark.per_commit >= planned["most_cores"] * PER_TASK
+    assert told["spark.driver.bindAddress"] == "0.0.0.0"  # noqa: S104 - in its pod
+    assert told["spark.sql.session.timeZone"] == "UTC"
 
 
 def test_a_backlog_is_counted_and_costed_by_hand() -> None:
