@@ -138,7 +138,7 @@ def ours(path: Path) -> dict[str, Any]:
     """The features of our extractor, as the Spark job computes them."""
     from spark_jobs.extract_features import features_of
 
-    return features_of(path.read_bytes())
+    return features_of(path)
 
 
 def librosa_features(path: Path) -> dict[str, Any]:

@@ -19,7 +19,8 @@ with DAG(
     description="Audio files from landing into the catalogue or into quarantine",
     doc_md="""
     ### What it does
-    1. **list**: files in `s3://landing` that have no outcome yet, in batches.
+    1. **list**: files in `s3://landing` that have no outcome yet, in batches. Releases below `deliveries/`, and
+       pictures, lyrics and links beside audio, belong to others and are not taken one by one.
     2. **ingest**: one task a batch. Each file is decoded to its end and checked (format, length, checksums, tags,
        ISRC). Good files go to `s3://audio/<sha256>` and into the catalogue; others are kept in quarantine under a
        reason code (`wavehouse ingest reasons` explains them); the same audio under a second name is a duplicate.

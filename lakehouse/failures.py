@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 
 from lakehouse.config.settings import load_settings
-from lakehouse.errors import FatalError, RetryableError, WavehouseError
+from lakehouse.errors import FatalError, RejectedInputError, RetryableError, WavehouseError
 
 #: Exceptions of drivers that say "the engine does not answer (now)". As names: importing drivers for an error is slow.
 OUTAGES = frozenset(
@@ -61,6 +61,23 @@ def defect(error: BaseException) -> FatalError:
         with path.open("a", errors="backslashreplace") as log:
             log.write("".join(traceback.format_exception(error)) + "\n")
     return FatalError(f"A defect of Wavehouse: {_summary(error)}", hint=f"Report it with the end of {path}.")
+
+
+def refused(error: Exception) -> RejectedInputError:
+    """Why a file is refused that raised `error`: the reason that it has, or `internal_error`, a defect of ours whose
+    traceback is in `defects.log` then.
+
+    Raises:
+        WavehouseError: no matter of the file: an engine is away, the disk is full, something is not set up.
+    """
+    if isinstance(error, RejectedInputError):
+        return error
+    if isinstance(error, WavehouseError):
+        raise error
+    if (outside := surroundings(error)) is not None:
+        raise outside from error
+    shown = defect(error)
+    return RejectedInputError(shown.message, reason="internal_error", hint=shown.hint)
 
 
 def _summary(error: BaseException) -> str:

@@ -9,17 +9,18 @@ The last line on standard output is the result as JSON.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.config.settings import Settings, load_settings
 from lakehouse.contracts import load
 from lakehouse.domain.audio.features import EXTRACTOR, VERSION, window
-from lakehouse.errors import WavehouseError
 from spark_jobs import compiled
 
 if TYPE_CHECKING:
@@ -29,20 +30,18 @@ if TYPE_CHECKING:
 TABLE = load("silver_audit.audio_features")
 #: Recordings a Spark task: small, so that the cores finish together whatever the lengths are.
 PER_TASK = 3
-#: Recordings a commit: what a killed run has to do again.
-PER_COMMIT = 24
 #: Added to the columns of the contract while rows travel: why a recording has no features, else null.
 ERROR = "error"
 
 
 @dataclass(frozen=True)
 class Params:
-    """What the transformation depends on besides its input. `read_audio` gives the bytes of an audio object."""
+    """What the transformation depends on besides its input. `open_audio` has an audio object as a file for a while."""
 
-    read_audio: Callable[[str], bytes]
+    open_audio: Callable[[str], AbstractContextManager[Path]]
 
 
-def features_of(data: bytes) -> dict[str, Any]:
+def features_of(path: Path) -> dict[str, Any]:
     """Features and fingerprint of an audio file, decoded block by block; of a very long one those of its middle part.
 
     Raises:
@@ -56,7 +55,7 @@ def features_of(data: bytes) -> dict[str, Any]:
     from lakehouse.domain.audio.analysis import Analysis, block_frames
     from lakehouse.domain.audio.spectrum import RATE_HZ
 
-    with opened(io.BytesIO(data)) as sound:
+    with opened(path) as sound:
         start, length = window(sound.frames, sound.samplerate)
         if start:
             sound.seek(start)
@@ -77,13 +76,12 @@ def features_of(data: bytes) -> dict[str, Any]:
 def row(recording: dict[str, Any], params: Params) -> dict[str, Any]:
     """The row of one recording (sha256, track_id, duration_ms): its features, or the error that prevented them."""
     identity = {**recording, "extractor": EXTRACTOR, "extractor_version": VERSION}
-    try:
-        features = features_of(params.read_audio(recording["sha256"]))
-    except WavehouseError:
-        raise  # the store is away: that is no fault of the recording, so the job stops and is tried again
-    except Exception as error:  # a decoder or a numeric library may raise anything on audio it can't cope with
-        return {**identity, ERROR: f"{type(error).__name__}: {error}"[:1000]}
-    return {**identity, **features, ERROR: None}
+    # A store that is away or a disk that is full is no fault of the recording: the job stops and is tried again.
+    with params.open_audio(recording["sha256"]) as path:
+        try:
+            return {**identity, **features_of(path), ERROR: None}
+        except Exception as error:  # a decoder or a numeric library may raise anything on audio it can't cope with
+            return {**identity, ERROR: f"{type(error).__name__}: {error}"[:1000]}
 
 
 def transform(pending: DataFrame, params: Params) -> DataFrame:
@@ -115,12 +113,13 @@ def pending(spark: SparkSession) -> DataFrame:
 
 
 def run(spark: SparkSession, settings: Settings) -> dict[str, int]:
-    """Extract, merge and record, `PER_COMMIT` recordings a commit; counts of recordings: in = extracted + failed."""
+    """Extract, merge and record, some recordings a commit; counts of recordings: in = extracted + failed."""
     # The longest first, so that no core is left with a long one at the end.
     todo = pending(spark).orderBy("duration_ms", ascending=False).collect()
     counts = {"in": len(todo), "extracted": 0, "failed": 0}
-    for start in range(0, len(todo), PER_COMMIT):
-        extracted, failed = extract_some(spark, settings, todo[start : start + PER_COMMIT])
+    step = settings.spark.per_commit
+    for start in range(0, len(todo), step):
+        extracted, failed = extract_some(spark, settings, todo[start : start + step])
         counts["extracted"] += extracted
         counts["failed"] += failed
     return counts
@@ -136,7 +135,7 @@ def extract_some(spark: SparkSession, settings: Settings, todo: list[Row]) -> tu
         spark.sparkContext.parallelize(dealt, tasks),
         spark.table(TABLE.id).select("sha256", "track_id", "duration_ms").schema,
     )
-    rows = transform(frame, Params(read_audio=_reader(settings))).cache()
+    rows = transform(frame, Params(open_audio=_fetcher(settings))).cache()
     good = rows.where(f"{ERROR} is null")
     good.select(*(column.name for column in TABLE.columns)).createOrReplaceTempView("extracted")
     on = " and ".join(f"t.{name} = s.{name}" for name in TABLE.key)
@@ -149,15 +148,19 @@ def extract_some(spark: SparkSession, settings: Settings, todo: list[Row]) -> tu
     return len(done), len(failed)
 
 
-def _reader(settings: Settings) -> Callable[[str], bytes]:
-    """Reads audio objects in a Python worker, which opens its connections when it reads the first one."""
+def _fetcher(settings: Settings) -> Callable[[str], AbstractContextManager[Path]]:
+    """Fetches audio objects to files in a Python worker: whatever their size is, a block of each is in memory."""
 
-    def read(sha256: str) -> bytes:
+    @contextmanager
+    def fetched(sha256: str) -> Iterator[Path]:
         from lakehouse.adapters.objects import Objects
 
-        return Objects(settings).audio(sha256)
+        with tempfile.TemporaryDirectory(prefix="wavehouse-features-") as folder:
+            path = Path(folder) / "object"
+            Objects(settings).fetch_audio(sha256, path)
+            yield path
 
-    return read
+    return fetched
 
 
 def main() -> int:

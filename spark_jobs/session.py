@@ -1,4 +1,6 @@
-"""The Spark session of every job: local mode, the lake's catalogue, nothing left to the machine's defaults."""
+"""The Spark session of every job: local mode unless settings say where, the lake's catalogue, nothing left to the
+machine's defaults.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,19 @@ def session(settings: Settings, name: str, *, memory: str = "1g") -> SparkSessio
 
     # Read by the launcher and inherited by the Python workers; both start after this.
     os.environ |= {"JAVA_HOME": str(java_home(17)), "PYSPARK_PYTHON": sys.executable, **ONE_THREAD}
+    builder = SparkSession.builder.master(settings.spark.master).appName(name)
+    for key, value in options(settings, memory=memory).items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def options(settings: Settings, *, memory: str) -> dict[str, str]:
+    """What Spark is told: what every job needs, and over it `settings.spark.conf`; raises as `session`."""
     jars = ",".join(str(path) for path in sorted(engine_path("spark-jars").glob("*.jar")))
     catalog = f"spark.sql.catalog.{CATALOG}"
-    options = {
+    return {
         "spark.jars": jars,
         "spark.driver.memory": memory,
         # The JVM lives for minutes and leaves the numbers to Python: see infra/local/services.yaml.
@@ -50,10 +62,5 @@ def session(settings: Settings, name: str, *, memory: str = "1g") -> SparkSessio
         # Cached tables give stale counts when other engines write to them.
         f"{catalog}.cache-enabled": "false",
         **{f"{catalog}.{key}": value for key, value in catalog_properties(settings).items()},
+        **settings.spark.conf,
     }
-    builder = SparkSession.builder.master(f"local[{CORES}]").appName(name)
-    for key, value in options.items():
-        builder = builder.config(key, value)
-    spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    return spark

@@ -106,7 +106,7 @@ def write_bad_files(folder: Path) -> None:
     tone = chord(440, 3)
     (folder / "zero.mp3").touch()
     (folder / "text that says it is.mp3").write_text("No sound in here.\n" * 100)
-    (folder / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"jpeg" * 100)
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"jpeg" * 100)
     (folder / "header only.flac").write_bytes(b"fLaC" + b"\x00" * 200)
     write(folder / "no tags.ogg", tone)
     write(folder / "blank artist.flac", tone, title="T", artist="  ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
 
@@ -26,6 +26,8 @@ class Sound:
     lyrics: Attached | None = None
     iswc: str | None = None
     explicit: str = "NotExplicit"
+    #: A deal of this track alone: from this date, or "" to take it down (3.8.2).
+    own_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,17 @@ def _attachments(sent: Sent, attached: Callable[[str, str, str, Attached], str])
     )
 
 
+def _own_deals(sent: Sent, uses: str) -> str:
+    """Deals of the track releases."""
+    return "".join(
+        f"<ReleaseDeal><DealReleaseReference>R{n}</DealReleaseReference><Deal><DealTerms>"
+        + (_terms(replace(sent, starts=s.own_from), uses) if s.own_from else "<TakeDown>true</TakeDown>")
+        + "</DealTerms></Deal></ReleaseDeal>"
+        for n, s in enumerate(sent.sounds, 1)
+        if s.own_from is not None
+    )
+
+
 def _v4(sent: Sent) -> str:
     resources, items = _attachments(sent, _attached_v4)
     guests = [sound.guest for sound in sent.sounds if sound.guest]
@@ -148,8 +161,14 @@ def _v4(sent: Sent) -> str:
     )  # fmt: skip
     deal = f"<Deal><DealTerms>{_terms(sent, '<UseType>OnDemandStream</UseType>')}</DealTerms></Deal>"
     deals = "" if sent.takedown else (
-        f"<DealList><ReleaseDeal><DealReleaseReference>R0</DealReleaseReference>{deal}</ReleaseDeal></DealList>"
+        f"<DealList><ReleaseDeal><DealReleaseReference>R0</DealReleaseReference>{deal}</ReleaseDeal>"
+        f"{_own_deals(sent, '<UseType>OnDemandStream</UseType>')}</DealList>"
     )  # fmt: skip
+    singles = "".join(
+        f"<TrackRelease><ReleaseReference>R{n}</ReleaseReference><ReleaseId><ISRC>{s.isrc}</ISRC></ReleaseId>"
+        f"<ReleaseResourceReference>A{n}</ReleaseResourceReference></TrackRelease>"
+        for n, s in enumerate(sent.sounds, 1)
+    )
     people = "".join(
         f"<Party><PartyReference>{ref}</PartyReference>"
         + (f"<PartyId><ISNI>{sent.isni}</ISNI></PartyId>" if sent.isni and ref == "P1" else "")
@@ -161,7 +180,7 @@ def _v4(sent: Sent) -> str:
         f"<ReleaseReference>R0</ReleaseReference><ReleaseType>Album</ReleaseType>"
         f"<ReleaseId><ICPN>{sent.icpn}</ICPN></ReleaseId><DisplayTitleText>{escape(sent.title)}</DisplayTitleText>"
         f"<DisplayArtistName>{escape(sent.artist)}</DisplayArtistName><ReleaseDate>{sent.starts}</ReleaseDate>"
-        f"<ResourceGroup>{items}</ResourceGroup></Release></ReleaseList>{deals}"
+        f"<ResourceGroup>{items}</ResourceGroup></Release>{singles}</ReleaseList>{deals}"
     )
 
 
@@ -193,6 +212,12 @@ def _v3(sent: Sent) -> str:
         f'<ReleaseResourceReference ReleaseResourceType="PrimaryResource">A{n}</ReleaseResourceReference>'
         for n in range(1, len(sent.sounds) + 1)
     )
+    singles = "".join(
+        f"<Release><ReleaseId><ISRC>{s.isrc}</ISRC></ReleaseId><ReleaseReference>R{n}</ReleaseReference>"
+        f"<ReleaseResourceReferenceList><ReleaseResourceReference>A{n}</ReleaseResourceReference>"
+        "</ReleaseResourceReferenceList><ReleaseType>TrackRelease</ReleaseType></Release>"
+        for n, s in enumerate(sent.sounds, 1)
+    )
     uses = "<Usage><UseType>OnDemandStream</UseType></Usage>"
     terms = "<TakeDown>true</TakeDown>" if sent.takedown else _terms(sent, uses)
     return (
@@ -202,8 +227,8 @@ def _v3(sent: Sent) -> str:
         f"<ReferenceTitle><TitleText>{escape(sent.title)}</TitleText></ReferenceTitle>"
         f"<ReleaseResourceReferenceList>{references}</ReleaseResourceReferenceList><ReleaseType>Album</ReleaseType>"
         f"<ReleaseDetailsByTerritory><TerritoryCode>Worldwide</TerritoryCode>{artist(sent.artist, 'MainArtist')}"
-        f"<ResourceGroup>{items}</ResourceGroup><ReleaseDate>{sent.starts}</ReleaseDate></ReleaseDetailsByTerritory></Release></ReleaseList>"
+        f"<ResourceGroup>{items}</ResourceGroup><ReleaseDate>{sent.starts}</ReleaseDate></ReleaseDetailsByTerritory></Release>{singles}</ReleaseList>"
         "<DealList><ReleaseDeal><DealReleaseReference>R0</DealReleaseReference>"
         f"<Deal><DealTerms>{terms}</DealTerms></Deal>"
-        f"</ReleaseDeal></DealList>"
+        f"</ReleaseDeal>{_own_deals(sent, uses)}</DealList>"
     )

@@ -25,7 +25,7 @@ from lakehouse.domain.audio.reasons import DUPLICATE_AUDIO
 from lakehouse.domain.audio.validation import AudioFacts
 from lakehouse.domain.catalog.content import KINDS, ContentKind, Item
 from lakehouse.domain.catalog.deliveries.decide import Decision, Known, decide
-from lakehouse.domain.catalog.deliveries.messages import Message, Release
+from lakehouse.domain.catalog.deliveries.messages import Message, Release, Window, check_in_force
 from lakehouse.domain.catalog.identifiers import name_key, recording_key
 from lakehouse.domain.catalog.ids import time_ordered_id
 from lakehouse.domain.catalog.quality import duplicates
@@ -103,7 +103,7 @@ content = sa.Table(
     sa.Column("title", sa.Text, nullable=False),
     _id("artist_id", target="artist.artist_id", nullable=False, index=True),
     _id("release_id", target="release.release_id", index=True),
-    sa.Column("isrc", sa.Text),
+    sa.Column("isrc", sa.Text, index=True),
     sa.Column("sha256", sa.Text, sa.ForeignKey(audio_object.c.sha256), unique=True),
     sa.Column("attributes", JSONB, nullable=False),
     # Columns of the contract that are attributes of the kinds which have them.
@@ -210,12 +210,16 @@ release_track = sa.Table(
     sa.Column("release_key", sa.Text, sa.ForeignKey(delivered_release.c.release_key), primary_key=True),
     sa.Column("place", sa.BigInteger, primary_key=True),
     _id("content_id", target="content.content_id", nullable=False, index=True),
+    # Whether deals name it alone: then its rows of `availability` count, which may be none, and not the release's.
+    sa.Column("own_deals", sa.Boolean, nullable=False),
 )
 availability = sa.Table(
     "availability",
     metadata,
     sa.Column("release_key", sa.Text, sa.ForeignKey(delivered_release.c.release_key), primary_key=True),
     sa.Column("place", sa.BigInteger, primary_key=True),
+    # Place of the one track that it is about; none for the release.
+    sa.Column("track", sa.BigInteger),
     sa.Column("territory", sa.Text, nullable=False),
     sa.Column("excluded", JSONB, nullable=False),
     sa.Column("commercial_model", sa.Text, nullable=False),
@@ -303,8 +307,8 @@ playback_package = sa.Table(
     sa.Column("recipe", sa.Text, primary_key=True),
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("loudness_lufs", sa.Float),
-    # Of an encrypted one; a database's own encryption at rest guards it.
-    sa.Column("aes_key", sa.LargeBinary),
+    # Key of an encrypted one, itself encrypted: the table alone opens no package (see `packaging.wrapped`).
+    sa.Column("wrapped_key", sa.LargeBinary),
 )
 
 
@@ -578,16 +582,18 @@ class CatalogDb:
             if decision == "publish":
                 assert message.release is not None  # noqa: S101
                 connection.execute(sa.delete(release_track).where(release_track.c.release_key == key))
+                placed = enumerate(zip(content_ids, message.release.tracks, strict=True), 1)
                 connection.execute(
                     insert(release_track),
-                    [{"release_key": key, "place": n, "content_id": c} for n, c in enumerate(content_ids, 1)],
+                    [
+                        {"release_key": key, "place": n, "content_id": c, "own_deals": t.windows is not None}
+                        for n, (c, t) in placed
+                    ],
                 )
                 _replace_assets(connection, key, assets, release_id, content_ids)
-            windows = message.release.windows if message.release and decision == "publish" else ()
             connection.execute(sa.delete(availability).where(availability.c.release_key == key))
-            if windows:
-                rows = [{"release_key": key, "place": n, **asdict(w)} for n, w in enumerate(windows, 1)]
-                connection.execute(insert(availability), rows)
+            if decision == "publish" and message.release:
+                connection.execute(insert(availability), _availability_rows(message.release))
             _show_and_hide(connection, {*held, *content_ids}, message.created_at)
             _note(connection, [track.facts for track in tracks], message.created_at)
         return decision
@@ -899,11 +905,19 @@ class CatalogDb:
             _lock(connection, what)
             yield
 
-    def audio_of(self, content_id: int) -> tuple[str, str]:
-        """SHA-256 and format of a track's audio, for those who play it.
+    @contextmanager
+    def claimed(self, landed: Landed) -> Iterator[bool]:
+        """Whether `landed` is the caller's until the block ends; not while another process has it, on any machine."""
+        what = {"what": f"ingest {landed.object_key} {landed.etag}"}
+        with self.begin() as connection:
+            yield bool(connection.scalar(sa.text("select pg_try_advisory_xact_lock(hashtextextended(:what, 0))"), what))
+
+    def audio_of(self, content_id: int, at: datetime) -> tuple[str, str]:
+        """SHA-256 and format of a track's audio, for those who play it at `at`.
 
         Raises:
-            RejectedInputError: `no_such_track`, or `track_hidden` when it was taken down.
+            RejectedInputError: `no_such_track`, `track_hidden` when it was taken down, or `not_available` when no deal
+                of a release that brought it is in force. What came as a single file has no deals.
         """
         query = (
             sa.select(audio_object.c.sha256, audio_object.c.audio_format, content.c.hidden_at)
@@ -912,6 +926,7 @@ class CatalogDb:
         )
         with self.begin() as connection:
             row = connection.execute(query).one_or_none()
+            windows = _windows_of(connection, content_id)
         if row is None:
             raise RejectedInputError(
                 f"There is no track {content_id} with audio.",
@@ -926,6 +941,8 @@ class CatalogDb:
                 value=content_id,
                 hint="It can be packaged once a delivery makes it visible again.",
             )
+        if windows is not None:
+            check_in_force(windows, at)
         return row.sha256, row.audio_format
 
     def playback_loudness(self, sha256: str, recipe: str) -> tuple[float | None] | None:
@@ -936,10 +953,10 @@ class CatalogDb:
         return None if row is None else (row.loudness_lufs,)
 
     def record_package(
-        self, sha256: str, recipe: str, address: str, loudness_lufs: float | None, aes_key: bytes | None
+        self, sha256: str, recipe: str, address: str, loudness_lufs: float | None, wrapped_key: bytes | None
     ) -> None:
         """Say that a playback package is complete; the newest to say so has the key of what is there."""
-        values = {"address": address, "loudness_lufs": loudness_lufs, "aes_key": aes_key}
+        values = {"address": address, "loudness_lufs": loudness_lufs, "wrapped_key": wrapped_key}
         statement = insert(playback_package).values(sha256=sha256, recipe=recipe, **values)
         with self.begin() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["sha256", "recipe"], set_=values))
@@ -1122,6 +1139,49 @@ def _storable(value: Any) -> Any:
 
 def _message_key(digest: str) -> str:
     return f"message:{digest}"
+
+
+def _windows_of(connection: sa.Connection, content_id: int) -> list[Window] | None:
+    """Windows of a track by all visible releases that have it, of each its own ones if it has any there, else the
+    release's; None when none has it.
+    """
+    placed = (
+        sa.select(release_track.c.release_key, release_track.c.place, release_track.c.own_deals)
+        .join(delivered_release, delivered_release.c.release_key == release_track.c.release_key)
+        .where(release_track.c.content_id == content_id, delivered_release.c.state == "visible")
+        .subquery()
+    )
+    columns = (availability.c[name] for name in ("territory", "excluded", "commercial_model", "use_type"))
+    wanted = sa.case((placed.c.own_deals, placed.c.place), else_=None)
+    query = (
+        sa.select(placed.c.release_key, *columns, availability.c.starts_at, availability.c.ends_at)
+        .outerjoin(
+            availability,
+            sa.and_(
+                availability.c.release_key == placed.c.release_key,
+                availability.c.track.is_not_distinct_from(wanted),
+            ),
+        )
+        .order_by(placed.c.release_key, availability.c.place)
+    )
+    rows = [dict(row._mapping) for row in connection.execute(query)]
+    if not rows:
+        return None
+    names = ("territory", "commercial_model", "use_type", "starts_at", "ends_at")
+    return [
+        Window(excluded=tuple(row["excluded"]), **{name: row[name] for name in names})
+        for row in rows
+        if row["starts_at"] is not None
+    ]
+
+
+def _availability_rows(delivered: Release) -> list[dict[str, Any]]:
+    about: list[tuple[int | None, Window]] = [(None, window) for window in delivered.windows]
+    about += [(n, window) for n, track in enumerate(delivered.tracks, 1) for window in track.windows or ()]
+    return [
+        {"release_key": delivered.key, "place": place, "track": track, **asdict(window)}
+        for place, (track, window) in enumerate(about, 1)
+    ]
 
 
 def _replace_assets(

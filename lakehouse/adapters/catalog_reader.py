@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -85,7 +86,10 @@ class AssetRow:
 
 @dataclass(frozen=True)
 class ReleaseRow:
-    """A delivered release that is visible, with its tracks in order, what else belongs to it, and its permissions."""
+    """A delivered release that is visible, with its tracks in order, what else belongs to it, and its permissions.
+
+    `own_windows`, by content_id, are those of tracks with deals of their own.
+    """
 
     release_key: str
     version: int
@@ -95,6 +99,11 @@ class ReleaseRow:
     tracks: Sequence[TrackRow]
     assets: Sequence[AssetRow]
     windows: Sequence[Window]
+    own_windows: Mapping[int, Sequence[Window]] = field(default_factory=dict)
+
+    def windows_of(self, content_id: int) -> Sequence[Window]:
+        """Permissions of one of its tracks: by its own deals if it has any, else by the release's."""
+        return self.own_windows.get(content_id, self.windows)
 
 
 @dataclass(frozen=True)
@@ -245,11 +254,19 @@ class CatalogReader:
         assets = self._rows(text(f"{_ASSETS} where source = :key and release_id is not null order by place"), key)
         windows = self._rows(
             text(
-                "select territory, excluded, commercial_model, use_type, starts_at, ends_at from availability "
+                "select track, territory, excluded, commercial_model, use_type, starts_at, ends_at from availability "
                 "where release_key = :key order by place"
             ),
             key,
         )
+        places = self._rows(
+            text("select place, content_id from release_track where release_key = :key and own_deals order by place"),
+            key,
+        )
+        by_track: dict[int | None, list[Window]] = defaultdict(list)
+        for window in windows:
+            values = {**window._mapping, "excluded": tuple(window.excluded)}
+            by_track[values.pop("track")].append(Window(**values))
         row = head[0]
         return ReleaseRow(
             release_key=row.release_key,
@@ -259,7 +276,8 @@ class CatalogReader:
             artist_name=row.artist_name,
             tracks=[_track(track) for track in tracks],
             assets=[AssetRow(**asset._mapping) for asset in assets],
-            windows=[Window(**{**window._mapping, "excluded": tuple(window.excluded)}) for window in windows],
+            windows=by_track[None],
+            own_windows={place.content_id: by_track[place.place] for place in places},
         )
 
     def assets(self, track: TrackRow) -> list[AssetRow]:

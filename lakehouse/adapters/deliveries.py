@@ -26,8 +26,8 @@ from lakehouse.domain.catalog.deliveries.messages import File, Message, Release,
 from lakehouse.domain.catalog.deliveries.xml import MAX_BYTES
 from lakehouse.domain.catalog.identifiers import normalise_isrc
 from lakehouse.domain.catalog.quality.records import Assessment, Finding, Metadata, assess
-from lakehouse.errors import RejectedInputError, WavehouseError
-from lakehouse.failures import defect, surroundings
+from lakehouse.errors import RejectedInputError
+from lakehouse.failures import refused
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,23 @@ class _Read:
     name: str
 
 
-def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list[Delivered]:
+def _nothing() -> None: ...
+
+
+def deliver(
+    settings: Settings,
+    address: str,
+    *,
+    only_new: bool = False,
+    takedowns_only: bool = False,
+    hidden: Callable[[], None] = _nothing,
+) -> list[Delivered]:
     """Outcomes of all podcast feeds and ERN messages below `address`, a folder or s3://landing/prefix, in the order
     in which they were done: what can't be read, takedowns, feeds, and messages in the order of their dates.
 
     What is refused leaves nothing behind but its reason and its bytes; the others go on. With `only_new`, what was
-    looked at before and has the same files beside it is left out, and nothing at all is no error.
+    looked at before and has the same files beside it is left out, and nothing at all is no error. `hidden` is called
+    when everything was read and the takedowns are done; with `takedowns_only` that is all, and the rest stays new.
 
     Raises:
         RejectedInputError: `no_such_folder`, `no_messages`.
@@ -81,10 +92,18 @@ def deliver(settings: Settings, address: str, *, only_new: bool = False) -> list
         if only_new:
             seen = db.looked_at(source.root)
             names = [name for name in names if seen.get(name) != beside[name]]
-        return deliver_named(objects, db, source, names)
+        return deliver_named(objects, db, source, names, takedowns_only=takedowns_only, hidden=hidden)
 
 
-def deliver_named(objects: Objects, db: CatalogDb, source: Source, names: Iterable[str]) -> list[Delivered]:
+def deliver_named(
+    objects: Objects,
+    db: CatalogDb,
+    source: Source,
+    names: Iterable[str],
+    *,
+    takedowns_only: bool = False,
+    hidden: Callable[[], None] = _nothing,
+) -> list[Delivered]:
     """Outcomes of the documents `names` of `source`; see `deliver`."""
     outcomes: list[Delivered] = []
     feeds: list[str] = []
@@ -120,6 +139,9 @@ def deliver_named(objects: Objects, db: CatalogDb, source: Source, names: Iterab
     first, rest = _in_turn(read)
     for one in first:
         try_out(one.name, partial(_deliver_one, objects, db, source, one), one.message)
+    hidden()
+    if takedowns_only:
+        return outcomes
     for name in feeds:
         try_out(name, partial(deliver_feed, name))
     for one in rest:
@@ -148,23 +170,6 @@ def _read_document(source: Source, name: str) -> tuple[bytes, str]:
     # One byte more than is allowed tells the reader that there are more, whatever the size is.
     document = source.read(name, MAX_BYTES + 1)
     return document, hashlib.sha256(document).hexdigest()
-
-
-def refused(error: Exception) -> RejectedInputError:
-    """Why a file is refused that raised `error`: the reason that it has, or `internal_error`, a defect of ours whose
-    traceback is in `defects.log` then.
-
-    Raises:
-        WavehouseError: no matter of the file: an engine is away, the disk is full, something is not set up.
-    """
-    if isinstance(error, RejectedInputError):
-        return error
-    if isinstance(error, WavehouseError):
-        raise error
-    if (outside := surroundings(error)) is not None:
-        raise outside from error
-    shown = defect(error)
-    return RejectedInputError(shown.message, reason="internal_error", hint=shown.hint)
 
 
 def _refusal(
@@ -372,7 +377,7 @@ def _record_of(message: Message, release: Release, track: Track, facts: AudioFac
         ipi=track.ipi,
         isni=track.isni,
         language=track.language,
-        territories=tuple(dict.fromkeys(window.territory for window in release.windows)),
+        territories=tuple(dict.fromkeys(window.territory for window in release.all_windows)),
         released_on=release.released_on,
         originally_released_on=release.originally_released_on,
         explicit=track.explicit,

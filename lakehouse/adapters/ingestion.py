@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
+from zlib import crc32
 
 from lakehouse.adapters.audio_probe import probe
 from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
@@ -23,7 +25,9 @@ from lakehouse.adapters.objects import (
 )
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.validation import Limits, judge
-from lakehouse.errors import RejectedInputError
+from lakehouse.domain.catalog.deliveries.companions import companions
+from lakehouse.errors import RejectedInputError, WavehouseError
+from lakehouse.failures import refused
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,13 @@ def is_single(key: str) -> bool:
     return not key.startswith(DELIVERIES)
 
 
-def _single_files(objects: Objects) -> list[Landed]:
-    return [landed for landed in objects.landed() if is_single(landed.object_key)]
+def _single_files(objects: Objects) -> tuple[list[Landed], list[str]]:
+    """What landed and is taken by itself, and keys of pictures, lyrics and links beside that: these belong to it and
+    are taken with it, by whoever takes the folder.
+    """
+    landed = [one for one in objects.landed() if is_single(one.object_key)]
+    beside = companions(one.object_key for one in landed)
+    return [one for one in landed if one.object_key not in beside], list(beside)
 
 
 def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | None = None) -> Outcome:
@@ -122,8 +131,8 @@ def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | No
 def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
     """Outcomes of the landed objects `keys`, in order; see `process`.
 
-    One that is gone (`no_such_object`) or can't be asked for is `rejected` here, without a hash and without a record,
-    and the others go on.
+    One that is gone (`no_such_object`), can't be asked for, or meets a defect of ours (`internal_error`, see
+    `failures.refused`) is `rejected` here, without a hash and without a record, and the others go on.
     """
     objects = Objects(settings)
     outcomes = []
@@ -131,15 +140,52 @@ def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
         for key in keys:
             try:
                 outcomes.append(process(objects, db, objects.landed_one(key)))
-            except RejectedInputError as error:
-                outcomes.append(Outcome(key, "rejected", "", error.reason, error.message))
+            except Exception as error:
+                outcomes.append(_unrecorded(key, error))
     return outcomes
 
 
 def waiting(settings: Settings) -> list[Landed]:
-    """Landed objects that have no outcome yet, by key."""
+    """Landed objects that have no outcome yet, by key; without what belongs to others (`report` counts it)."""
     with CatalogDb(settings) as db:
-        return db.unprocessed(_single_files(Objects(settings)))
+        return db.unprocessed(_single_files(Objects(settings))[0])
+
+
+def work(settings: Settings, stop: Event, *, every_s: float, worker: str, say: Callable[[str], None]) -> None:
+    """Bring what lands to its outcomes until `stop` is set, beside any number of others that do the same: each file is
+    one worker's at a time. It looks every `every_s` seconds; `worker`, a name of its own, spreads where workers begin.
+
+    When an engine is away it waits for it; a defect of ours is logged and stops no other file.
+    """
+    objects = Objects(settings)
+    while not stop.is_set():
+        try:
+            with CatalogDb(settings) as db:
+                todo = db.unprocessed(_single_files(objects)[0])
+                start = crc32(worker.encode()) % max(1, len(todo))
+                for landed in todo[start:] + todo[:start]:
+                    if stop.is_set():
+                        break
+                    if (done := _claim(objects, db, landed)) is not None:
+                        say(f"{done.object_key}: {done.outcome} {done.reason or ''}".rstrip())
+        except WavehouseError as error:
+            say(f"{error.message} Trying again in {every_s:g} s.")
+        stop.wait(every_s)
+
+
+def _claim(objects: Objects, db: CatalogDb, landed: Landed) -> Outcome | None:
+    """What became of a file now; None when another worker has it or had it."""
+    try:
+        with db.claimed(landed) as mine:
+            return process(objects, db, landed) if mine and db.outcome(landed) is None else None
+    except Exception as error:
+        return _unrecorded(landed.object_key, error)
+
+
+def _unrecorded(key: str, error: Exception) -> Outcome:
+    """A file without an outcome: whatever it is, the others go on. Raises as `failures.refused` does."""
+    why = refused(error)
+    return Outcome(key, "rejected", "", why.reason, why.message)
 
 
 def count(outcomes: Iterable[Outcome]) -> dict[str, Any]:
@@ -159,10 +205,11 @@ def count(outcomes: Iterable[Outcome]) -> dict[str, Any]:
 def report(settings: Settings) -> dict[str, Any]:
     """What became of everything that landed, and the checks that hold the ledger, the catalogue and the store together.
 
-    Each of `checks` is {name, left, right, equal}.
+    `beside` counts the pictures, lyrics and links that wait for `wavehouse ingest s3://landing/FOLDER` or were taken by
+    it. Each of `checks` is {name, left, right, equal}.
     """
     objects = Objects(settings)
-    landed = _single_files(objects)
+    landed, beside = _single_files(objects)
     with CatalogDb(settings) as db:
         open_ones = db.unprocessed(landed)
         counts = db.counts()
@@ -185,6 +232,7 @@ def report(settings: Settings) -> dict[str, Any]:
     ]
     return {
         "landed": len(landed),
+        "beside": len(beside),
         "waiting": len(open_ones),
         **counts,
         "rejections": rejections,

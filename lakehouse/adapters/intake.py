@@ -5,29 +5,29 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from errno import ENOENT
 from os import strerror
 from pathlib import Path, PurePosixPath
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 from lakehouse.adapters import deliveries, ingestion, podcast_deliveries
 from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, Outcome
-from lakehouse.adapters.deliveries import Delivered, record, refused
+from lakehouse.adapters.deliveries import Delivered, record
 from lakehouse.adapters.delivery_assets import artwork_of, links_of, lyrics_of
 from lakehouse.adapters.delivery_sources import Source, folder_of, opened, unreadable
 from lakehouse.adapters.objects import LANDING, Objects, object_key
 from lakehouse.config.settings import Settings
-from lakehouse.domain.catalog.deliveries import ern, merch
+from lakehouse.domain.catalog.deliveries import ern
+from lakehouse.domain.catalog.deliveries.companions import companions
 from lakehouse.domain.catalog.deliveries.xml import HEAD_BYTES
 from lakehouse.errors import RejectedInputError, WavehouseError
-from lakehouse.failures import translate
+from lakehouse.failures import refused, translate
 
-PICTURES = frozenset({"cover", "folder", "front"})
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 WAITS = f"It waits below {ingestion.DELIVERIES} for the message or feed that names it."
-LYRICS_SUFFIXES = frozenset({".lrc", ".txt"})
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,6 @@ class Taken:
         """How many were refused."""
         outcomes = [done.outcome for done in (*self.deliveries, *self.companions)]
         return [*outcomes, *(done.outcome for done in self.files)].count("rejected")
-
-
-def companion_kind(name: str, audio: set[str]) -> str | None:
-    """What a file is to the tagged files beside it: `artwork`, `lyrics`, `merch`, or None. `audio` has the names of the
-    others without their extensions.
-    """
-    path = PurePosixPath(name)
-    if path.name.lower() == merch.FILE:
-        return "merch"
-    if path.suffix.lower() in PICTURE_SUFFIXES and path.stem.lower() in PICTURES:
-        return "artwork"
-    return "lyrics" if path.suffix.lower() in LYRICS_SUFFIXES and path.with_suffix("").as_posix() in audio else None
 
 
 def take(settings: Settings, address: str) -> Taken:
@@ -86,14 +74,12 @@ def take(settings: Settings, address: str) -> Taken:
             )
         with CatalogDb(settings) as db:
             done = deliveries.deliver_named(objects, db, source, documents)
-        stems = {PurePosixPath(name).with_suffix("").as_posix() for name in names if not _is_companion(name)}
-        kinds = {name: companion_kind(name, stems) for name in names}
-        keys, unsent = source.land([name for name, kind in kinds.items() if kind is None])
+        kinds = companions(names)
+        keys, unsent = source.land([name for name in names if name not in kinds])
         files = ingestion.process_batch(settings, keys.values())
-        companions = [(name, kind) for name, kind in kinds.items() if kind]
         with CatalogDb(settings) as db:
             owners = {name: outcome for name, outcome in zip(keys, files, strict=True) if outcome.content_id}
-            attached = list(_attach(objects, db, source, companions, owners))
+            attached = list(_attach(objects, db, source, kinds.items(), owners))
         return Taken(done, files, [*attached, *_unsent(unsent), *waiting])
 
 
@@ -112,10 +98,6 @@ def _unsent(rows: Iterable[dict[str, str]]) -> list[Delivered]:
     return [Delivered(row["file"], "rejected", reason=row["reason"], message=row["message"]) for row in rows]
 
 
-def _is_companion(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in LYRICS_SUFFIXES | PICTURE_SUFFIXES | {".json"}
-
-
 def _below(name: str, folders: set[str]) -> bool:
     """Whether a file is in one of `folders` or deeper."""
     return any(folder_of(name) == folder or name.startswith(f"{folder}/" if folder else "") for folder in folders)
@@ -125,7 +107,7 @@ def _attach(
     objects: Objects,
     db: CatalogDb,
     source: Source,
-    companions: Iterable[tuple[str, str]],
+    named: Iterable[tuple[str, str]],
     owners: dict[str, Outcome],
 ) -> Iterable[Delivered]:
     """Store what lies beside the tracks `owners` (by file name), each on its own: a bad picture harms no lyrics."""
@@ -135,7 +117,7 @@ def _attach(
         if outcome.content_id:
             by_folder[folder_of(name)].append(outcome.content_id)
             by_stem[PurePosixPath(name).with_suffix("").as_posix()] = outcome.content_id
-    for name, kind in companions:
+    for name, kind in named:
         digest = ""
         try:
             if (path := source.find("", name)) is None:
@@ -182,10 +164,42 @@ def watch(settings: Settings, stop: Event, *, address: str, every_s: float, say:
     """Take in what comes to `address` until `stop` is set: it looks every `every_s` seconds.
 
     What was looked at is looked at again when the files beside it change, so that a message may come before its files.
+    A takedown waits for no audio: while a look is at work, another one takes down what has come since.
     """
+    turn, at_work, over = Lock(), Event(), Event()
+
+    def look() -> list[Delivered]:
+        with ExitStack() as held:
+            held.enter_context(turn)  # two that read and take down at once would both do what is new
+
+            def go_on() -> None:
+                held.close()
+                at_work.set()
+
+            try:
+                return deliveries.deliver(settings, address, only_new=True, hidden=go_on)
+            finally:
+                at_work.clear()
+
+    def take_down() -> list[Delivered]:
+        if not at_work.is_set():
+            return []
+        with turn:
+            return deliveries.deliver(settings, address, only_new=True, takedowns_only=True)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="takedowns") as pool:
+        takedowns = pool.submit(_repeat, take_down, over, every_s, say)
+        try:
+            _repeat(look, stop, every_s, say)
+        finally:
+            over.set()
+        takedowns.result()
+
+
+def _repeat(look: Callable[[], list[Delivered]], stop: Event, every_s: float, say: Callable[[str], None]) -> None:
     while not stop.is_set():
         try:
-            for done in deliveries.deliver(settings, address, only_new=True):
+            for done in look():
                 say(f"{done.source}: {done.outcome} {done.reason or ''}".rstrip())
         except RejectedInputError:  # the address is no folder
             raise

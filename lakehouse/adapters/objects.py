@@ -170,7 +170,11 @@ class Objects:
         )
 
     def put(self, path: Path, key: str) -> None:
-        """Put a file under `key` into the landing bucket."""
+        """Put a file under `key` into the landing bucket.
+
+        Raises:
+            RejectedInputError: `file_changed`: it was written to while it was sent, and nothing is stored.
+        """
         self._send(path, LANDING, key)
 
     def fetch(self, landed: Landed, path: Path) -> None:
@@ -191,7 +195,11 @@ class Objects:
         return self._copy(landed, AUDIT, quarantine_name(sha256))
 
     def put_audio(self, path: Path, sha256: str) -> str:
-        """Have the content of a file in the audio bucket, under its hash; returns its s3:// address."""
+        """Have the content of a file in the audio bucket, under its hash; returns its s3:// address.
+
+        Raises:
+            RejectedInputError: `file_changed`: its bytes are no longer those of the hash, and nothing is stored.
+        """
         from minio.error import S3Error
 
         name = audio_name(sha256)
@@ -201,7 +209,7 @@ class Objects:
             except S3Error as error:
                 if error.code != "NoSuchKey":
                     raise
-                self._send(path, AUDIO, name)
+                self._send(path, AUDIO, name, sha256=sha256)
         return f"s3://{AUDIO}/{name}"
 
     def fetch_audio(self, sha256: str, path: Path) -> None:
@@ -215,10 +223,6 @@ class Objects:
     def fetch_rejected(self, sha256: str, path: Path) -> None:
         """Copy the kept content of a refused file to `path`."""
         self._receive(AUDIT, quarantine_name(sha256), path)
-
-    def audio(self, sha256: str) -> bytes:
-        """The whole audio object with this hash."""
-        return self.read(AUDIO, audio_name(sha256))
 
     def read(self, bucket: str, name: str) -> bytes:
         """The whole object `name`; for what fits into memory."""
@@ -259,16 +263,17 @@ class Objects:
                     self._client.compose_object(bucket, name, [parts])
         return f"s3://{bucket}/{name}"
 
-    def _send(self, path: Path, bucket: str, name: str) -> None:
+    def _send(self, path: Path, bucket: str, name: str, *, sha256: str | None = None) -> None:
         import obstore
 
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         with path.open("rb", buffering=0) as file, self._errors(bucket):
             small = path.stat().st_size <= PART_BYTES
+            blocks = _unchanged(file, path, sha256)
             obstore.put(
                 self._store(bucket),
                 name,
-                file.read() if small else _blocks(file),
+                b"".join(blocks) if small else blocks,
                 attributes={"Content-Type": kind},
                 use_multipart=not small,
                 chunk_size=PART_BYTES,
@@ -390,5 +395,28 @@ def _store(settings: Settings, bucket: str) -> S3Store:
     )
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: file.read(_BLOCK_BYTES), b"")
+def _unchanged(file: BinaryIO, path: Path, sha256: str | None) -> Iterator[bytes]:
+    """The blocks of a file. The last one is followed by an error, which makes the store drop them all, unless the file
+    is still what it was at the first: by size and time of change and, where it is known, by its hash.
+
+    Raises:
+        RejectedInputError: `file_changed`.
+    """
+    state = _state(file)
+    digest = hashlib.sha256() if sha256 else None
+    while block := file.read(_BLOCK_BYTES):
+        if digest:
+            digest.update(block)
+        yield block
+    if _state(file) != state or (digest and digest.hexdigest() != sha256):
+        raise RejectedInputError(
+            f"'{path.name}' was changed while it was read.",
+            reason="file_changed",
+            value=str(path),
+            hint="Send it again once nobody writes to it.",
+        )
+
+
+def _state(file: BinaryIO) -> tuple[int, int]:
+    stat = os.fstat(file.fileno())
+    return stat.st_size, stat.st_mtime_ns

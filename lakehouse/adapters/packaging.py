@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from lakehouse.adapters.audio_probe import opened
@@ -22,6 +23,8 @@ from lakehouse.errors import FatalError, RejectedInputError
 KEY_URI = "key"
 
 
+#: AES-128, as HLS has it (RFC 8216, 4.3.2.4).
+KEY_BYTES = 16
 #: An hour of ffmpeg is far more than the longest recording needs; one that hangs must not hold up the others.
 FFMPEG_TIMEOUT_S = 3600
 #: Steps of the loudness meter that are decoded at a time: 2 s.
@@ -51,29 +54,33 @@ def popular(settings: Settings, number: int) -> list[int]:
     return [int(row[0]) for row in trino.query(settings, sql, [number], user="analyst").rows]
 
 
-def package(settings: Settings, content_ids: Sequence[int], recipe: Recipe) -> list[Packaged]:
-    """Packages of these tracks, in order; one that is there is left alone, one that is `refused` stops no other.
+def package(settings: Settings, content_ids: Sequence[int], recipe: Recipe, *, at: datetime) -> list[Packaged]:
+    """Packages of these tracks, in order, for players at the moment `at`; one that is there is left alone, one that is
+    `refused` stops no other.
 
     The row that says it is there comes last: whoever is killed before it leaves objects that the next run writes again.
-    Reasons: `no_such_track`, `track_hidden`, `no_such_object` (its audio) and `not_encodable`.
+    Reasons: `no_such_track`, `track_hidden`, `not_available`, `no_such_object` (its audio) and `not_encodable`.
 
     Raises:
         RetryableError: the store or the catalogue is away.
-        FatalError: ffmpeg is missing.
+        FatalError: ffmpeg is missing, or for encrypted packages the key that wraps theirs.
     """
     objects = Objects(settings)
     done = []
+    wrapping = wrapping_key(settings) if recipe.encrypted else b""
     with CatalogDb(settings) as db:
         for content_id in content_ids:
             try:
-                done.append(_package(objects, db, content_id, recipe))
+                done.append(_package(objects, db, content_id, recipe, at, wrapping))
             except RejectedInputError as error:
                 done.append(Packaged(content_id, "refused", reason=error.reason, message=error.message))
     return done
 
 
-def _package(objects: Objects, db: CatalogDb, content_id: int, recipe: Recipe) -> Packaged:
-    sha256, audio_format = db.audio_of(content_id)
+def _package(
+    objects: Objects, db: CatalogDb, content_id: int, recipe: Recipe, at: datetime, wrapping: bytes
+) -> Packaged:
+    sha256, audio_format = db.audio_of(content_id, at)
     address = f"s3://{PLAYBACK}/{prefix(sha256, recipe)}"
     if found := db.playback_loudness(sha256, recipe.name):
         return Packaged(content_id, "there", address, *found)
@@ -86,13 +93,55 @@ def _package(objects: Objects, db: CatalogDb, content_id: int, recipe: Recipe) -
             if found := db.playback_loudness(sha256, recipe.name):
                 return Packaged(content_id, "there", address, *found)
             _put(objects, folder, prefix(sha256, recipe))
-            db.record_package(sha256, recipe.name, address, loudness, key)
+            db.record_package(sha256, recipe.name, address, loudness, wrapped(wrapping, key) if key else None)
     return Packaged(content_id, "made", address, loudness)
+
+
+def wrapping_key(settings: Settings) -> bytes:
+    """The AES key (128 bits) that wraps the keys of packages: a secret of the installation, which no table holds.
+
+    Raises:
+        FatalError: it is missing, or no 32 hex digits.
+    """
+    try:
+        key = bytes.fromhex(settings.playback.key_encryption_key.get_secret_value())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise FatalError(
+            "There is no key to encrypt the keys of packages with.",
+            hint="`wavehouse up` makes one; elsewhere set WAVEHOUSE_PLAYBACK__KEY_ENCRYPTION_KEY to 32 hex digits.",
+        )
+    return key
+
+
+def wrapped(wrapping: bytes, key: bytes) -> bytes:
+    """`key` as the catalogue keeps it: AES key wrap (RFC 3394)."""
+    from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+
+    return aes_key_wrap(wrapping, key)
+
+
+def unwrapped(wrapping: bytes, kept: bytes) -> bytes:
+    """The key of a package that the catalogue keeps as `kept`.
+
+    Raises:
+        FatalError: it was wrapped with another key, or is damaged.
+    """
+    from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
+
+    try:
+        return aes_key_unwrap(wrapping, kept)
+    except InvalidUnwrap as error:
+        raise FatalError(
+            "The key of a package was wrapped with another key than the one in the settings.",
+            hint="Bring that one back, or delete the package's row in catalog.playback_package and make it again.",
+        ) from error
 
 
 def _make(source: Path, folder: Path, audio_format: str, recipe: Recipe) -> tuple[float | None, bytes | None]:
     """Make the package of `source` in `folder`; returns its loudness [LUFS] and the key of its segments."""
-    key = secrets.token_bytes(16) if recipe.encrypted else None
+    key = secrets.token_bytes(KEY_BYTES) if recipe.encrypted else None
     ladder = rungs(recipe, audio_format)
     for rung in ladder:
         _encode(source, folder / rung.name, rung, recipe)

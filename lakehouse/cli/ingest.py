@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -180,7 +183,14 @@ def _process(out: Output, keys: list[str]) -> list[Outcome]:
     from lakehouse.adapters import ingestion
 
     outcomes = ingestion.process_batch(load_settings(), keys)
-    out.result(_show_files(out, outcomes))
+    counts = _show_files(out, outcomes)
+    if defects := [one for one in outcomes if one.reason == "internal_error"]:
+        raise FatalError(
+            f"{len(defects)} of {counts['in']} files could not be judged and still wait; the others are done. "
+            f"{defects[0].object_key}: {defects[0].message}",
+            hint="Report it with the end of `defects.log`.",
+        )
+    out.result(counts)
     return outcomes
 
 
@@ -212,6 +222,8 @@ def report(as_json: Json = False) -> None:
     ]
     rows += [(f"  {reason}", number) for reason, number in values["rejected_by_reason"].items()]
     out.table("Audio files", ["outcome", "files"], rows)
+    if values["beside"]:
+        out.info(f"Beside them: {values['beside']} pictures, lyrics and links. See `wavehouse ingest take --help`.")
     if values["rejections"]:
         out.table(
             "In quarantine",
@@ -336,23 +348,45 @@ def watch(
 
     Example: wavehouse ingest watch --every 15
     """
-    import signal
-    import threading
-
     from lakehouse.adapters import intake
 
     out = Output(as_json=as_json)
-    stop = threading.Event()
+    intake.watch(load_settings(), _stopped_by_signals(), address=source, every_s=every, say=_log(out))
+    out.result({"stopped": True})
+
+
+@app.command()
+def work(
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 15,
+    name: Annotated[str, typer.Option(help="Name of this worker, unlike the others'; default: the host's.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Take in single files as they land, until it is stopped, beside any number of workers that do the same.
+
+    What the DAG ingest_audio does once a day, all day: `infra/cluster` scales it by the backlog.
+
+    Example: wavehouse ingest work --every 15
+    """
+    import socket
+
+    from lakehouse.adapters import ingestion
+
+    out = Output(as_json=as_json)
+    worker = name or socket.gethostname()
+    ingestion.work(load_settings(), _stopped_by_signals(), every_s=every, worker=worker, say=_log(out))
+    out.result({"stopped": True})
+
+
+def _stopped_by_signals() -> Event:
+    """An event that SIGTERM and SIGINT set: what is under way is finished."""
+    stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    intake.watch(
-        load_settings(),
-        stop,
-        address=source,
-        every_s=every,
-        say=lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}"),
-    )
-    out.result({"stopped": True})
+    return stop
+
+
+def _log(out: Output) -> Callable[[str], None]:
+    return lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}")
 
 
 @app.command()
@@ -382,7 +416,9 @@ def available(
     use: Annotated[str | None, typer.Option(help="DDEX UseType; default: any.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether a release may be played somewhere, then, and by which deals. A date is its first moment, UTC.
+    """Say whether a release and its tracks may be played somewhere, then, and by which deals.
+
+    A date is its first moment, UTC. A track that deals name alone goes by these, not by the release's.
 
     Example: wavehouse ingest available 4006381333931 --territory FR --on 2026-03-06 --model SubscriptionModel
     """
@@ -407,7 +443,13 @@ def available(
     out.info(f"{release} is {state} in {where} at {at.isoformat()}")
     columns = ["territory", "commercial_model", "use_type", "starts_at", "ends_at"]
     out.table("By these deals", columns, [[getattr(window, name) for name in columns] for window in found])
-    out.result({"available": bool(found), "visible": row is not None, "deals": [asdict(window) for window in found]})
+    tracks = []
+    for track in row.tracks if row else ():
+        own = permitting(row.windows_of(track.content_id), where, at, model=model, use=use) if row else []
+        tracks.append({"track_id": track.content_id, "title": track.title, "available": bool(own)})
+    out.table("Tracks", ["track", "title", "available"], [tuple(track.values()) for track in tracks])
+    deals = [asdict(window) for window in found]
+    out.result({"available": bool(found), "visible": row is not None, "deals": deals, "tracks": tracks})
 
 
 def _release_key(text: str) -> str:

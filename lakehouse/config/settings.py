@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lakehouse.errors import FatalError
@@ -100,6 +100,28 @@ class ClickHouse(Endpoint):
     reader_password: SecretStr = SecretStr("")
 
 
+class Playback(BaseModel):
+    """Playback packages: `key_encryption_key`, 32 hex digits, wraps the keys of encrypted ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key_encryption_key: SecretStr = SecretStr("")
+
+
+class Spark(BaseModel):
+    """Where Spark jobs run, and what Spark is told beyond what every job tells it; `conf` wins.
+
+    `per_commit` is how many recordings the extraction of features does at a time: what a killed run does again, and
+    what executors share.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    master: str = "local[2]"
+    per_commit: PositiveInt = 24
+    conf: dict[str, str] = {}
+
+
 class Redis(Endpoint):
     """The online feature store and cache."""
 
@@ -134,6 +156,8 @@ class Settings(BaseSettings):
     clickhouse: ClickHouse
     redis: Redis
     airflow: Airflow
+    playback: Playback = Playback()
+    spark: Spark = Spark()
     catalog_api: Endpoint
     scrobble_api: Endpoint
 

@@ -130,16 +130,27 @@ class Release(Model):
     artwork: list[Artwork]
     merch: list[MerchLink]
     permissions: list[Permission]
+    track_permissions: dict[str, list[Permission]] = Field(
+        description="By track_id, of tracks with deals of their own: these count for them, not those of the release"
+    )
+
+
+class TrackAvailability(Model):
+    """Whether a track of a release may be played."""
+
+    track_id: Id = Field(description=meaning("track_id"))
+    available: bool = Field(description="By its own deals if it has any, else by those of the release")
 
 
 class Availability(Model):
-    """Whether a release may be played."""
+    """Whether a release may be played, and each of its tracks."""
 
     release_key: ReleaseKey
     territory: str = Field(description="ISO 3166-1 alpha-2", examples=["FR"])
     at: datetime = Field(description="The moment asked about; UTC")
     available: bool = Field(description="Whether it may be played there and then")
     permissions: list[Permission] = Field(description="Those that permit it; empty when it is not available")
+    tracks: list[TrackAvailability] = Field(description="In the order of the release")
 
 
 class LyricLine(Model):

@@ -136,7 +136,9 @@ def get_availability(
     model: Annotated[str | None, Query(max_length=100, description="DDEX CommercialModelType; default: any")] = None,
     use: Annotated[str | None, Query(max_length=100, description="DDEX UseType; default: any")] = None,
 ) -> Availability:
-    """Whether the deals of the release permit it there and then, and which."""
+    """Whether the deals of the release permit it there and then, and which; and whether each of its tracks may be
+    played, by deals of its own where it has some.
+    """
     return service.availability(release_key, territory=territory, at=at, model=model, use=use)
 
 

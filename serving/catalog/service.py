@@ -57,6 +57,7 @@ from serving.catalog.models import (
     TopTrack,
     TopTracks,
     Track,
+    TrackAvailability,
     TrackDetail,
     TrackLive,
     TrackPage,
@@ -250,6 +251,10 @@ class CatalogService:
             artwork=_artwork(row.assets),
             merch=_merch(row.assets),
             permissions=[Permission(**vars(window)) for window in row.windows],
+            track_permissions={
+                str(track_id): [Permission(**vars(window)) for window in windows]
+                for track_id, windows in row.own_windows.items()
+            },
         )
 
     def availability(
@@ -259,12 +264,20 @@ class CatalogService:
         moment, where = _utc(at), _territory(territory)
         row = self._release(key)
         found = permitting(row.windows, where, moment, model=model, use=use)
+        tracks = [
+            TrackAvailability(
+                track_id=str(track.content_id),
+                available=bool(permitting(row.windows_of(track.content_id), where, moment, model=model, use=use)),
+            )
+            for track in row.tracks
+        ]
         return Availability(
             release_key=row.release_key,
             territory=where,
             at=moment,
             available=bool(found),
             permissions=[Permission(**vars(window)) for window in found],
+            tracks=tracks,
         )
 
     def podcasts(self, *, cursor: str | None, limit: int) -> PodcastPage:

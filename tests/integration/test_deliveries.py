@@ -20,7 +20,7 @@ from PIL import Image
 from lakehouse.adapters import catalog_db, deliveries, ingestion, intake
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.catalog_reader import CatalogReader, ReleaseRow
-from lakehouse.adapters.objects import Objects
+from lakehouse.adapters.objects import AUDIO, Objects, audio_name
 from lakehouse.config.settings import Settings
 from tests.audio_files import chord, write
 from tests.conftest import wavehouse, wavehouse_json
@@ -205,7 +205,7 @@ def test_what_belongs_to_a_release_stays_until_it_is_replaced(stack: Settings, t
     assert row is not None
     told = row.tracks[0].attributes
     assert (told["explicit"], told["iswc"], told["isni"]) == ("NotExplicit", "T0345246801", "000000012281955X")
-    stored = Objects(stack).audio(words.sha256)
+    stored = Objects(stack).read(AUDIO, audio_name(words.sha256))
     assert stored == lrc.read_bytes()
 
     # An update brings none of it and loses none of it; a new picture that breaks a rule changes nothing.
@@ -319,6 +319,46 @@ def test_where_and_when_a_release_may_be_played(stack: Settings, tmp_path: Path)
     assert (
         wavehouse("ingest", "available", "1", "--territory", "FR", "--on", "2026-03-06", check=False).returncode == 65
     )
+
+
+def test_a_track_with_deals_of_its_own_goes_by_them(stack: Settings, tmp_path: Path) -> None:
+    icpn = ean(int(RUN, 16) + 32)
+    sounds = (
+        replace(sound(tmp_path, "32.flac", 503, "Plus tard", "FRZ032600032"), own_from="2026-06-01"),
+        sound(tmp_path, "33.flac", 506, "Avec le reste", "FRZ032600033"),
+    )
+    sent = Sent(message_id="W2", icpn=icpn, artist=ARTIST, sounds=sounds)
+    assert send(stack, tmp_path, sent).outcome == "published"
+
+    def asked(on: str) -> list[tuple[str, bool]]:
+        found = wavehouse_json("ingest", "available", icpn, "--territory", "FR", "--on", on)
+        assert found["available"]
+        return [(track["title"], track["available"]) for track in found["tracks"]]
+
+    assert asked("2026-04-01") == [("Plus tard", False), ("Avec le reste", True)]
+    assert asked("2026-06-01") == [("Plus tard", True), ("Avec le reste", True)]
+    # It is packaged for players once it may be played, and no more once it is taken down.
+    reader = CatalogReader(stack)
+    row = reader.release(icpn)
+    reader.close()
+    assert row is not None
+    late = str(row.tracks[0].content_id)
+
+    def packaged(*more: str) -> list[tuple[str, str | None]]:
+        return [(one["outcome"], one["reason"]) for one in wavehouse_json("package", late, *more, check=False)]
+
+    assert packaged("--on", "2026-04-01") == [("refused", "not_available")]
+    assert packaged("--on", "2026-06-01") == [("made", None)]
+    assert packaged("--on", "2026-04-01") == [("refused", "not_available")]
+    # The next message is about the release alone.
+    update = replace(sent, message_id="W3", created_at="2026-03-02T00:00:00Z",
+                     sounds=(replace(sounds[0], own_from=None), sounds[1]))  # fmt: skip
+    assert send(stack, tmp_path, update, "382").outcome == "published"
+    assert asked("2026-04-01") == [("Plus tard", True), ("Avec le reste", True)]
+    assert packaged("--on", "2026-04-01") == [("there", None)]
+    gone = replace(update, message_id="W4", created_at="2026-03-03T00:00:00Z", takedown=True)
+    assert send(stack, tmp_path, gone).outcome == "taken_down"
+    assert packaged("--on", "2026-06-01") == [("refused", "track_hidden")]
 
 
 def crash(*_: object, **__: object) -> None:
@@ -526,3 +566,25 @@ def test_tagged_files_with_what_lies_beside_them(stack: Settings, tmp_path: Path
     shutil.rmtree(single)
     again = wavehouse_json("ingest", str(album.parent), check=False)
     assert [c["outcome"] for c in again["companions"]] == ["unchanged", "unchanged", "unchanged", "rejected"]
+
+
+def test_what_landed_beside_audio_waits_for_whoever_takes_the_folder(stack: Settings, tmp_path: Path) -> None:
+    """The DAG takes the audio and refuses none of the rest; whoever takes the folder attaches it."""
+    album = tmp_path / f"Gelandet {RUN}"
+    write(album / "01.flac", chord(557, 3), title="Gelandet", artist=ARTIST, album=album.name)
+    (album / "01.lrc").write_text("[00:01.00]eins\n")
+    Image.new("RGB", (1500, 1500), int(RUN[6:12], 16) & 0xFFFFFF).save(album / "cover.jpg")
+    before = wavehouse_json("ingest", "report")
+    assert wavehouse_json("ingest", "upload", str(tmp_path))["sent"] == 3
+    batches = wavehouse_json("ingest", "list")["batches"]
+    assert [key for batch in batches for key in batch if key.startswith(album.name)] == [f"{album.name}/01.flac"]
+    assert [one.outcome for one in ingestion.process_batch(stack, [f"{album.name}/01.flac"])] == ["accepted"]
+    after = wavehouse_json("ingest", "report")
+    assert after["beside"] - before["beside"] == 2
+    done = wavehouse_json("ingest", f"s3://landing/{album.name}")
+    assert sorted(c["outcome"] for c in done["companions"]) == ["published", "published"]
+    reader = CatalogReader(stack)
+    track = reader.track(done["files"][0]["content_id"])
+    assert track is not None
+    assert sorted(asset.kind for asset in reader.assets(track)) == ["artwork", "lyrics"]
+    reader.close()

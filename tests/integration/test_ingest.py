@@ -6,6 +6,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -18,8 +19,8 @@ from minio import MinioAdmin
 from minio.credentials import StaticProvider
 from urllib3 import HTTPHeaderDict
 
-from lakehouse.adapters import catalog_db, ingestion
-from lakehouse.adapters.catalog_db import CatalogDb, Landed
+from lakehouse.adapters import catalog_db, ingestion, packaging
+from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
 from lakehouse.adapters.objects import LANDING, PART_BYTES, Objects, etag_of
 from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.content import ContentKind, Item
@@ -287,6 +288,35 @@ def test_a_full_landing_bucket_is_tried_again(stack: Settings, tmp_path: Path) -
     assert ingestion.process_batch(stack, [key])[0].reason == "not_audio"
 
 
+def test_workers_take_each_file_once(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several at once, as the cluster runs them; what the one has the other leaves."""
+    wavehouse("ingest", "run")
+    keys = [f"workers {RUN}/{number}.ogg" for number in range(6)]
+    for number, key in enumerate(keys):
+        land(stack, write(tmp_path / "w.ogg", chord(600 + number, 3), **TAGS), key)
+    stop, taken, said = Event(), [], []
+    process = ingestion.process
+
+    def counted(objects: Objects, db: CatalogDb, landed: Landed) -> Outcome:
+        taken.append(landed.object_key)
+        return process(objects, db, landed)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == len(keys):
+            stop.set()
+
+    monkeypatch.setattr(ingestion, "process", counted)
+    with ThreadPoolExecutor(3) as pool:
+        workers = [
+            pool.submit(ingestion.work, stack, stop, every_s=0.1, worker=name, say=say) for name in ("a", "b", "c")
+        ]
+    assert [worker.result() for worker in workers] == [None] * 3
+    assert sorted(taken) == keys
+    assert sorted(said) == [f"{key}: accepted" for key in keys]
+    balanced(stack)
+
+
 def test_a_store_that_goes_away_in_the_middle_holds_nothing_by_halves(stack: Settings, tmp_path: Path) -> None:
     path = tmp_path / "large.bin"
     path.write_bytes(bytes(range(256)) * (4 * PART_BYTES // 256))
@@ -408,7 +438,9 @@ def test_an_encrypted_package_opens_with_its_key_alone(stack: Settings, tmp_path
     playlist = tmp_path / "package" / "aac-128" / "stream.m3u8"
     table = catalog_db.playback_package
     with CatalogDb(stack) as db, db.begin() as connection:
-        aes = connection.scalar(sa.select(table.c.aes_key).where(table.c.address == made["address"]))
+        kept = connection.scalar(sa.select(table.c.wrapped_key).where(table.c.address == made["address"]))
+    aes = packaging.unwrapped(packaging.wrapping_key(stack), kept)
+    assert aes not in kept
     (tmp_path / "package" / "key").write_bytes(bytes(16))
     assert seconds_of(playlist, "-allowed_extensions", "ALL") == 0.0
     (tmp_path / "package" / "key").write_bytes(aes)

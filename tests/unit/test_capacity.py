@@ -13,10 +13,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from lakehouse.cli.ingest import app as ingest_app
 from lakehouse.cli.plan import app
-from lakehouse.config.settings import CHECKOUT
+from lakehouse.config.settings import CHECKOUT, load_settings
 from lakehouse.domain.capacity import backlog, ingest, queue
 from lakehouse.errors import RejectedInputError
+from spark_jobs import session
+from spark_jobs.extract_features import PER_TASK
 
 RATES = ingest.Rates(200.0, 100.0, 0.0, 10**9)
 
@@ -130,6 +133,61 @@ def test_the_scaler_of_the_cluster_follows_the_simulated_fleet() -> None:
     planned = json.loads(CliRunner().invoke(app, ["ingest", "--json"]).stdout)
     assert spec["maxReplicaCount"] == planned["most_cores"]
     assert spec["minReplicaCount"] == math.ceil(math.ceil(planned["busy_cores"]) / 4)
+
+
+def test_the_scaler_of_the_cluster_scales_workers_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run a command that exists, with settings that exist, and the memory that the plan counts."""
+    folder = CHECKOUT / "infra" / "cluster"
+    scaled = yaml.safe_load((folder / "ingest-scaledobject.yaml").read_text())["spec"]["scaleTargetRef"]
+    worker = yaml.safe_load((folder / "ingest-worker.yaml").read_text())
+    assert (worker["kind"], worker["metadata"]["name"]) == ("Deployment", scaled["name"])
+    assert "replicas" not in worker["spec"]  # KEDA's
+    pod = worker["spec"]["template"]
+    assert pod["metadata"]["labels"] == worker["spec"]["selector"]["matchLabels"]
+    [container] = pod["spec"]["containers"]
+    assert {float(sizes["memory"]) for sizes in container["resources"].values()} == {
+        ingest.measured().memory_bytes_per_core
+    }
+    assert {mount["name"] for mount in container["volumeMounts"]} == {
+        volume["name"] for volume in pod["spec"]["volumes"]
+    }
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "hidden"))
+    settings = load_settings()
+    assert (settings.s3.address, settings.postgres.address) == ("minio:9000", "postgres:5432")
+    assert settings.s3.secret_key.get_secret_value() == "hidden"
+    assert "hidden" in settings.postgres.url("catalog")
+    program, *arguments = container["command"]
+    assert program == "wavehouse"
+    assert CliRunner().invoke(ingest_app, [*arguments[1:], "--help"]).exit_code == 0
+    assert arguments[0] == "ingest"
+
+
+def test_executors_of_the_cluster_are_the_simulated_fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The settings of the config map are settings, and win over what local mode needs."""
+    data = yaml.safe_load((CHECKOUT / "infra" / "cluster" / "spark-executors.yaml").read_text())["data"]
+    for name, value in data.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(session, "engine_path", lambda _: tmp_path)
+    settings = load_settings()
+    told = session.options(settings, memory="1g")
+    fleet = queue.Fleet(least=0, most=1)
+    prefix = "spark.dynamicAllocation."
+    allocation = {name.removeprefix(prefix): value for name, value in told.items() if name.startswith(prefix)}
+    planned = json.loads(CliRunner().invoke(app, ["ingest", "--json"]).stdout)
+    assert settings.spark.master.startswith("k8s://")
+    assert allocation == {
+        "enabled": "true",
+        "shuffleTracking.enabled": "true",
+        "minExecutors": "0",
+        "maxExecutors": str(planned["most_cores"]),
+        "executorIdleTimeout": f"{fleet.idle_s:g}s",
+        "schedulerBacklogTimeout": f"{queue.SCALER_S:g}s",
+    }
+    assert told["spark.executor.memoryOverhead"] == f"{ingest.measured().memory_bytes_per_core}b"
+    assert settings.spark.per_commit >= planned["most_cores"] * PER_TASK
+    assert told["spark.driver.bindAddress"] == "0.0.0.0"  # noqa: S104 - in its pod
+    assert told["spark.sql.session.timeZone"] == "UTC"
 
 
 def test_a_backlog_is_counted_and_costed_by_hand() -> None:

@@ -175,6 +175,24 @@ class TestReleases:
         body = world.client.get(f"/v1/releases/{KEY}/availability", params=params).json()
         assert (body["available"], len(body["permissions"])) == (expected, int(expected))
 
+    def test_a_track_goes_by_its_own_deals(self, world: World) -> None:
+        whole = released(world.catalog.rows[:3])
+        ids = [track.content_id for track in whole.tracks]
+        later = [replace(whole.windows[0], starts_at=T0 + timedelta(days=1))]
+        world.catalog.releases[KEY] = replace(whole, own_windows={ids[1]: later, ids[2]: []})
+
+        def available(days: int) -> list[bool]:
+            params = {"territory": "FR", "at": (T0 + timedelta(days=days)).isoformat()}
+            body = world.client.get(f"/v1/releases/{KEY}/availability", params=params).json()
+            assert body["available"]
+            assert [track["track_id"] for track in body["tracks"]] == [str(one) for one in ids]
+            return [track["available"] for track in body["tracks"]]
+
+        assert available(0) == [True, False, False]
+        assert available(1) == [True, True, False]
+        told = world.client.get(f"/v1/releases/{KEY}").json()["track_permissions"]
+        assert {name: len(permissions) for name, permissions in told.items()} == {str(ids[1]): 1, str(ids[2]): 0}
+
     @pytest.mark.parametrize(("territory", "where"), [("UK", "GB"), ("fr", "FR"), ("worldwide", "Worldwide")])
     def test_territories_are_read_as_everywhere(self, world: World, territory: str, where: str) -> None:
         world.catalog.releases[KEY] = released([])

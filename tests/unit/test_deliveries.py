@@ -10,7 +10,7 @@ import pytest
 from lakehouse.domain.catalog.deliveries import changes, ern, lyrics, merch, podcast, xml
 from lakehouse.domain.catalog.deliveries.corrections import Corrections, corrected, gathered
 from lakehouse.domain.catalog.deliveries.decide import Known, decide
-from lakehouse.domain.catalog.deliveries.messages import permitting
+from lakehouse.domain.catalog.deliveries.messages import check_in_force, permitting
 from lakehouse.errors import RejectedInputError
 from tests.ern_messages import Attached, Sent, Sound, message, purge
 
@@ -77,6 +77,49 @@ def test_deals_become_availability(version: str) -> None:
     assert not permitting(release.windows, "US", first)
     assert not permitting(release.windows, "FR", after)
     assert not permitting(release.windows, "FR", datetime(2026, 3, 5, 23, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_deals_of_a_track_take_the_place_of_the_releases(version: str) -> None:
+    late = replace(SENT, sounds=(replace(SOUNDS[0], own_from="2026-06-01"), SOUNDS[1]))
+    read = ern.read(message(late, version))
+    release = read.release
+    assert release is not None
+    day, later = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+    own, other = (track.windows for track in release.tracks)
+    assert other is None
+    assert own is not None
+    assert permitting(release.windows, "FR", day)
+    assert not permitting(own, "FR", day)
+    assert permitting(own, "FR", later)
+    assert not permitting(own, "US", later)
+    assert len(release.all_windows) == 4
+    # Deals of tracks alone are no takedown of the release.
+    alone = message(late, version).replace(b"<DealReleaseReference>R0<", b"<DealReleaseReference>R2<")
+    found = ern.read(alone)
+    assert found.release is not None
+    assert (found.action, found.release.windows) == ("publish", ())
+    assert all(track.windows for track in found.release.tracks)
+
+
+def test_what_may_be_played_nowhere_is_refused() -> None:
+    release = ern.read(message(SENT, "43")).release
+    assert release is not None
+    check_in_force(release.windows, datetime(2026, 3, 6, tzinfo=UTC))
+    for at, begins in ((datetime(2026, 3, 5, tzinfo=UTC), "2026-03-06T00:00:00+00:00"),
+                       (datetime(2027, 1, 1, tzinfo=UTC), None)):  # fmt: skip
+        with pytest.raises(RejectedInputError) as caught:
+            check_in_force(release.windows, at)
+        assert (caught.value.reason, caught.value.value) == ("not_available", begins)
+    with pytest.raises(RejectedInputError, match="no deal of it begins later"):
+        check_in_force([], datetime(2026, 3, 6, tzinfo=UTC))
+
+
+def test_a_track_alone_is_taken_down() -> None:
+    sent = replace(SENT, sounds=(replace(SOUNDS[0], own_from=""), SOUNDS[1]))
+    read = ern.read(message(sent, "382"))
+    assert read.release is not None
+    assert (read.action, [track.windows for track in read.release.tracks]) == ("publish", [(), None])
 
 
 @pytest.mark.parametrize("version", VERSIONS)

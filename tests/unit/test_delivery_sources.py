@@ -9,14 +9,16 @@ from unicodedata import normalize
 
 import pytest
 
-from lakehouse.adapters import deliveries, podcast_deliveries
+from lakehouse.adapters import deliveries, ingestion, podcast_deliveries
 from lakehouse.adapters.catalog_db import CatalogDb, DeliveredEpisode, Landed
 from lakehouse.adapters.delivery_assets import artwork_of
 from lakehouse.adapters.delivery_sources import Folder, Prefix, folder_of
 from lakehouse.adapters.ingestion import is_single
-from lakehouse.adapters.intake import companion_kind, is_delivered
+from lakehouse.adapters.intake import is_delivered
 from lakehouse.adapters.objects import Objects
+from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.deliveries import ern
+from lakehouse.domain.catalog.deliveries.companions import companions
 from lakehouse.domain.catalog.deliveries.messages import Message
 from lakehouse.domain.catalog.ids import EPOCH
 from lakehouse.errors import RejectedInputError, RetryableError
@@ -81,7 +83,7 @@ def test_what_stands_beside_a_message(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_a_file_is_to_the_audio_beside_it(name: str, kind: str | None) -> None:
-    assert companion_kind(name, {"a/01 Eins"}) == kind
+    assert companions([name, "a/01 Eins.flac"]).get(name) == kind
 
 
 class Ledger:
@@ -205,6 +207,19 @@ def test_a_folder_is_a_delivery_by_what_its_documents_are(tmp_path: Path, conten
 
 def test_what_lands_as_a_delivery_is_no_single_file() -> None:
     assert [is_single(key) for key in ("deliveries/a/1.flac", "a/1.flac", "deliveries.flac")] == [False, True, True]
+
+
+def test_what_lies_beside_audio_is_no_bad_audio(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that landed are taken one by one, but for those that belong to others."""
+    keys = ["a/01.flac", "a/01.lrc", "a/cover.jpg", "a/merch.json", "a/photo.jpg", "b/01.txt"]
+    keys += ["deliveries/a/01.flac", "deliveries/a/cover.jpg"]
+
+    def landed(_objects: object, _prefix: str = "") -> list[Landed]:
+        return [Landed(key, "etag", 1, EPOCH) for key in keys]
+
+    monkeypatch.setattr(Objects, "landed", landed)
+    monkeypatch.setattr(CatalogDb, "unprocessed", lambda _db, found: found)
+    assert [one.object_key for one in ingestion.waiting(settings)] == ["a/01.flac", "a/photo.jpg", "b/01.txt"]
 
 
 class Landing:

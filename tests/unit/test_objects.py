@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import parse_qs
 
 import pytest
+from typer.testing import CliRunner
 
 from lakehouse.adapters import ingestion
-from lakehouse.adapters.catalog_db import Landed, Outcome
-from lakehouse.adapters.objects import Objects
+from lakehouse.adapters import objects as objects_module
+from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
+from lakehouse.adapters.objects import PART_BYTES, PARTS_AT_ONCE, Objects, audio_name
+from lakehouse.cli.ingest import app as ingest_app
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
@@ -41,14 +51,36 @@ def store_that_answers(settings: Settings, status: int, code: str, content: byte
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    with served(settings, Handler) as objects:
+        yield objects
+
+
+@contextmanager
+def served(settings: Settings, handler: type[BaseHTTPRequestHandler]) -> Iterator[Objects]:
+    """An object store whose answers are the handler's."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield Objects(at(settings, server.server_port))
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Says little, as S3 says it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status: int = 200, body: str = "", length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("ETag", '"0"')
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None: ...
 
 
 def at(settings: Settings, port: int) -> Settings:
@@ -84,7 +116,7 @@ def test_what_stays_is_told(settings: Settings, small: Path, status: int, code: 
     with store_that_answers(settings, status, code) as objects, pytest.raises(FatalError, match=code):
         objects.put(small, "small.ogg")
     with store_that_answers(settings, status, code) as objects, pytest.raises(FatalError, match=code):
-        objects.audio("0" * 64)
+        objects.read("audio", "0" * 64)
 
 
 def test_a_store_that_is_away_is_tried_again(settings: Settings, small: Path) -> None:
@@ -93,7 +125,7 @@ def test_a_store_that_is_away_is_tried_again(settings: Settings, small: Path) ->
     with pytest.raises(RetryableError, match="does not answer"):
         objects.put(small, "small.ogg")
     with pytest.raises(RetryableError, match="does not answer"):
-        objects.audio("0" * 64)
+        objects.read("audio", "0" * 64)
 
 
 def test_a_file_that_cannot_be_read_is_not_the_stores_fault(settings: Settings, tmp_path: Path) -> None:
@@ -133,8 +165,58 @@ def test_a_name_that_nobody_can_ask_for_is_refused(settings: Settings, tmp_path:
     assert caught.value.reason == "bad_object_name"
 
 
-def test_an_object_that_is_gone_does_not_stop_the_others(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_share_what_landed(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What another has is left to it, what nobody can process stops no other, an engine that is away is waited for."""
+    monkeypatch.setenv("WAVEHOUSE_HOME", str(tmp_path))
+    stop, said, looks = threading.Event(), [], []
+    keys = ["a.ogg", "defect.ogg", "gone.ogg", "others.ogg", "there.ogg"]
+
+    def found(_objects: object) -> list[Landed]:
+        looks.append(1)
+        if len(looks) == 1:
+            raise RetryableError("The store is away.")
+        return [landed(key) for key in keys]
+
+    @contextmanager
+    def claimed(_db: object, one: Landed) -> Iterator[bool]:
+        yield one.object_key != "others.ogg"
+
+    def process(_objects: object, _db: object, one: Landed) -> Outcome:
+        if one.object_key == "defect.ogg":
+            raise ZeroDivisionError("one of ours")
+        if one.object_key == "gone.ogg":
+            raise RejectedInputError("It is gone.", reason="no_such_object")
+        return Outcome(one.object_key, "accepted", "0" * 64)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 5:
+            stop.set()
+
+    monkeypatch.setattr(Objects, "landed", found)
+    monkeypatch.setattr(CatalogDb, "unprocessed", lambda _db, todo: todo)
+    monkeypatch.setattr(CatalogDb, "claimed", claimed)
+    monkeypatch.setattr(CatalogDb, "outcome", lambda *_: None)
+    monkeypatch.setattr(ingestion, "process", process)
+    ingestion.work(settings, stop, every_s=0.01, worker="w", say=say)
+    assert said[0] == "The store is away. Trying again in 0.01 s."
+    assert sorted(said[1:]) == [
+        "a.ogg: accepted", "defect.ogg: rejected internal_error", "gone.ogg: rejected no_such_object",
+        "there.ogg: accepted",
+    ]  # fmt: skip
+    assert "ZeroDivisionError" in (tmp_path / "run" / "logs" / "defects.log").read_text()
+
+
+def test_an_object_that_is_gone_or_meets_a_defect_does_not_stop_the_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WAVEHOUSE_HOME", str(tmp_path))
+
     def process(_objects: object, _db: object, found: Landed) -> Outcome:
+        if found.object_key == "defect.ogg":
+            raise ZeroDivisionError("one of ours")
+        if found.object_key == "away.ogg":
+            raise ConnectionRefusedError("nobody listens")
         return Outcome(found.object_key, "accepted", "0" * 64)
 
     def landed_one(_objects: object, key: str) -> Landed:
@@ -144,5 +226,202 @@ def test_an_object_that_is_gone_does_not_stop_the_others(settings: Settings, mon
 
     monkeypatch.setattr(ingestion, "process", process)
     monkeypatch.setattr(Objects, "landed_one", landed_one)
-    outcomes = ingestion.process_batch(settings, ["gone.ogg", "there.ogg"])
-    assert [(one.outcome, one.reason) for one in outcomes] == [("rejected", "no_such_object"), ("accepted", None)]
+    outcomes = ingestion.process_batch(settings, ["gone.ogg", "defect.ogg", "there.ogg"])
+    assert [(one.outcome, one.reason) for one in outcomes] == [
+        ("rejected", "no_such_object"), ("rejected", "internal_error"), ("accepted", None),
+    ]  # fmt: skip
+    monkeypatch.setattr("lakehouse.cli.ingest.load_settings", lambda: settings)
+    told = CliRunner().invoke(ingest_app, ["batch", "defect.ogg", "there.ogg"])
+    assert isinstance(told.exception, FatalError)
+    assert told.exception.message.startswith("1 of 2 files could not be judged and still wait; the others are done.")
+    with pytest.raises(RetryableError):  # an engine that is away is no file's fault
+        ingestion.process_batch(settings, ["away.ogg", "there.ogg"])
+
+
+@contextmanager
+def store_that_keeps(settings: Settings) -> Iterator[tuple[Objects, dict[str, bytes]]]:
+    """An object store without checks: objects by path; uploads in parts are one when they are completed."""
+    kept: dict[str, bytes] = {}
+    parts: dict[str, dict[int, bytes]] = {}
+
+    class Handler(Answers):
+        def do_HEAD(self) -> None:
+            self.answer(404)
+
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path, _, query = self.path.partition("?")
+            number = parse_qs(query).get("partNumber")
+            if number:
+                parts[path][int(number[0])] = body
+            else:
+                kept[path] = body
+            self.answer()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path, _, query = self.path.partition("?")
+            if "uploadId" in parse_qs(query):
+                kept[path] = b"".join(body for _, body in sorted(parts.pop(path).items()))
+                body = "<CompleteMultipartUploadResult><ETag>0</ETag></CompleteMultipartUploadResult>"
+            else:
+                parts[path] = {}
+                name = "InitiateMultipartUploadResult"
+                body = f"<{name}><Bucket>b</Bucket><Key>k</Key><UploadId>1</UploadId></{name}>"
+            self.answer(body=body)
+
+        def do_DELETE(self) -> None:
+            parts.pop(self.path.partition("?")[0], None)
+            self.answer(204)
+
+    with served(settings, Handler) as objects:
+        yield objects, kept
+    assert parts == {}  # nobody left one open
+
+
+SIZES = [10, PART_BYTES + 10]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_under_its_hash_is_that_file(settings: Settings, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.flac"
+    path.write_bytes(b"a" * size)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    with store_that_keeps(settings) as (objects, kept):
+        assert objects.put_audio(path, sha256) == f"s3://audio/{audio_name(sha256)}"
+        assert kept == {f"/audio/{audio_name(sha256)}": b"a" * size}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_that_changed_after_it_was_hashed_is_not_stored_under_that_hash(
+    settings: Settings, tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "a.flac"
+    path.write_bytes(b"a" * size)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(b"a" * (size - 1) + b"b")
+    with store_that_keeps(settings) as (objects, kept):
+        with pytest.raises(RejectedInputError) as caught:
+            objects.put_audio(path, sha256)
+        assert (caught.value.reason, kept) == ("file_changed", {})
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_that_is_written_to_while_it_is_sent_does_not_land(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """It does not stop the files beside it either."""
+    growing, still = tmp_path / "growing.flac", tmp_path / "still.flac"
+    for path in (growing, still):
+        path.write_bytes(b"a" * size)
+    state = objects_module._state
+
+    def while_somebody_writes(file: BinaryIO) -> tuple[int, int]:
+        seen = state(file)
+        if os.path.samestat(os.fstat(file.fileno()), growing.stat()):
+            with growing.open("ab") as stream:
+                stream.write(b"more")
+        return seen
+
+    monkeypatch.setattr(objects_module, "_state", while_somebody_writes)
+    with store_that_keeps(settings) as (objects, kept):
+        monkeypatch.setattr(objects, "landed", list)
+        done = ingestion.send(objects, {path.name: path for path in (growing, still)})
+        assert [(row["file"], row["reason"]) for row in done.refused] == [(str(growing), "file_changed")]
+        assert (done.sent, kept) == (1, {"/landing/still.flac": b"a" * size})
+
+
+def test_an_object_that_s3_cannot_copy_at_once_is_copied_in_parts(settings: Settings) -> None:
+    """6 GB from landing to the audio bucket: the store copies stretch after stretch, of this version, and all of it."""
+    size = 6 * 10**9
+    copied: list[tuple[int, int]] = []
+    conditions: set[str | None] = set()
+
+    class Handler(Answers):
+        def do_HEAD(self) -> None:
+            if self.path.startswith("/audio/"):
+                self.answer(404)
+            else:
+                self.answer(length=size)
+
+        def do_PUT(self) -> None:
+            stretch = self.headers["x-amz-copy-source-range"].removeprefix("bytes=")
+            first, last = map(int, stretch.split("-"))
+            copied.append((first, last))
+            conditions.add(self.headers["x-amz-copy-source-if-match"])
+            modified = "<LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            self.answer(body=f"<CopyPartResult><ETag>0</ETag>{modified}</CopyPartResult>")
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            name = "CompleteMultipartUpload" if "uploadId" in self.path else "InitiateMultipartUpload"
+            self.answer(body=f"<{name}Result><ETag>0</ETag><UploadId>1</UploadId></{name}Result>")
+
+    with served(settings, Handler) as objects:
+        assert (
+            objects.keep_audio(replace(landed("long.wav"), size_bytes=size), "ab" * 32) == f"s3://audio/ab/{'ab' * 32}"
+        )
+    copied.sort()
+    assert [first for first, _ in copied] == [0, *(last + 1 for _, last in copied[:-1])]
+    assert copied[-1][1] == size - 1
+    assert max(last - first for first, last in copied) < 5 << 30
+    assert conditions == {"0" * 32}
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from lakehouse.adapters.objects import Objects
+from lakehouse.config.settings import load_settings
+settings = load_settings()
+s3 = settings.s3.model_copy(update={"host": "127.0.0.1", "port": int(sys.argv[1])})
+objects, path = Objects(settings.model_copy(update={"s3": s3})), Path(sys.argv[2])
+objects.put_audio(path, sys.argv[3])
+objects.fetch_audio(sys.argv[3], path.with_suffix(".back"))
+print(path.with_suffix(".back").stat().st_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_the_size_of_a_file_needs_no_memory(settings: Settings, tmp_path: Path) -> None:
+    """Sending and fetching 320 MB takes at most as much more as the parts under way, beside sending one part."""
+
+    class Handler(Answers):
+        def do_HEAD(self) -> None:
+            self.answer(404)
+
+        def do_PUT(self) -> None:
+            left = int(self.headers.get("Content-Length", 0))
+            while left:
+                left -= len(self.rfile.read(min(left, 1 << 20)))
+            self.answer()
+
+        def do_GET(self) -> None:
+            self.answer(length=sizes[-1])
+            for _ in range(sizes[-1] >> 20):
+                self.wfile.write(bytes(1 << 20))
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            name = "CompleteMultipartUpload" if "uploadId" in self.path else "InitiateMultipartUpload"
+            fields = "<Bucket>b</Bucket><Key>k</Key><ETag>0</ETag><UploadId>1</UploadId>"
+            self.answer(body=f"<{name}Result>{fields}</{name}Result>")
+
+    sizes: list[int] = []
+    peaks: list[int] = []
+    with served(settings, Handler) as objects:
+        port = objects._address.rsplit(":", 1)[1]
+        for parts in (1, 20):
+            path = tmp_path / f"{parts}.wav"
+            with path.open("wb") as file:
+                file.truncate(parts * PART_BYTES)
+            sizes.append(parts * PART_BYTES)
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            command = [sys.executable, "-c", PEAK, port, str(path), sha256]
+            environment = os.environ | {"WAVEHOUSE_S3__SECRET_KEY": "invented"}
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+            size, peak = map(int, done.stdout.split())
+            assert size == sizes[-1]
+            peaks.append(peak)
+    assert peaks[1] - peaks[0] < (PARTS_AT_ONCE + 2) * PART_BYTES >> 10

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from pydantic import SecretStr
 
 from lakehouse.adapters import packaging
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.objects import Objects
-from lakehouse.config.settings import Settings
+from lakehouse.config.settings import Playback, Settings
 from lakehouse.domain.playback.packaging import Recipe, iv, main_playlist, peak_bits_s, prefix, rungs, with_key
-from lakehouse.errors import RejectedInputError
+from lakehouse.errors import FatalError, RejectedInputError
 
 
 def test_another_recipe_is_another_package() -> None:
@@ -81,7 +83,7 @@ def test_bandwidth_is_the_peak_over_about_a_target_duration(segments: list[tuple
 def test_a_track_that_is_refused_stops_no_other(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def audio_of(_db: object, content_id: int) -> tuple[str, str]:
+    def audio_of(_db: object, content_id: int, _at: datetime) -> tuple[str, str]:
         if content_id == 1:
             raise RejectedInputError("It was taken down.", reason="track_hidden")
         return f"{content_id}" * 64, "WAV/PCM_16"
@@ -95,7 +97,7 @@ def test_a_track_that_is_refused_stops_no_other(
     monkeypatch.setattr(CatalogDb, "audio_of", audio_of)
     monkeypatch.setattr(CatalogDb, "playback_loudness", loudness)
     monkeypatch.setattr(Objects, "fetch_audio", fetch)
-    done = packaging.package(settings, [1, 2, 3], Recipe())
+    done = packaging.package(settings, [1, 2, 3], Recipe(), at=datetime(2026, 3, 6, tzinfo=UTC))
     assert [(one.outcome, one.reason) for one in done] == [
         ("refused", "track_hidden"),
         ("refused", "not_encodable"),
@@ -128,3 +130,19 @@ def test_a_package_is_made_from_a_file(tmp_path: Path) -> None:
     assert (loudness, key) == (pytest.approx(-23.0, abs=0.05), None)
     assert 'VALUE="-23.0"' in (tmp_path / "package" / "main.m3u8").read_text()
     assert len(list((tmp_path / "package" / "source").glob("*.m4s"))) == 3
+
+
+def test_the_key_of_a_package_is_kept_encrypted() -> None:
+    wrapping, key = bytes(range(16)), bytes.fromhex("00112233445566778899AABBCCDDEEFF")
+    kept = packaging.wrapped(wrapping, key)
+    assert kept.hex().upper() == "1FA68B0A8112B447AEF34BD8FB5A7B829D3E862371D2CFE5"  # RFC 3394, 4.1
+    assert packaging.unwrapped(wrapping, kept) == key
+    with pytest.raises(FatalError, match="another key"):
+        packaging.unwrapped(bytes(16), kept)
+
+
+@pytest.mark.parametrize("secret", ["", "ab", "no hex digits at all, but 32 long"])
+def test_without_a_key_for_keys_nothing_is_encrypted(settings: Settings, secret: str) -> None:
+    without = settings.model_copy(update={"playback": Playback(key_encryption_key=SecretStr(secret))})
+    with pytest.raises(FatalError, match="no key to encrypt"):
+        packaging.package(without, [1], Recipe(encrypted=True), at=datetime(2026, 3, 6, tzinfo=UTC))

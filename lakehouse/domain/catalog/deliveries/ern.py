@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element
 
 from lakehouse.domain.catalog.deliveries.messages import File, Message, Picture, Release, Text, Track, Window, moment
@@ -89,7 +89,7 @@ def read(document: bytes) -> Message:
         sender=sender,
         created_at=created_at,
         # Before 4.0 a deal says TakeDown; since then a message without deals does (ERN 4, "Taking down releases").
-        action="takedown" if takedown or not release.windows else "publish",
+        action="takedown" if takedown or not release.all_windows else "publish",
         release_key=release.key,
         is_update=text(root, "UpdateIndicator") == "UpdateMessage",
         release=release,
@@ -161,6 +161,8 @@ def _release(root: Element, main: Element) -> Release:
     sounds = list(children(root, "ResourceList/SoundRecording"))
     texts, lyrics = _lyrics(root, main, [_need(sound, "ResourceReference") for sound in sounds])
     tracks = [_track(sound, parties, lyrics) for sound in sounds]
+    own = _own_windows(root, main, {track.reference for track in tracks})
+    tracks = [replace(track, windows=own.get(track.reference)) for track in tracks]
     pictures = [
         Picture(_need(image, "ResourceReference"), _file(image)) for image in children(root, "ResourceList/Image")
     ]
@@ -299,6 +301,21 @@ def _terms(root: Element, reference: str) -> Iterator[tuple[Element, Element]]:
         if reference in {(found.text or "").strip() for found in children(deals, "DealReleaseReference")}:
             for deal in children(deals, "Deal"):
                 yield from ((deal, terms) for terms in children(deal, "DealTerms"))
+
+
+def _own_windows(root: Element, main: Element, sounds: set[str]) -> dict[str, tuple[Window, ...]]:
+    """Windows of the sound recordings that deals name alone, by their reference: through a track release, which is a
+    release of its own in 3.8.2. None are left of one whose only deals take it down.
+    """
+    found: dict[str, tuple[Window, ...]] = {}
+    for path in ("ReleaseList/TrackRelease", "ReleaseList/Release"):
+        for release in children(root, path):
+            reference = text(release, "ReleaseReference")
+            about = [sound for sound in _resource_references(release) if sound in sounds]
+            if release is main or reference is None or len(about) != 1 or not any(_terms(root, reference)):
+                continue
+            found[about[0]] = found.get(about[0], ()) + tuple(_windows(root, reference))
+    return found
 
 
 def _windows(root: Element, reference: str) -> Iterator[Window]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from lakehouse.domain.catalog.quality.codes import WORLDWIDE
+from lakehouse.errors import RejectedInputError
 
 Action = Literal["publish", "takedown"]
 
@@ -39,6 +40,8 @@ class Track:
     isni: str | None = None
     ipi: str | None = None
     lyrics: tuple[Text, ...] = ()
+    #: By deals of the track alone, in place of the release's; None where no deal names it.
+    windows: tuple[Window, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,18 @@ class Window:
     def covers(self, territory: str, at: datetime) -> bool:
         """Whether it permits in `territory` at the moment `at`."""
         where = territory == self.territory or (self.territory == WORLDWIDE and territory not in self.excluded)
-        return where and self.starts_at <= at and (self.ends_at is None or at < self.ends_at)
+        return where and self.in_force(at)
+
+    def in_force(self, at: datetime) -> bool:
+        """Whether it permits somewhere at the moment `at`."""
+        return self.starts_at <= at and (self.ends_at is None or at < self.ends_at)
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release with its tracks in their order. `key` is its GRid or its UPC/EAN in 13 digits."""
+    """A release with its tracks in their order. `key` is its GRid or its UPC/EAN in 13 digits. `windows` are those of
+    deals about the whole of it.
+    """
 
     key: str
     icpn: str | None
@@ -94,6 +103,11 @@ class Release:
     pictures: tuple[Picture, ...]
     windows: tuple[Window, ...]
     genre: str | None = None
+
+    @property
+    def all_windows(self) -> tuple[Window, ...]:
+        """Windows of the release, then those of tracks with deals of their own."""
+        return self.windows + tuple(window for track in self.tracks for window in track.windows or ())
 
 
 @dataclass(frozen=True)
@@ -137,3 +151,22 @@ def permitting(
         for window in windows
         if window.covers(territory, at) and model in (None, window.commercial_model) and use in (None, window.use_type)
     ]
+
+
+def check_in_force(windows: Iterable[Window], at: datetime) -> None:
+    """Check that somebody somewhere may play at `at` what these windows are about.
+
+    Raises:
+        RejectedInputError: `not_available`.
+    """
+    known = list(windows)
+    if any(window.in_force(at) for window in known):
+        return
+    starts = min((window.starts_at for window in known if window.starts_at > at), default=None)
+    when = f"the next deal begins at {starts.isoformat()}" if starts else "no deal of it begins later"
+    raise RejectedInputError(
+        f"It may be played nowhere at {at.isoformat()}; {when}.",
+        reason="not_available",
+        value=starts.isoformat() if starts else None,
+        hint="`wavehouse ingest available` shows the deals of a release.",
+    )

@@ -1,0 +1,52 @@
+"""One recording of the Spark job: its row, whose fault a failure is, and what stays of the file."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from lakehouse.adapters.objects import Objects
+from lakehouse.config.settings import Settings
+from lakehouse.domain.audio.features import EXTRACTOR, VERSION
+from lakehouse.errors import RetryableError
+from spark_jobs.extract_features import ERROR, Params, _fetcher, row
+
+RECORDING = {"sha256": "ab" * 32, "track_id": 2, "duration_ms": 3000}
+
+
+def test_a_recording_that_fails_keeps_its_message(tmp_path: Path) -> None:
+    path = tmp_path / "object"
+    path.write_bytes(b"not audio")
+    result = row(RECORDING, Params(lambda _: nullcontext(path)))
+    assert (result["sha256"], result["extractor"], result["extractor_version"]) == ("ab" * 32, EXTRACTOR, VERSION)
+    assert "LibsndfileError" in result[ERROR]
+
+
+@pytest.mark.parametrize("error", [RetryableError("away"), OSError(28, "No space left on device")])
+def test_a_store_that_is_away_and_a_full_disk_are_not_the_recordings_fault(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fetch(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Objects, "fetch_audio", fetch)
+    with pytest.raises(type(error)):
+        row(RECORDING, Params(_fetcher(settings)))
+
+
+def test_a_recording_is_a_file_while_it_is_read_and_no_longer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is never one value in memory: masters of hours are gigabytes."""
+    fetched: list[Path] = []
+
+    def fetch(_objects: object, sha256: str, path: Path) -> None:
+        path.write_text(sha256)
+        fetched.append(path)
+
+    monkeypatch.setattr(Objects, "fetch_audio", fetch)
+    assert "LibsndfileError" in row(RECORDING, Params(_fetcher(settings)))[ERROR]
+    [path] = fetched
+    assert not path.parent.exists()
