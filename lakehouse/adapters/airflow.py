@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -22,9 +22,9 @@ PATIENCE_S = 300
 class AirflowClient:
     """One signed-in session with the API server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, transport: httpx.BaseTransport | None = None) -> None:
         self._endpoint = settings.airflow
-        self._http = httpx.Client(base_url=settings.airflow.http, timeout=60)
+        self._http = httpx.Client(base_url=settings.airflow.http, timeout=60, transport=transport)
         self._sign_in()
 
     def _sign_in(self) -> None:
@@ -191,8 +191,10 @@ class AirflowClient:
     def wait_started_by(self, run_id: str, *, timeout_s: float = 120) -> list[tuple[str, str]]:
         """(dag id, run id) of the runs that the asset events of `run_id` started; empty when it emitted none.
 
+        A DAG that still works at earlier events starts its next run after that: meanwhile this waits.
+
         Raises:
-            RetryableError: events were emitted, but the scheduler started nothing within `timeout_s` seconds.
+            RetryableError: events were emitted, but for `timeout_s` seconds nothing was started and nobody was at work.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -201,7 +203,17 @@ class AirflowClient:
             if runs or not events:
                 return runs
             if time.monotonic() > deadline:
-                raise RetryableError(
-                    f"No DAG was started by the assets of run {run_id}.", hint="Are its consumers paused?"
-                )
+                if not any(self._is_taken_in({event["asset_id"] for event in events})):
+                    raise RetryableError(
+                        f"No DAG was started by the assets of run {run_id}.", hint="Are its consumers paused?"
+                    )
+                deadline = time.monotonic() + timeout_s
             time.sleep(1)
+
+    def _is_taken_in(self, asset_ids: Iterable[int]) -> Iterator[bool]:
+        """Of each DAG that these assets start, whether a run of it is at work."""
+        for asset_id in asset_ids:
+            for dag in self._request("GET", f"/api/v2/assets/{asset_id}")["scheduled_dags"]:
+                at_work = {"state": ["queued", "running"], "limit": 1}
+                path = f"/api/v2/dags/{dag['dag_id']}/dagRuns"
+                yield bool(self._request("GET", path, params=at_work)["dag_runs"])
