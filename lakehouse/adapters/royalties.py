@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -24,7 +24,7 @@ from lakehouse.config.settings import Settings
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.allocation import exact_sum
 from lakehouse.domain.royalties.contracts import Book
-from lakehouse.domain.royalties.models import MODELS, weigh_units
+from lakehouse.domain.royalties.models import MODELS, Use, weigh_units
 from lakehouse.domain.royalties.periods import CALCULATED, CLOSED, OPEN, Period, restate
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, add_months
 from lakehouse.domain.royalties.revenue_file import AMOUNTS
@@ -233,11 +233,16 @@ def _settle(settings: Settings, inputs: Inputs, book: Book, volume: Mapping[str,
     models = {agreement.model for agreement in book.agreements.values()}
     with royalties_lake.lines_writer(settings, of) if keep else nullcontext() as writer:
         for key in settling.pools:
-            uses = weigh_units(key, royalties_lake.units(settings, of.calculation, key), models=models)
-            lines = settling.settle_pool(key, uses)
+            lines = settling.settle_pool(key, _weigh(settings, of.calculation, key, models))
             if writer is not None:
                 writer.write(lines)
         return settling.finish()
+
+
+def _weigh(settings: Settings, calculation: str, key: PoolKey, models: Collection[str]) -> Iterator[Use]:
+    """What the tracks of the pool `key` weigh, from the units that the lake holds of the calculation."""
+    for units in royalties_lake.units(settings, calculation, key):
+        yield from weigh_units(key, units, models=models)
 
 
 def run(
@@ -573,12 +578,12 @@ def trace(settings: Settings, settled: Settled, line: Line, *, limit: int) -> Tr
         f"select event_id, played_at, user_id, ms_played, context {where} order by played_at, event_id limit {limit:d}",
         values,
     ).dicts()
-    units = royalties_lake.units(settings, inputs.calculation.calculation, line.key)
+    weighed = _weigh(settings, inputs.calculation.calculation, line.key, (line.model,))
     return Trace(
         line,
         next(pool for pool in settled.settlement.pools if pool.key == line.key),
         next(row for row in inputs.revenue if row.key == line.key),
-        exact_sum(use.weight for use in weigh_units(line.key, units, models=(line.model,))),
+        exact_sum(use.weight for use in weighed),
         terms,
         plays,
         total,

@@ -27,7 +27,7 @@ from lakehouse.domain.royalties.settlement import Balance, Line, Settlement
 from lakehouse.errors import RetryableError
 
 if TYPE_CHECKING:
-    from pyiceberg.table import Table, Transaction
+    from pyiceberg.table import DataScan, Table, Transaction
 
 #: The tables, in the order in which they are audited.
 TABLES = tuple(
@@ -48,6 +48,8 @@ CURRENT, SUPERSEDED, RESTATEMENT = "current", "superseded", "restatement"
 #: Streams that Trino groups at once: their groups fit into the memory of a query.
 _STREAMS_AT_ONCE = 3_000_000
 _LINES_AT_ONCE = 200_000
+#: Units of a pool that are weighed at once: below 200 bytes each.
+_UNITS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -138,13 +140,23 @@ def _portions(streams: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
         yield countries, 1
 
 
-def units(settings: Settings, calculation: str, key: PoolKey) -> Iterator[Units]:
-    """The units of the pool `key`, in no particular order."""
+def units(settings: Settings, calculation: str, key: PoolKey) -> Iterator[Iterator[Units]]:
+    """The units of the pool `key`, in portions of whole tracks that fit into memory, in no particular order."""
+    where = {"country": key.country, "tier": key.tier}
+    portions = 1 + _count_of(settings, "settlement_units", calculation, **where) // _UNITS_AT_ONCE
+    for part in range(portions):
+        yield _units(settings, calculation, where, portions, part)
+
+
+def _units(settings: Settings, calculation: str, where: dict[str, str], portions: int, part: int) -> Iterator[Units]:
+    """The units of the tracks whose id leaves `part` when divided by `portions`."""
     columns = (
         *("track_id", "artist_id", "pool_streams", "month_streams", "streams", "chosen_streams"),
         *("artist_streams", "artist_listeners", "annual_streams", "is_noise"),
     )
-    for batch in _batches(settings, "settlement_units", calculation, columns, country=key.country, tier=key.tier):
+    for batch in _batches(settings, "settlement_units", calculation, columns, **where):
+        if portions > 1:
+            batch = batch.filter(pa.array(batch["track_id"].to_numpy() % portions == part))  # noqa: PLW2901
         tracks, artists, *numbers = (batch.column(name).to_pylist() for name in columns)
         for track, artist, *rest in zip(tracks, artists, *numbers, strict=True):
             yield Units(str(track), str(artist), *rest)
@@ -407,13 +419,22 @@ def _table(settings: Settings, name: str) -> Table:
     return lake.catalog(settings).load_table(f"gold_audit.{name}")
 
 
+def _count_of(settings: Settings, name: str, calculation: str, **where: str) -> int:
+    return int(_scan(settings, name, calculation, ("calculation",), where).count())
+
+
 def _batches(
     settings: Settings, name: str, calculation: str, columns: Sequence[str], **where: str
 ) -> Iterator[pa.RecordBatch]:
+    yield from _scan(settings, name, calculation, columns, where).to_arrow_batch_reader()
+
+
+def _scan(
+    settings: Settings, name: str, calculation: str, columns: Sequence[str], where: Mapping[str, str]
+) -> DataScan:
     from pyiceberg.expressions import And, BooleanExpression, EqualTo
 
     condition: BooleanExpression = EqualTo("calculation", calculation)
     for column, value in where.items():
         condition = And(condition, EqualTo(column, value))
-    scan = _table(settings, name).scan(row_filter=condition, selected_fields=tuple(columns))
-    yield from scan.to_arrow_batch_reader()
+    return _table(settings, name).scan(row_filter=condition, selected_fields=tuple(columns))

@@ -21,6 +21,11 @@ def exact_sum(values: Iterable[int | Fraction]) -> Fraction:
     for value in values:
         numerator, denominator = value.as_integer_ratio()
         numerators[denominator] = numerators.get(denominator, 0) + numerator
+    return exact_total(numerators)
+
+
+def exact_total(numerators: Mapping[int, int]) -> Fraction:
+    """The sum of fractions that were added up by denominator already: `numerators` by their denominators."""
     common = lcm(*numerators)
     return Fraction(sum(number * (common // denominator) for denominator, number in numerators.items()), common)
 

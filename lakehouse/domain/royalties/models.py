@@ -13,10 +13,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
 from typing import NamedTuple
 
-from lakehouse.domain.royalties.allocation import exact_sum
+from lakehouse.domain.royalties.allocation import exact_total
 from lakehouse.domain.royalties.pools import PoolKey
 from lakehouse.errors import RejectedInputError
 
@@ -95,35 +94,35 @@ def weigh_units(
     With N streams by listeners who streamed D in the pool, the user-centric weight is the sum of N / D.
     """
     policy = policy or Policy()
+    boost, boost_in = policy.chosen_boost.as_integer_ratio()
     streams: dict[str, int] = defaultdict(int)
-    by_pool: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    centric: dict[str, list[Fraction | int]] = defaultdict(list)
+    # Sums by track as numerators by denominator: a few integers a track, however many units it has.
+    votes: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    centric: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     factor: dict[str, Fraction | int] = {}
     is_user_centric, is_artist_centric = USER_CENTRIC in models, ARTIST_CENTRIC in models
     for row in units:
         track = row.track_id
         streams[track] += row.streams
         if is_user_centric:
-            by_pool[track][row.pool_streams] += row.streams
+            votes[track][row.pool_streams] += row.streams
         if is_artist_centric:
-            weight = row.streams - row.chosen + row.chosen * policy.chosen_boost if row.chosen else row.streams
+            weight = (row.streams - row.chosen) * boost_in + row.chosen * boost
             if row.month_streams > policy.listener_cap:
-                weight *= Fraction(policy.listener_cap, row.month_streams)
-            centric[track].append(weight)
+                centric[track][boost_in * row.month_streams] += weight * policy.listener_cap
+            else:
+                centric[track][boost_in] += weight
             if track not in factor:
                 factor[track] = _factor(row, policy)
     uses: list[Use] = []
     for track in sorted(streams):
         number = streams[track]
         if is_artist_centric:
-            uses.append(Use(key, ARTIST_CENTRIC, track, number, exact_sum(centric[track]) * factor[track]))
+            uses.append(Use(key, ARTIST_CENTRIC, track, number, exact_total(centric[track]) * factor[track]))
         if PRO_RATA in models:
             uses.append(Use(key, PRO_RATA, track, number, number))
         if is_user_centric:
-            of = by_pool[track]
-            common = lcm(*of)
-            votes = Fraction(sum(n * (common // d) for d, n in of.items()), common)
-            uses.append(Use(key, USER_CENTRIC, track, number, votes))
+            uses.append(Use(key, USER_CENTRIC, track, number, exact_total(votes[track])))
     return uses
 
 
