@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ from lakehouse.adapters.objects import PART_BYTES, PARTS_AT_ONCE, Objects, audio
 from lakehouse.cli.ingest import app as ingest_app
 from lakehouse.config.settings import Settings
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
+from tests.memory import measured
 
 
 @contextmanager
@@ -370,7 +369,7 @@ def test_an_object_that_s3_cannot_copy_at_once_is_copied_in_parts(settings: Sett
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import load_settings
@@ -379,7 +378,7 @@ s3 = settings.s3.model_copy(update={"host": "127.0.0.1", "port": int(sys.argv[1]
 objects, path = Objects(settings.model_copy(update={"s3": s3})), Path(sys.argv[2])
 objects.put_audio(path, sys.argv[3])
 objects.fetch_audio(sys.argv[3], path.with_suffix(".back"))
-print(path.with_suffix(".back").stat().st_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(path.with_suffix(".back").stat().st_size)
 """
 
 
@@ -418,10 +417,7 @@ def test_the_size_of_a_file_needs_no_memory(settings: Settings, tmp_path: Path) 
             sizes.append(parts * PART_BYTES)
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            command = [sys.executable, "-c", PEAK, port, str(path), sha256]
-            environment = os.environ | {"WAVEHOUSE_S3__SECRET_KEY": "invented"}
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-            size, peak = map(int, done.stdout.split())
+            [size], peak = measured(PEAK, port, path, sha256, WAVEHOUSE_S3__SECRET_KEY="invented")
             assert size == sizes[-1]
             peaks.append(peak)
     assert peaks[1] - peaks[0] < (PARTS_AT_ONCE + 2) * PART_BYTES >> 10
