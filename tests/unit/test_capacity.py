@@ -190,6 +190,17 @@ def test_executors_of_the_cluster_are_the_simulated_fleet(monkeypatch: pytest.Mo
     assert told["spark.sql.session.timeZone"] == "UTC"
 
 
+def test_the_cores_of_a_job_are_one_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Local mode has as many threads as a shuffle has parts."""
+    monkeypatch.setattr(session, "engine_path", lambda _: tmp_path)
+    monkeypatch.setenv("WAVEHOUSE_SPARK__CORES", "3")
+    settings = load_settings()
+    assert session.options(settings, memory="1g")["spark.sql.shuffle.partitions"] == "3"
+    assert session.master(settings) == "local[3]"
+    monkeypatch.setenv("WAVEHOUSE_SPARK__MASTER", "k8s://somewhere")
+    assert session.master(load_settings()) == "k8s://somewhere"
+
+
 def test_a_backlog_is_counted_and_costed_by_hand() -> None:
     """Two files of 4 MB at 320 kbit/s are 200 s of sound; each costs 1/200 + 1/100 CPU seconds: three in all."""
     now = datetime(2026, 1, 2, tzinfo=UTC)
