@@ -945,12 +945,12 @@ class CatalogDb:
             check_in_force(windows, at)
         return row.sha256, row.audio_format
 
-    def playback_loudness(self, sha256: str, recipe: str) -> tuple[float | None] | None:
-        """Loudness [LUFS] of a playback package in a tuple; None when there is no such package yet."""
-        query = sa.select(playback_package.c.loudness_lufs).filter_by(sha256=sha256, recipe=recipe)
+    def package_of(self, sha256: str, recipe: str) -> tuple[float | None, bytes | None] | None:
+        """Loudness [LUFS] and wrapped key of a playback package; None when there is no such package yet."""
+        query = sa.select(playback_package.c.loudness_lufs, playback_package.c.wrapped_key)
         with self.begin() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else (row.loudness_lufs,)
+            row = connection.execute(query.filter_by(sha256=sha256, recipe=recipe)).one_or_none()
+        return None if row is None else (row.loudness_lufs, row.wrapped_key)
 
     def record_package(
         self, sha256: str, recipe: str, address: str, loudness_lufs: float | None, wrapped_key: bytes | None
