@@ -108,6 +108,11 @@ def _single_files(objects: Objects) -> tuple[list[Landed], list[str]]:
     return [one for one in landed if one.object_key not in beside], list(beside)
 
 
+def file_source(name: str) -> str:
+    """What the catalogue calls a file that lay beside tagged audio, as the source of what it brought."""
+    return f"file:{name}"
+
+
 def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | None = None) -> Outcome:
     """Bring one landed object to its outcome and record it. Done before: the recorded outcome, and nothing changes.
 
@@ -205,13 +210,14 @@ def count(outcomes: Iterable[Outcome]) -> dict[str, Any]:
 def report(settings: Settings) -> dict[str, Any]:
     """What became of everything that landed, and the checks that hold the ledger, the catalogue and the store together.
 
-    `beside` counts the pictures, lyrics and links that wait for `wavehouse ingest s3://landing/FOLDER` or were taken by
-    it. Each of `checks` is {name, left, right, equal}.
+    `beside` counts the pictures, lyrics and links that wait for `wavehouse ingest s3://landing/FOLDER`. Each of
+    `checks` is {name, left, right, equal}.
     """
     objects = Objects(settings)
     landed, beside = _single_files(objects)
     with CatalogDb(settings) as db:
         open_ones = db.unprocessed(landed)
+        attached = db.attached(file_source(key) for key in beside)
         counts = db.counts()
         stored, kept = db.object_hashes()
         rejections = db.rejections()
@@ -232,7 +238,7 @@ def report(settings: Settings) -> dict[str, Any]:
     ]
     return {
         "landed": len(landed),
-        "beside": len(beside),
+        "beside": len(beside) - len(attached),
         "waiting": len(open_ones),
         **counts,
         "rejections": rejections,

@@ -138,7 +138,7 @@ def _attach(
                 raise RejectedInputError(f"{bad[0]['meaning']} ({name})", reason=bad[0]["code"], value=bad)
             if kind != "merch":
                 objects.put_audio(path, digest)
-            changed = db.attach(f"file:{name}", assets, tracks)
+            changed = db.attach(ingestion.file_source(name), assets, tracks)
             done = Delivered(name, "published" if changed else "unchanged")
         except Exception as error:  # whatever one file is, the others go on
             why = refused(error)
