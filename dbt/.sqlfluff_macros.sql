@@ -13,6 +13,7 @@
 {% macro received_in_window(lookback_days=0) %}(received_at > current_date){% endmacro %}
 {% macro has_window() %}{% endmacro %}
 {% macro touched(column, expression=none) %}({{ expression or column }} is not null){% endmacro %}
+{% macro candidates_and_copies(staged) %}candidates as (select * from {{ staged }}), copies as (select copy from candidates){% endmacro %}
 {% macro is_first_copy(day, present_day=none) %}not exists (select 1 from copies where copies.copy > 1){% endmacro %}
 {% macro is_not_kept() %}(event_id is not null){% endmacro %}
 {% macro product(a, b) %}({{ a }} * {{ b }}){% endmacro %}

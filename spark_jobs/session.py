@@ -15,7 +15,6 @@ from lakehouse.config.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-CORES = 2
 #: One thread a Python worker: the work is parallel by rows, and numeric libraries would each take every core.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
@@ -30,12 +29,17 @@ def session(settings: Settings, name: str, *, memory: str = "1g") -> SparkSessio
 
     # Read by the launcher and inherited by the Python workers; both start after this.
     os.environ |= {"JAVA_HOME": str(java_home(17)), "PYSPARK_PYTHON": sys.executable, **ONE_THREAD}
-    builder = SparkSession.builder.master(settings.spark.master).appName(name)
+    builder = SparkSession.builder.master(master(settings)).appName(name)
     for key, value in options(settings, memory=memory).items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+def master(settings: Settings) -> str:
+    """Where Spark runs: where the settings say, else in local mode on their cores."""
+    return settings.spark.master or f"local[{settings.spark.cores}]"
 
 
 def options(settings: Settings, *, memory: str) -> dict[str, str]:
@@ -55,7 +59,7 @@ def options(settings: Settings, *, memory: str) -> dict[str, str]:
         "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": str(CORES),
+        "spark.sql.shuffle.partitions": str(settings.spark.cores),
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         "spark.sql.defaultCatalog": CATALOG,
         catalog: "org.apache.iceberg.spark.SparkCatalog",

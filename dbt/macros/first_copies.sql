@@ -1,6 +1,24 @@
+{# Two CTEs over the view `staged`: `candidates`, the valid events of this run's window, and `copies` of them, counted by Kafka
+   position (1 = first); that one is narrow, because every event of the window passes through it. #}
+{% macro candidates_and_copies(staged) -%}
+    candidates as (
+        select * from {{ staged }}
+        where rejection_reason is null and {{ received_in_window(var('received_lookback_days')) }}
+    ),
+
+    copies as (
+        select
+            event_id,
+            kafka_partition,
+            kafka_offset,
+            row_number() over (partition by event_id order by kafka_partition, kafka_offset) as copy
+        from candidates
+    )
+{%- endmacro %}
+
 {# Predicate over `candidates`: it is the first copy of its event among the candidates, by Kafka position, and the event is not
-   in the table yet. Needs a CTE `copies` of event_id, kafka_partition, kafka_offset and copy (1 = first). `day` is the event's day,
-   `present_day` the same of a row in the table, where that has no such column. #}
+   in the table yet. Needs the CTEs of `candidates_and_copies`. `day` is the event's day, `present_day` the same of a row in the
+   table, where that has no such column. #}
 {% macro is_first_copy(day, present_day=none) -%}
     not exists (
         select 1 from copies

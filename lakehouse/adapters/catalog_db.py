@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -467,10 +468,14 @@ class CatalogDb:
 
     def unprocessed(self, landed: Iterable[Landed]) -> list[Landed]:
         """Those of `landed` that the ledger does not know, in the same order."""
+        key, etag = ingest_ledger.c.object_key, ingest_ledger.c.etag
+        found: list[Landed] = []
         with self.begin() as connection:
-            query = sa.select(ingest_ledger.c.object_key, ingest_ledger.c.etag)
-            known = {tuple(row) for row in connection.execute(query)}
-        return [thing for thing in landed if (thing.object_key, thing.etag) not in known]
+            for some in _chunks(landed):
+                query = sa.select(key, etag).where(key.in_([one.object_key for one in some]))
+                known = {tuple(row) for row in connection.execute(query)}
+                found += [one for one in some if (one.object_key, one.etag) not in known]
+        return found
 
     def outcome(self, landed: Landed) -> Outcome | None:
         """What became of `landed` at an earlier time; None when it has not been processed."""
@@ -668,6 +673,14 @@ class CatalogDb:
             if rows:
                 connection.execute(insert(asset), rows)
         return True
+
+    def attached(self, sources: Iterable[str]) -> set[str]:
+        """Those of `sources` that brought something with `attach`."""
+        found: set[str] = set()
+        with self.begin() as connection:
+            for some in _chunks(sources):
+                found.update(connection.scalars(sa.select(asset.c.source).where(asset.c.source.in_(some))))
+        return found
 
     def check_podcast(self, guid: str, built_at: datetime) -> None:
         """Check that no newer feed is in force than that of `built_at`.
@@ -945,12 +958,12 @@ class CatalogDb:
             check_in_force(windows, at)
         return row.sha256, row.audio_format
 
-    def playback_loudness(self, sha256: str, recipe: str) -> tuple[float | None] | None:
-        """Loudness [LUFS] of a playback package in a tuple; None when there is no such package yet."""
-        query = sa.select(playback_package.c.loudness_lufs).filter_by(sha256=sha256, recipe=recipe)
+    def package_of(self, sha256: str, recipe: str) -> tuple[float | None, bytes | None] | None:
+        """Loudness [LUFS] and wrapped key of a playback package; None when there is no such package yet."""
+        query = sa.select(playback_package.c.loudness_lufs, playback_package.c.wrapped_key)
         with self.begin() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else (row.loudness_lufs,)
+            row = connection.execute(query.filter_by(sha256=sha256, recipe=recipe)).one_or_none()
+        return None if row is None else (row.loudness_lufs, row.wrapped_key)
 
     def record_package(
         self, sha256: str, recipe: str, address: str, loudness_lufs: float | None, wrapped_key: bytes | None
@@ -1021,6 +1034,18 @@ class CatalogDb:
         with self.begin() as connection:
             rows = connection.execute(sa.select(extraction_failure).order_by(extraction_failure.c.sha256))
             return [dict(row._mapping) for row in rows]
+
+
+#: Keys that one query asks about.
+_CHUNK = 1000
+T = TypeVar("T")
+
+
+def _chunks(things: Iterable[T]) -> Iterator[list[T]]:
+    """`things` in lists of at most `_CHUNK`."""
+    left = iter(things)
+    while some := list(islice(left, _CHUNK)):
+        yield some
 
 
 def _lock(connection: sa.Connection, sha256: str) -> None:

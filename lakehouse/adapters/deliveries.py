@@ -56,6 +56,11 @@ class _Read:
     name: str
 
 
+#: What was read of documents, by name: their version, and of a message what can be decided without what it publishes;
+#: None for a feed.
+Heads = dict[str, tuple[object, _Read | None]]
+
+
 def _nothing() -> None: ...
 
 
@@ -65,6 +70,7 @@ def deliver(
     *,
     only_new: bool = False,
     takedowns_only: bool = False,
+    heads: Heads | None = None,
     hidden: Callable[[], None] = _nothing,
 ) -> list[Delivered]:
     """Outcomes of all podcast feeds and ERN messages below `address`, a folder or s3://landing/prefix, in the order
@@ -73,6 +79,7 @@ def deliver(
     What is refused leaves nothing behind but its reason and its bytes; the others go on. With `only_new`, what was
     looked at before and has the same files beside it is left out, and nothing at all is no error. `hidden` is called
     when everything was read and the takedowns are done; with `takedowns_only` that is all, and the rest stays new.
+    `heads` collects what was read; with `takedowns_only` what is in it is not read again.
 
     Raises:
         RejectedInputError: `no_such_folder`, `no_messages`.
@@ -92,7 +99,7 @@ def deliver(
         if only_new:
             seen = db.looked_at(source.root)
             names = [name for name in names if seen.get(name) != beside[name]]
-        return deliver_named(objects, db, source, names, takedowns_only=takedowns_only, hidden=hidden)
+        return deliver_named(objects, db, source, names, takedowns_only=takedowns_only, heads=heads, hidden=hidden)
 
 
 def deliver_named(
@@ -102,12 +109,14 @@ def deliver_named(
     names: Iterable[str],
     *,
     takedowns_only: bool = False,
+    heads: Heads | None = None,
     hidden: Callable[[], None] = _nothing,
 ) -> list[Delivered]:
     """Outcomes of the documents `names` of `source`; see `deliver`."""
     outcomes: list[Delivered] = []
     feeds: list[str] = []
     read: list[_Read] = []
+    heads = {} if heads is None else heads
 
     def try_out(name: str, step: Callable[[], Delivered | None], message: Message | None = None) -> None:
         try:
@@ -119,14 +128,22 @@ def deliver_named(
         source.forget()
 
     def look(name: str) -> Delivered | None:
+        version = source.version(name)  # before it is read: what comes meanwhile is read the next time
+        if takedowns_only and name in heads and heads[name][0] == version:
+            if (known := heads[name][1]) is not None:
+                read.append(known)
+            return None
         document, digest = _read_document(source, name)
         if podcast_deliveries.is_feed(document):
             feeds.append(name)
+            heads[name] = version, None
         elif ern.is_manifest(document):
             listed = Delivered(name, "unchanged", message="It lists the messages of a batch, and changes nothing.")
             return record(db, source, digest, listed)
         else:
-            read.append(_Read(ern.read(document), digest, name))
+            one = _Read(ern.read(document), digest, name)
+            read.append(one)
+            heads[name] = version, _head(one)
         return None
 
     def deliver_feed(name: str) -> Delivered:
@@ -147,6 +164,11 @@ def deliver_named(
     for one in rest:
         try_out(one.name, partial(_deliver_one, objects, db, source, one), one.message)
     return outcomes
+
+
+def _head(one: _Read) -> _Read:
+    """A message without what it publishes; of a takedown all, for it is done by this."""
+    return one if one.message.action == "takedown" else replace(one, message=replace(one.message, release=None))
 
 
 def _in_turn(read: Iterable[_Read]) -> tuple[list[_Read], list[_Read]]:
@@ -365,6 +387,7 @@ def _links(source: Source, folder: str, release_key: str, kept: Kept) -> list[De
 
 
 def _record_of(message: Message, release: Release, track: Track, facts: AudioFacts) -> Metadata:
+    windows = release.windows if track.windows is None else track.windows
     return Metadata(
         title=track.title,
         artist=track.artist,
@@ -377,7 +400,7 @@ def _record_of(message: Message, release: Release, track: Track, facts: AudioFac
         ipi=track.ipi,
         isni=track.isni,
         language=track.language,
-        territories=tuple(dict.fromkeys(window.territory for window in release.all_windows)),
+        territories=tuple(dict.fromkeys(window.territory for window in windows)),
         released_on=release.released_on,
         originally_released_on=release.originally_released_on,
         explicit=track.explicit,

@@ -56,6 +56,9 @@ class Source(Protocol):
         comes, goes or changes. "" for the folder of another file.
         """
 
+    def version(self, name: str) -> object:
+        """What changes when a file that is there changes."""
+
     def forget(self) -> None:
         """Let go of what was fetched."""
 
@@ -165,6 +168,10 @@ class Folder:
         """Hash of what stood in the folder of a message."""
         return self._beside.get(folder_of(name), "")
 
+    def version(self, name: str) -> object:
+        """What changes when a file changes."""
+        return _state(self._files[name])
+
     @cached_property
     def _beside(self) -> dict[str, str]:
         return _states(self.documents(), ((name, _state(path)) for name, path in self._files.items()))
@@ -237,6 +244,10 @@ class Prefix:
     def beside(self, name: str) -> str:
         """Hash of what stood in the folder of a message."""
         return self._beside.get(folder_of(name), "")
+
+    def version(self, name: str) -> object:
+        """What changes when a file changes."""
+        return self._landed[name].etag
 
     @cached_property
     def _beside(self) -> dict[str, str]:

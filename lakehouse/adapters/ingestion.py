@@ -23,10 +23,11 @@ from lakehouse.adapters.objects import (
     object_keys,
     quarantine_name,
 )
+from lakehouse.adapters.repeating import repeat
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.validation import Limits, judge
 from lakehouse.domain.catalog.deliveries.companions import companions
-from lakehouse.errors import RejectedInputError, WavehouseError
+from lakehouse.errors import RejectedInputError, RetryableError
 from lakehouse.failures import refused
 
 
@@ -108,6 +109,11 @@ def _single_files(objects: Objects) -> tuple[list[Landed], list[str]]:
     return [one for one in landed if one.object_key not in beside], list(beside)
 
 
+def file_source(name: str) -> str:
+    """What the catalogue calls a file that lay beside tagged audio, as the source of what it brought."""
+    return f"file:{name}"
+
+
 def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | None = None) -> Outcome:
     """Bring one landed object to its outcome and record it. Done before: the recorded outcome, and nothing changes.
 
@@ -155,31 +161,50 @@ def work(settings: Settings, stop: Event, *, every_s: float, worker: str, say: C
     """Bring what lands to its outcomes until `stop` is set, beside any number of others that do the same: each file is
     one worker's at a time. It looks every `every_s` seconds; `worker`, a name of its own, spreads where workers begin.
 
-    When an engine is away it waits for it; a defect of ours is logged and stops no other file.
+    When an engine is away it waits for it. A defect of ours is logged and stops no other file; the file that met it is
+    left to the next run.
     """
     objects = Objects(settings)
-    while not stop.is_set():
-        try:
-            with CatalogDb(settings) as db:
-                todo = db.unprocessed(_single_files(objects)[0])
-                start = crc32(worker.encode()) % max(1, len(todo))
-                for landed in todo[start:] + todo[:start]:
-                    if stop.is_set():
-                        break
-                    if (done := _claim(objects, db, landed)) is not None:
-                        say(f"{done.object_key}: {done.outcome} {done.reason or ''}".rstrip())
-        except WavehouseError as error:
-            say(f"{error.message} Trying again in {every_s:g} s.")
-        stop.wait(every_s)
+    failed: set[tuple[str, str]] = set()
+
+    def look() -> None:
+        with CatalogDb(settings) as db:
+            open_ones = db.unprocessed(_single_files(objects)[0])
+            failed.intersection_update((one.object_key, one.etag) for one in open_ones)
+            todo = [one for one in open_ones if (one.object_key, one.etag) not in failed]
+            start = crc32(worker.encode()) % max(1, len(todo))
+            for landed in todo[start:] + todo[:start]:
+                if stop.is_set():
+                    break
+                if (done := _claim(objects, db, landed)) is None:
+                    continue
+                line = f"{done.object_key}: {done.outcome} {done.reason or ''}".rstrip()
+                # Without a record it waits on. One that is gone may come back as it was.
+                if not done.sha256 and done.reason != "no_such_object":
+                    failed.add((landed.object_key, landed.etag))
+                    line += f"; left alone until a restart. {done.message}"
+                say(line)
+
+    repeat(look, stop, every_s=every_s, say=say)
 
 
 def _claim(objects: Objects, db: CatalogDb, landed: Landed) -> Outcome | None:
-    """What became of a file now; None when another worker has it or had it."""
+    """What became of a file now; None when another worker has it or had it, or when it was replaced meanwhile."""
     try:
         with db.claimed(landed) as mine:
             return process(objects, db, landed) if mine and db.outcome(landed) is None else None
     except Exception as error:
+        if isinstance(error, RetryableError) and _is_replaced(objects, landed):
+            return None
         return _unrecorded(landed.object_key, error)
+
+
+def _is_replaced(objects: Objects, landed: Landed) -> bool:
+    """Whether this version of an object is no longer there: then no engine is away, and the next look finds the new."""
+    try:
+        return objects.landed_one(landed.object_key).etag != landed.etag
+    except RejectedInputError:
+        return True
 
 
 def _unrecorded(key: str, error: Exception) -> Outcome:
@@ -205,13 +230,14 @@ def count(outcomes: Iterable[Outcome]) -> dict[str, Any]:
 def report(settings: Settings) -> dict[str, Any]:
     """What became of everything that landed, and the checks that hold the ledger, the catalogue and the store together.
 
-    `beside` counts the pictures, lyrics and links that wait for `wavehouse ingest s3://landing/FOLDER` or were taken by
-    it. Each of `checks` is {name, left, right, equal}.
+    `beside` counts the pictures, lyrics and links that wait for `wavehouse ingest s3://landing/FOLDER`. Each of
+    `checks` is {name, left, right, equal}.
     """
     objects = Objects(settings)
     landed, beside = _single_files(objects)
     with CatalogDb(settings) as db:
         open_ones = db.unprocessed(landed)
+        attached = db.attached(file_source(key) for key in beside)
         counts = db.counts()
         stored, kept = db.object_hashes()
         rejections = db.rejections()
@@ -232,7 +258,7 @@ def report(settings: Settings) -> dict[str, Any]:
     ]
     return {
         "landed": len(landed),
-        "beside": len(beside),
+        "beside": len(beside) - len(attached),
         "waiting": len(open_ones),
         **counts,
         "rejections": rejections,

@@ -20,12 +20,13 @@ from lakehouse.adapters.deliveries import Delivered, record
 from lakehouse.adapters.delivery_assets import artwork_of, links_of, lyrics_of
 from lakehouse.adapters.delivery_sources import Source, folder_of, opened, unreadable
 from lakehouse.adapters.objects import LANDING, Objects, object_key
+from lakehouse.adapters.repeating import repeat
 from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.deliveries import ern
 from lakehouse.domain.catalog.deliveries.companions import companions
 from lakehouse.domain.catalog.deliveries.xml import HEAD_BYTES
-from lakehouse.errors import RejectedInputError, WavehouseError
-from lakehouse.failures import refused, translate
+from lakehouse.errors import RejectedInputError, RetryableError
+from lakehouse.failures import refused
 
 WAITS = f"It waits below {ingestion.DELIVERIES} for the message or feed that names it."
 
@@ -138,7 +139,7 @@ def _attach(
                 raise RejectedInputError(f"{bad[0]['meaning']} ({name})", reason=bad[0]["code"], value=bad)
             if kind != "merch":
                 objects.put_audio(path, digest)
-            changed = db.attach(f"file:{name}", assets, tracks)
+            changed = db.attach(ingestion.file_source(name), assets, tracks)
             done = Delivered(name, "published" if changed else "unchanged")
         except Exception as error:  # whatever one file is, the others go on
             why = refused(error)
@@ -167,43 +168,42 @@ def watch(settings: Settings, stop: Event, *, address: str, every_s: float, say:
     A takedown waits for no audio: while a look is at work, another one takes down what has come since.
     """
     turn, at_work, over = Lock(), Event(), Event()
+    # What the look at work has read, and those beside it: they ask often, and read only what is new.
+    heads: deliveries.Heads = {}
 
-    def look() -> list[Delivered]:
+    def tell(outcomes: Iterable[Delivered]) -> None:
+        for done in outcomes:
+            say(f"{done.source}: {done.outcome} {done.reason or ''}".rstrip())
+
+    def look() -> None:
         with ExitStack() as held:
             held.enter_context(turn)  # two that read and take down at once would both do what is new
+            heads.clear()
 
             def go_on() -> None:
                 held.close()
                 at_work.set()
 
             try:
-                return deliveries.deliver(settings, address, only_new=True, hidden=go_on)
+                done = deliveries.deliver(settings, address, only_new=True, heads=heads, hidden=go_on)
             finally:
                 at_work.clear()
+        tell(done)
 
-    def take_down() -> list[Delivered]:
+    def take_down() -> None:
         if not at_work.is_set():
-            return []
+            return
         with turn:
-            return deliveries.deliver(settings, address, only_new=True, takedowns_only=True)
+            try:
+                done = deliveries.deliver(settings, address, only_new=True, heads=heads, takedowns_only=True)
+            except RejectedInputError as error:  # the address; if it stays so, the next look ends the service
+                raise RetryableError(error.message, hint=error.hint) from error
+        tell(done)
 
     with ThreadPoolExecutor(1, thread_name_prefix="takedowns") as pool:
-        takedowns = pool.submit(_repeat, take_down, over, every_s, say)
+        takedowns = pool.submit(repeat, take_down, over, every_s=every_s, say=say)
         try:
-            _repeat(look, stop, every_s, say)
+            repeat(look, stop, every_s=every_s, say=say)
         finally:
             over.set()
         takedowns.result()
-
-
-def _repeat(look: Callable[[], list[Delivered]], stop: Event, every_s: float, say: Callable[[str], None]) -> None:
-    while not stop.is_set():
-        try:
-            for done in look():
-                say(f"{done.source}: {done.outcome} {done.reason or ''}".rstrip())
-        except RejectedInputError:  # the address is no folder
-            raise
-        except Exception as error:  # an engine is away, has no tables or buckets yet; or a defect, which is logged
-            shown = error if isinstance(error, WavehouseError) else translate(error)
-            say(f"{shown.message} Trying again in {every_s:g} s.")
-        stop.wait(every_s)

@@ -27,6 +27,8 @@ KEY_URI = "key"
 KEY_BYTES = 16
 #: An hour of ffmpeg is far more than the longest recording needs; one that hangs must not hold up the others.
 FFMPEG_TIMEOUT_S = 3600
+#: Reason and message of a package that was made again.
+KEY_LOST = ("key_lost", "The secret that wraps keys was renewed: the kept key opens nothing, so it was made again.")
 #: Steps of the loudness meter that are decoded at a time: 2 s.
 READ_STEPS = 20
 
@@ -36,6 +38,7 @@ class Packaged:
     """One track: where its package is, and whether it was `made` now or was `there`; or why it is `refused`.
 
     `loudness_lufs` is None where nothing is loud enough to be measured, `reason` and `message` where nothing is wrong.
+    One that was made again because no key opens it any more is `made` for the reason `key_lost`.
     """
 
     content_id: int
@@ -82,19 +85,22 @@ def _package(
 ) -> Packaged:
     sha256, audio_format = db.audio_of(content_id, at)
     address = f"s3://{PLAYBACK}/{prefix(sha256, recipe)}"
-    if found := db.playback_loudness(sha256, recipe.name):
-        return Packaged(content_id, "there", address, *found)
+    found = db.package_of(sha256, recipe.name)
+    if found and _opens(recipe, wrapping, found[1]):
+        return Packaged(content_id, "there", address, found[0])
+    why = KEY_LOST if found else (None, None)
     with tempfile.TemporaryDirectory(prefix="wavehouse-package-") as name:
         folder, source = Path(name) / "package", Path(name) / "source"
         objects.fetch_audio(sha256, source)
         loudness, key = _make(source, folder, audio_format, recipe)
         # Two that put it at once would mix the segments of two keys. Encoding takes long and needs no lock.
         with db.exclusively(f"package {sha256} {recipe.name}"):
-            if found := db.playback_loudness(sha256, recipe.name):
-                return Packaged(content_id, "there", address, *found)
+            found = db.package_of(sha256, recipe.name)
+            if found and _opens(recipe, wrapping, found[1]):
+                return Packaged(content_id, "there", address, found[0])
             _put(objects, folder, prefix(sha256, recipe))
             db.record_package(sha256, recipe.name, address, loudness, wrapped(wrapping, key) if key else None)
-    return Packaged(content_id, "made", address, loudness)
+    return Packaged(content_id, "made", address, loudness, *why)
 
 
 def wrapping_key(settings: Settings) -> bytes:
@@ -113,6 +119,17 @@ def wrapping_key(settings: Settings) -> bytes:
             hint="`wavehouse up` makes one; elsewhere set WAVEHOUSE_PLAYBACK__KEY_ENCRYPTION_KEY to 32 hex digits.",
         )
     return key
+
+
+def _opens(recipe: Recipe, wrapping: bytes, kept: bytes | None) -> bool:
+    """Whether a package can be played: in clear, or with the key that was kept of it."""
+    if not recipe.encrypted:
+        return True
+    try:
+        unwrapped(wrapping, kept or b"")
+    except FatalError:
+        return False
+    return True
 
 
 def wrapped(wrapping: bytes, key: bytes) -> bytes:
@@ -135,7 +152,7 @@ def unwrapped(wrapping: bytes, kept: bytes) -> bytes:
     except InvalidUnwrap as error:
         raise FatalError(
             "The key of a package was wrapped with another key than the one in the settings.",
-            hint="Bring that one back, or delete the package's row in catalog.playback_package and make it again.",
+            hint="Bring that one back, or make the package again with `wavehouse package --encrypt`.",
         ) from error
 
 

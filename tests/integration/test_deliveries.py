@@ -22,6 +22,8 @@ from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.catalog_reader import CatalogReader, ReleaseRow
 from lakehouse.adapters.objects import AUDIO, Objects, audio_name
 from lakehouse.config.settings import Settings
+from lakehouse.domain.catalog.deliveries.messages import moment
+from lakehouse.errors import RejectedInputError
 from tests.audio_files import chord, write
 from tests.conftest import wavehouse, wavehouse_json
 from tests.ern_messages import Attached, Sent, Sound, message, purge
@@ -361,6 +363,53 @@ def test_a_track_with_deals_of_its_own_goes_by_them(stack: Settings, tmp_path: P
     assert packaged("--on", "2026-06-01") == [("refused", "track_hidden")]
 
 
+def barred(stack: Settings, content_id: int, on: str) -> str | None:
+    """Why a track may not be played on a day; None when it may."""
+    with CatalogDb(stack) as db:
+        try:
+            db.audio_of(content_id, moment(on))
+        except RejectedInputError as error:
+            return error.reason
+    return None
+
+
+def test_a_track_that_is_taken_down_alone_is_played_no_more(stack: Settings, tmp_path: Path) -> None:
+    """It has deals of its own, and none of them permits anything; those of the release are not about it."""
+    icpn = ean(int(RUN, 16) + 34)
+    sounds = (
+        replace(sound(tmp_path, "34.flac", 512, "Retirée seule", "FRZ032600034"), own_from=""),
+        sound(tmp_path, "35.flac", 514, "Restée", "FRZ032600035"),
+    )
+    sent = Sent(message_id="W5", icpn=icpn, artist=ARTIST, sounds=sounds)
+    assert send(stack, tmp_path, sent, "382").outcome == "published"
+    row = released(stack, icpn)
+    assert row is not None
+    assert [barred(stack, track.content_id, "2026-04-01") for track in row.tracks] == ["not_available", None]
+
+
+def test_a_track_of_two_releases_may_be_played_by_either(stack: Settings, tmp_path: Path) -> None:
+    first, second = (ean(int(RUN, 16) + extra) for extra in (36, 37))
+    track = sound(tmp_path / "a", "36.flac", 516, "Deux disques", "FRZ032600036")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    early = Sent(message_id="W6", icpn=first, artist=ARTIST, sounds=(track,), ends="2026-04-30")
+    late = Sent(message_id="W7", icpn=second, artist=ARTIST, sounds=(track,), starts="2026-06-01")
+    assert send(stack, tmp_path / "a", early, "382").outcome == "published"
+    assert send(stack, tmp_path / "b", late, "382").outcome == "published"
+    rows = [released(stack, icpn) for icpn in (first, second)]
+    [content_id] = {track.content_id for row in rows if row for track in row.tracks}
+
+    def asked() -> list[str | None]:
+        return [barred(stack, content_id, on) for on in ("2026-04-01", "2026-05-15", "2026-06-15")]
+
+    assert asked() == [None, "not_available", None]
+    gone = replace(early, message_id="W8", created_at="2026-03-02T00:00:00Z", takedown=True)
+    assert send(stack, tmp_path / "a", gone, "382").outcome == "taken_down"
+    assert asked() == ["not_available", "not_available", None]
+    gone = replace(late, message_id="W9", created_at="2026-03-02T00:00:00Z", takedown=True)
+    assert send(stack, tmp_path / "b", gone, "382").outcome == "taken_down"
+    assert asked() == ["track_hidden"] * 3
+
+
 def crash(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
@@ -546,10 +595,11 @@ def test_tagged_files_with_what_lies_beside_them(stack: Settings, tmp_path: Path
     done = wavehouse("ingest", str(tmp_path), "--report", str(target), check=False)
     assert done.returncode == 65, done.stderr
     report = json.loads(target.read_text())
-    assert [(f["object_key"], f["outcome"]) for f in report["files"]] == [(f"Album {RUN}/01 Eins.flac", "accepted")]
-    assert [(c["outcome"], c["reason"]) for c in report["companions"]] == [
-        ("published", None), ("published", None), ("published", None), ("rejected", "no_track"),
+    # A picture without audio in its folder belongs to none, and is a file like any other.
+    assert [(f["object_key"], f["outcome"], f["reason"]) for f in report["files"]] == [
+        (f"Album {RUN}/01 Eins.flac", "accepted", None), (f"Leer {RUN}/cover.png", "rejected", "not_audio"),
     ]  # fmt: skip
+    assert [(c["outcome"], c["reason"]) for c in report["companions"]] == [("published", None)] * 3
     reader = CatalogReader(stack)
     track = reader.track(report["files"][0]["content_id"])
     assert track is not None
@@ -565,7 +615,7 @@ def test_tagged_files_with_what_lies_beside_them(stack: Settings, tmp_path: Path
     assert [(c.outcome, c.reason) for c in found.companions] == [("rejected", "no_album")]
     shutil.rmtree(single)
     again = wavehouse_json("ingest", str(album.parent), check=False)
-    assert [c["outcome"] for c in again["companions"]] == ["unchanged", "unchanged", "unchanged", "rejected"]
+    assert [c["outcome"] for c in again["companions"]] == ["unchanged"] * 3
 
 
 def test_what_landed_beside_audio_waits_for_whoever_takes_the_folder(stack: Settings, tmp_path: Path) -> None:
@@ -582,6 +632,7 @@ def test_what_landed_beside_audio_waits_for_whoever_takes_the_folder(stack: Sett
     after = wavehouse_json("ingest", "report")
     assert after["beside"] - before["beside"] == 2
     done = wavehouse_json("ingest", f"s3://landing/{album.name}")
+    assert wavehouse_json("ingest", "report")["beside"] == before["beside"]
     assert sorted(c["outcome"] for c in done["companions"]) == ["published", "published"]
     reader = CatalogReader(stack)
     track = reader.track(done["files"][0]["content_id"])

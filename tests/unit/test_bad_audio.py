@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from lakehouse.domain.audio.protection import protection
 from lakehouse.domain.audio.validation import judge
 from lakehouse.errors import RejectedInputError
 from tests import audio_files
+from tests.memory import measured
 
 TAGS = {"title": "T", "artist": "A"}
 
@@ -120,11 +119,11 @@ def test_silence_and_clipping_are_seen_and_not_refused(tmp_path: Path) -> None:
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from lakehouse.adapters.audio_probe import probe
 facts = probe(Path(sys.argv[1]), "long.wav")
-print(facts.duration_ms, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(facts.duration_ms)
 """
 
 
@@ -142,8 +141,7 @@ def peak_of(path: Path, seconds: int) -> tuple[int, int]:
     with path.open("wb") as file:
         file.write(head)
         file.truncate(len(head) + data_bytes)
-    done = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True)
-    milliseconds, peak = map(int, done.stdout.split())
+    [milliseconds], peak = measured(PEAK, path)
     return milliseconds, peak
 
 

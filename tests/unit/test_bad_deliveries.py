@@ -21,6 +21,8 @@ from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, DeliveredEp
 from lakehouse.adapters.delivery_sources import Folder
 from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import Settings
+from lakehouse.domain.audio.validation import AudioFacts
+from lakehouse.domain.catalog.deliveries import ern
 from lakehouse.domain.catalog.deliveries.decide import Decision, Known, decide
 from lakehouse.domain.catalog.deliveries.messages import Message
 from lakehouse.errors import RejectedInputError, RetryableError
@@ -104,6 +106,12 @@ class World:
         done = deliveries.deliver_named(cast(Objects, self.store), db, source, source.documents())
         return {one.source: (one.outcome, one.reason) for one in done}
 
+    def land(self, name: str, document: bytes) -> None:
+        """Have a whole document appear at once."""
+        path = self.folder.parent / f"{self.folder.name}.xml"
+        path.write_bytes(document)
+        path.rename(self.folder / name)
+
     def put(self, name: str, sent: Sent, version: str = "43") -> Path:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +126,10 @@ def sound(folder: Path, title: str, tonic_hz: float, name: str = "01.flac", isrc
 
 def declared(path: Path, title: str, isrc: str = "FRZ032600002") -> Sound:
     return Sound(title, isrc, f"resources/{path.name}", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def declared_nowhere(isrc: str) -> Sound:
+    return Sound("Lautlos", isrc, "resources/01.flac", "ab" * 32)
 
 
 @pytest.fixture
@@ -286,6 +298,19 @@ def test_a_file_that_is_replaced_while_its_release_is_checked(world: World, monk
     assert world.catalogue.titles == {GOOD: ["Gut"]}
 
 
+def served(world: World, monkeypatch: pytest.MonkeyPatch, open_it: Callable[[], None] = lambda: None) -> None:
+    """Have a service that watches any address watch `world`; it calls `open_it` at each look."""
+
+    @contextmanager
+    def opened(*_: object) -> Iterator[Folder]:
+        open_it()
+        yield Folder(cast(Objects, None), world.folder)
+
+    monkeypatch.setattr(deliveries, "opened", opened)
+    monkeypatch.setattr(deliveries, "Objects", lambda _settings: world.store)
+    monkeypatch.setattr(deliveries, "CatalogDb", lambda _settings: nullcontext(world.catalogue))
+
+
 def test_a_takedown_waits_for_no_audio(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the service is at work on a large release, what was taken down meanwhile is hidden."""
     world.deliver()
@@ -305,15 +330,9 @@ def test_a_takedown_waits_for_no_audio(world: World, settings: Settings, monkeyp
             hidden.set()
         return done
 
-    @contextmanager
-    def opened(*_: object) -> Iterator[Folder]:
-        yield Folder(cast(Objects, None), world.folder)
-
     monkeypatch.setattr(world.store, "put_audio", slow)
     monkeypatch.setattr(world.catalogue, "apply", applied)
-    monkeypatch.setattr(deliveries, "opened", opened)
-    monkeypatch.setattr(deliveries, "Objects", lambda _settings: world.store)
-    monkeypatch.setattr(deliveries, "CatalogDb", lambda _settings: nullcontext(world.catalogue))
+    served(world, monkeypatch)
     said: list[str] = []
 
     def say(line: str) -> None:
@@ -324,15 +343,108 @@ def test_a_takedown_waits_for_no_audio(world: World, settings: Settings, monkeyp
     with ThreadPoolExecutor(1) as pool:
         service = pool.submit(intake.watch, settings, stop, address="somewhere", every_s=0.01, say=say)
         assert at_work.wait(60)
-        takedown = world.folder.parent / f"{world.folder.name}.xml"
-        takedown.write_bytes(purge(Sent(message_id="T", icpn=GOOD, created_at="2026-04-01T00:00:00Z"), "43"))
-        takedown.rename(world.folder / "t.xml")
+        world.land("t.xml", purge(Sent(message_id="T", icpn=GOOD, created_at="2026-04-01T00:00:00Z"), "43"))
         assert hidden.wait(60)
         assert world.catalogue.titles == {GOOD: []}
         go_on.set()
         service.result(60)
     assert sorted(said) == ["large/m.xml: published", "t.xml: taken_down"]
     assert world.catalogue.titles == {GOOD: [], BAD: ["Groß"]}
+
+
+class Watched:
+    """The service at work on the large release of `world`, until it may go on; ends once `later/` is published."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        large = sound(world.folder / "large", "Groß", 300)
+        world.put("large/m.xml", Sent(message_id="L", icpn=BAD, sounds=(large,)))
+        self.at_work, self.go_on, self.away, self.stop = (threading.Event() for _ in range(4))
+        self.reads: list[str] = []
+        self.said: list[str] = []
+        self._looks = threading.Semaphore(0)
+        put, read = world.store.put_audio, Folder.read
+
+        def slow(path: Path, sha256: str) -> str:
+            self.at_work.set()
+            assert self.go_on.wait(60)
+            return put(path, sha256)
+
+        def counted(folder: Folder, name: str, limit: int) -> bytes:
+            self.reads.append(name)
+            return read(folder, name, limit)
+
+        served(world, monkeypatch, self._open)
+        monkeypatch.setattr(world.store, "put_audio", slow)
+        monkeypatch.setattr(Folder, "read", counted)
+
+    def _open(self) -> None:
+        self._looks.release()
+        if self.away.is_set():
+            raise RejectedInputError("There is no folder.", reason="no_such_folder")
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+        if line.startswith("later/"):
+            self.stop.set()
+
+    def wait_for_looks(self) -> None:
+        while self._looks.acquire(blocking=False):
+            pass
+        for _ in range(4):
+            assert self._looks.acquire(timeout=60)
+
+
+def test_takedowns_look_on_beside_a_long_look(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They read what waits once, not at each look, and survive a folder that is away for a while."""
+    world.deliver()
+    later = sound(world.folder / "later", "Später", 320)
+    newer = replace(later, title="Noch später")
+    watched = Watched(world, monkeypatch)
+    with ThreadPoolExecutor(1) as pool:
+        service = pool.submit(intake.watch, settings, watched.stop, address="x", every_s=0.01, say=watched.say)
+        try:
+            assert watched.at_work.wait(60)
+            world.land("later/m.xml", message(Sent(message_id="S", icpn=THIRD, sounds=(later,)), "43"))
+            watched.wait_for_looks()
+            assert watched.reads == ["large/m.xml", "later/m.xml"]
+            # Another document under the name is another one.
+            world.land("later/m.xml", message(Sent(message_id="S2", icpn=THIRD, sounds=(newer,)), "43"))
+            watched.wait_for_looks()
+            assert watched.reads == ["large/m.xml", "later/m.xml", "later/m.xml"]
+            watched.away.set()
+            watched.wait_for_looks()
+            watched.away.clear()
+            world.land("t.xml", purge(Sent(message_id="T", icpn=GOOD, created_at="2026-04-01T00:00:00Z"), "43"))
+            watched.wait_for_looks()
+            assert world.catalogue.titles == {GOOD: []}
+        except BaseException:
+            watched.stop.set()
+            raise
+        finally:
+            watched.go_on.set()
+        service.result(60)
+    assert sorted(watched.said) == [
+        "There is no folder. Trying again every 0.01 s.",
+        "large/m.xml: published",
+        "later/m.xml: published",
+        "t.xml: taken_down",
+    ]
+    assert world.catalogue.titles == {GOOD: [], BAD: ["Groß"], THIRD: ["Noch später"]}
+
+
+def test_a_track_is_judged_by_the_territories_of_its_deals() -> None:
+    """Those of its own, else those of the release; of another track's none."""
+    late = replace(declared_nowhere("FRZ032600001"), own_from="2026-06-01")
+    document = message(Sent(sounds=(late, declared_nowhere("FRZ032600002"))), "43")
+    whole, worldwide, own = document.rpartition(b"<TerritoryCode>Worldwide<")
+    assert worldwide
+    read = ern.read(whole + b"<TerritoryCode>FR<" + own)
+    assert read.release is not None
+    facts = AudioFacts("", 0, "")
+    records = [deliveries._record_of(read, read.release, track, facts) for track in read.release.tracks]
+    assert [record.territories for record in records] == [("FR",), ("Worldwide",)]
 
 
 def test_audio_of_episodes_is_taken_where_it_lies_and_never_fetched(tmp_path: Path) -> None:

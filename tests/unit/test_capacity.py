@@ -8,11 +8,14 @@ import math
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
+from sqlalchemy import QueuePool
 from typer.testing import CliRunner
 
+from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.cli.ingest import app as ingest_app
 from lakehouse.cli.plan import app
 from lakehouse.config.settings import CHECKOUT, load_settings
@@ -138,7 +141,8 @@ def test_the_scaler_of_the_cluster_follows_the_simulated_fleet() -> None:
 def test_the_scaler_of_the_cluster_scales_workers_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """They run a command that exists, with settings that exist, and the memory that the plan counts."""
     folder = CHECKOUT / "infra" / "cluster"
-    scaled = yaml.safe_load((folder / "ingest-scaledobject.yaml").read_text())["spec"]["scaleTargetRef"]
+    scaler = yaml.safe_load((folder / "ingest-scaledobject.yaml").read_text())["spec"]
+    scaled = scaler["scaleTargetRef"]
     worker = yaml.safe_load((folder / "ingest-worker.yaml").read_text())
     assert (worker["kind"], worker["metadata"]["name"]) == ("Deployment", scaled["name"])
     assert "replicas" not in worker["spec"]  # KEDA's
@@ -157,6 +161,10 @@ def test_the_scaler_of_the_cluster_scales_workers_that_are_there(monkeypatch: py
     assert (settings.s3.address, settings.postgres.address) == ("minio:9000", "postgres:5432")
     assert settings.s3.secret_key.get_secret_value() == "hidden"
     assert "hidden" in settings.postgres.url("catalog")
+    with CatalogDb(settings) as db:  # the connections that it keeps are those that a worker needs at once
+        needed = cast(QueuePool, db._engine.pool).size() * scaler["maxReplicaCount"]
+    assert int(worker["metadata"]["annotations"]["postgres-connections"]) == needed
+    assert f"must be above {needed}" in (CHECKOUT / "docs" / "architecture" / "ingest.md").read_text()
     program, *arguments = container["command"]
     assert program == "wavehouse"
     assert CliRunner().invoke(ingest_app, [*arguments[1:], "--help"]).exit_code == 0
@@ -188,6 +196,17 @@ def test_executors_of_the_cluster_are_the_simulated_fleet(monkeypatch: pytest.Mo
     assert settings.spark.per_commit >= planned["most_cores"] * PER_TASK
     assert told["spark.driver.bindAddress"] == "0.0.0.0"  # noqa: S104 - in its pod
     assert told["spark.sql.session.timeZone"] == "UTC"
+
+
+def test_the_cores_of_a_job_are_one_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Local mode has as many threads as a shuffle has parts."""
+    monkeypatch.setattr(session, "engine_path", lambda _: tmp_path)
+    monkeypatch.setenv("WAVEHOUSE_SPARK__CORES", "3")
+    settings = load_settings()
+    assert session.options(settings, memory="1g")["spark.sql.shuffle.partitions"] == "3"
+    assert session.master(settings) == "local[3]"
+    monkeypatch.setenv("WAVEHOUSE_SPARK__MASTER", "k8s://somewhere")
+    assert session.master(load_settings()) == "k8s://somewhere"
 
 
 def test_a_backlog_is_counted_and_costed_by_hand() -> None:

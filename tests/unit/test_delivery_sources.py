@@ -79,7 +79,7 @@ def test_what_stands_beside_a_message(tmp_path: Path) -> None:
     [
         ("a/cover.JPG", "artwork"), ("a/Front.png", "artwork"), ("a/photo.jpg", None), ("a/01 Eins.lrc", "lyrics"),
         ("a/01 Eins.txt", "lyrics"), ("b/01 Eins.txt", None), ("a/readme.txt", None), ("a/merch.json", "merch"),
-        ("a/01 Eins.flac", None),
+        ("a/01 Eins.flac", None), ("b/cover.jpg", None), ("b/merch.json", None), ("merch.json", None),
     ],
 )  # fmt: skip
 def test_what_a_file_is_to_the_audio_beside_it(name: str, kind: str | None) -> None:
@@ -211,7 +211,7 @@ def test_what_lands_as_a_delivery_is_no_single_file() -> None:
 
 def test_what_lies_beside_audio_is_no_bad_audio(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that landed are taken one by one, but for those that belong to others."""
-    keys = ["a/01.flac", "a/01.lrc", "a/cover.jpg", "a/merch.json", "a/photo.jpg", "b/01.txt"]
+    keys = ["a/01.flac", "a/01.lrc", "a/cover.jpg", "a/merch.json", "a/photo.jpg", "b/01.txt", "b/cover.jpg"]
     keys += ["deliveries/a/01.flac", "deliveries/a/cover.jpg"]
 
     def landed(_objects: object, _prefix: str = "") -> list[Landed]:
@@ -219,7 +219,9 @@ def test_what_lies_beside_audio_is_no_bad_audio(settings: Settings, monkeypatch:
 
     monkeypatch.setattr(Objects, "landed", landed)
     monkeypatch.setattr(CatalogDb, "unprocessed", lambda _db, found: found)
-    assert [one.object_key for one in ingestion.waiting(settings)] == ["a/01.flac", "a/photo.jpg", "b/01.txt"]
+    assert [one.object_key for one in ingestion.waiting(settings)] == [
+        "a/01.flac", "a/photo.jpg", "b/01.txt", "b/cover.jpg",
+    ]  # fmt: skip
 
 
 class Landing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,14 +89,14 @@ def test_a_track_that_is_refused_stops_no_other(
             raise RejectedInputError("It was taken down.", reason="track_hidden")
         return f"{content_id}" * 64, "WAV/PCM_16"
 
-    def loudness(_db: object, sha256: str, _recipe: str) -> tuple[float] | None:
-        return (-14.0,) if sha256[0] == "3" else None
+    def package_of(_db: object, sha256: str, _recipe: str) -> tuple[float, None] | None:
+        return (-14.0, None) if sha256[0] == "3" else None
 
     def fetch(_objects: object, _sha256: str, path: Path) -> None:
         path.write_bytes(b"no sound")
 
     monkeypatch.setattr(CatalogDb, "audio_of", audio_of)
-    monkeypatch.setattr(CatalogDb, "playback_loudness", loudness)
+    monkeypatch.setattr(CatalogDb, "package_of", package_of)
     monkeypatch.setattr(Objects, "fetch_audio", fetch)
     done = packaging.package(settings, [1, 2, 3], Recipe(), at=datetime(2026, 3, 6, tzinfo=UTC))
     assert [(one.outcome, one.reason) for one in done] == [
@@ -103,6 +104,32 @@ def test_a_track_that_is_refused_stops_no_other(
         ("refused", "not_encodable"),
         ("there", None),
     ]
+
+
+def test_a_package_whose_key_is_lost_is_made_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `wavehouse` made new secrets: the row is there, and no player could ever open what it names."""
+    old, new, fresh = bytes(16), bytes(range(16)), b"k" * 16
+    rows: dict[str, tuple[float | None, bytes | None]] = {"ab" * 32: (-14.0, packaging.wrapped(old, bytes(16)))}
+    put: list[str] = []
+
+    def record(_db: object, sha256: str, _recipe: str, _address: str, loudness: float, key: bytes) -> None:
+        rows[sha256] = (loudness, key)
+
+    monkeypatch.setattr(CatalogDb, "audio_of", lambda *_: ("ab" * 32, "WAV/PCM_16"))
+    monkeypatch.setattr(CatalogDb, "package_of", lambda _db, sha256, _recipe: rows.get(sha256))
+    monkeypatch.setattr(CatalogDb, "exclusively", lambda *_: nullcontext())
+    monkeypatch.setattr(CatalogDb, "record_package", record)
+    monkeypatch.setattr(Objects, "fetch_audio", lambda *_: None)
+    monkeypatch.setattr(packaging, "_make", lambda *_: (-15.0, fresh))
+    monkeypatch.setattr(packaging, "_put", lambda _objects, _folder, names: put.append(names))
+    renewed = settings.model_copy(update={"playback": Playback(key_encryption_key=SecretStr(new.hex()))})
+    outcomes = []
+    for _ in range(2):
+        [done] = packaging.package(renewed, [1], Recipe(encrypted=True), at=datetime(2026, 3, 6, tzinfo=UTC))
+        outcomes.append((done.outcome, done.reason, done.loudness_lufs))
+    assert outcomes == [("made", "key_lost", -15.0), ("there", None, -15.0)]
+    assert len(put) == 1
+    assert packaging.unwrapped(new, rows["ab" * 32][1] or b"") == fresh
 
 
 def test_an_ffmpeg_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

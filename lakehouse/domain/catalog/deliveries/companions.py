@@ -15,11 +15,13 @@ _NO_AUDIO = LYRICS_SUFFIXES | PICTURE_SUFFIXES | {".json"}
 
 def companions(names: Iterable[str]) -> dict[str, str]:
     """Those of `names`, paths with forward slashes, that belong to others: each with its kind, `artwork`, `lyrics` or
-    `merch`. Lyrics are called like their track; pictures and links belong to all of their folder.
+    `merch`. Lyrics are called like their track; pictures and links belong to all audio of their folder. Without any it
+    is nobody's, and a file like any other.
     """
     paths = {name: PurePosixPath(name) for name in names}
     audio = {path.with_suffix("") for path in paths.values() if path.suffix.lower() not in _NO_AUDIO}
-    return {name: kind for name, path in paths.items() if (kind := _kind(path, audio))}
+    folders = {path.parent for path in audio}
+    return {name: kind for name, path in paths.items() if path.parent in folders and (kind := _kind(path, audio))}
 
 
 def _kind(path: PurePosixPath, audio: set[PurePosixPath]) -> str | None:
