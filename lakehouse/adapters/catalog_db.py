@@ -135,8 +135,12 @@ content_change = sa.Table(
     sa.Column("attributes", JSONB, nullable=False),
     sa.Column("changed_at", _INSTANT, nullable=False),
     sa.Column("is_sent", sa.Boolean, nullable=False),
+    # Why it can never be sent: it holds up no other then.
+    sa.Column("refusal", sa.Text),
     sa.CheckConstraint("change in ('insert', 'update', 'delete')", name="change"),
-    sa.Index("content_change_unsent_ix", "change_id", postgresql_where=sa.text("not is_sent")),
+    sa.Index("content_change_unsent_ix", "change_id", postgresql_where=sa.text("not is_sent and refusal is null")),
+    # The last change of an item, for the trigger.
+    sa.Index("content_change_content_id_ix", "content_id", "changed_at"),
 )
 ingest_ledger = sa.Table(
     "ingest_ledger",
@@ -460,7 +464,7 @@ class CatalogDb:
         `at` is when the item came in. `audio` describes the object of a kind that needs one.
 
         Raises:
-            RejectedInputError: its attributes don't fit its kind (`invalid_attributes`), or it lacks the audio that
+            RejectedInputError: its attributes don't fit its kind (see `ContentKind.check`), or it lacks the audio that
                 the kind asks for (`missing_audio`).
         """
         with self.begin() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.adapters import lake, publish, trino
@@ -56,9 +56,9 @@ def execute(settings: Settings, arguments: Sequence[str]) -> None:
 def run_vars(settings: Settings, first: date, last: date) -> dict[str, Any]:
     """The project's variables for a run over what was received on the UTC dates `first` to `last`.
 
-    The window grows back to where the published silver ends (or bronze begins, before anything is published), so that
-    a day whose run failed or never happened is not left out. The bronze snapshots are those of this moment: all models
-    of the run read the same rows while the stream job goes on writing.
+    The window grows back to the first events in bronze that the published silver has not taken in, so that a day whose
+    run failed or never happened is not left out. The bronze snapshots are those of this moment: all models of the run
+    read the same rows while the stream job goes on writing.
 
     Raises:
         FatalError: the window ends before it starts.
@@ -105,18 +105,24 @@ def tracks_before(tracks: Table) -> list[int]:
 
 
 def _first_day_due(settings: Settings, tables: Catalog, topic: str) -> date | None:
-    """The first UTC date of receipt that the published silver table has not taken in; None when there are no events.
+    """The first UTC date of receipt with events that the published silver table has not taken in; None without any.
 
     Not the table as it is built: a run that failed at its audit has filled it, and gold has seen nothing of that.
+
+    Bronze decides and not the calendar: a topic that is quiet for months makes nobody look at those months again. Where
+    the last records of a topic are refused ones or repetitions, which silver never shows, it counts as due from their
+    day until something newer of it is published: a longer window, and the same result.
     """
+    sql = f"select min(received_at) from lake.bronze.{topic}"  # noqa: S608 - names of ours
     silver = f"silver_audit.{topic}"
     published = publish.snapshot_under(tables.load_table(silver), publish.PUBLISHED)
     if published is not None:
-        sql = f"select max(received_at) from lake.{silver} for version as of {published}"  # noqa: S608 - names of ours
-        newest = trino.query(settings, sql).rows[0][0]
+        taken_in = f"select max(received_at) from lake.{silver} for version as of {published}"  # noqa: S608
+        newest = trino.query(settings, taken_in).rows[0][0]
         if newest is not None:
-            return _utc_date(newest) + timedelta(days=1)
-    oldest = trino.query(settings, f"select min(received_at) from lake.bronze.{topic}").rows[0][0]  # noqa: S608
+            # A literal, so that Trino skips the partitions before it.
+            sql += f" where received_at > timestamp '{newest.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC'"
+    oldest = trino.query(settings, sql).rows[0][0]
     return _utc_date(oldest) if oldest is not None else None
 
 

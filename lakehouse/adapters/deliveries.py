@@ -288,12 +288,12 @@ def _prepare(
             value=bad,
             hint="`wavehouse ingest rules` says how to mend each.",
         )
-    for sha256, path in files.items():
-        objects.put_audio(path, sha256)  # pictures and lyrics lie beside the audio: there, a name is a hash
     tracks = [
         DeliveredTrack(_item(release, assessment, found, place), found)
         for place, (assessment, found) in enumerate(zip(judged, facts, strict=True), 1)
     ]
+    for sha256, path in files.items():
+        objects.put_audio(path, sha256)  # pictures and lyrics lie beside the audio: there, a name is a hash
     return _Prepared(tracks, assets, findings)
 
 
@@ -426,6 +426,7 @@ def _item(release: Release, assessment: Assessment, facts: AudioFacts, place: in
     }
     attributes: dict[str, Any] = {"track_number": place, "album_artist": release.artist}
     attributes |= {name: value for name, value in said.items() if value}
+    TRACK.check(attributes)
     return Item(
         kind=TRACK.kind,
         title=record.title,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lakehouse.adapters.avro_registry import SchemaRegistry
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import Contract, all_ids, load
+from lakehouse.domain.catalog.content import MAX_ATTRIBUTES_BYTES
 from lakehouse.errors import FatalError, RetryableError
 
 if TYPE_CHECKING:
@@ -24,7 +25,16 @@ HINT = "See `wavehouse status`; `wavehouse up --only stream` starts Kafka."
 DELIVERY_TIMEOUT_MS = 300_000
 #: Back-pressure: more than this wait for the broker, and `send` waits too.
 MAX_QUEUED = 200_000
+#: The largest message that a producer takes. No message of ours is larger than a change of a catalogue item, whose text
+#: PostgreSQL may write longer than it was checked (1e9 as 1000000000).
+MAX_MESSAGE_BYTES = 2 * MAX_ATTRIBUTES_BYTES
+#: The largest batch that a topic takes: such a message alone, uncompressed, with what the protocol adds.
+MAX_BATCH_BYTES = MAX_MESSAGE_BYTES + 65_536
 REQUEST_TIMEOUT_S = 20.0
+
+
+class MessageTooLargeError(FatalError):
+    """A message has more than `MAX_MESSAGE_BYTES`; nothing of it was queued, and others can be sent."""
 
 
 def topic_contracts() -> list[Contract]:
@@ -49,6 +59,7 @@ def producer_config(settings: Settings) -> dict[str, Any]:
         "acks": "all",
         "partitioner": "murmur2_random",
         "compression.type": "lz4",
+        "message.max.bytes": MAX_MESSAGE_BYTES,
     }
 
 
@@ -67,7 +78,7 @@ def init_topics(settings: Settings) -> list[str]:
     for contract in topic_contracts():
         partitions = contract.properties["partitions"]
         # How long records stay is the broker's own setting (infra/local keeps them for good).
-        config = {"cleanup.policy": contract.properties["cleanupPolicy"]}
+        config = {"cleanup.policy": contract.properties["cleanupPolicy"], "max.message.bytes": str(MAX_BATCH_BYTES)}
         if contract.name not in present:
             new = NewTopic(contract.name, num_partitions=partitions, replication_factor=-1, config=config)
             if _await_created(admin.create_topics([new])[contract.name], contract.name):
@@ -235,6 +246,7 @@ class EventProducer:
         Raises:
             RejectedInputError: the record does not fit the contract.
             RetryableError: an earlier delivery failed, or the registry does not answer.
+            MessageTooLargeError: as of `send_encoded`.
         """
         value = self.encoder(topic)(record)
         self.send_encoded(topic, str(record[self._keys[topic]]).encode(), value)
@@ -244,9 +256,10 @@ class EventProducer:
 
         Raises:
             RetryableError: an earlier delivery failed.
-            FatalError: the message can never be delivered, for example because it is too large.
+            MessageTooLargeError: the message can never be delivered, because of its size.
+            FatalError: nor this one, for another reason.
         """
-        from confluent_kafka import KafkaException
+        from confluent_kafka import KafkaError, KafkaException
 
         while True:
             try:
@@ -257,6 +270,12 @@ class EventProducer:
                 self._producer.poll(0.1)
                 self._raise_failure()
             except KafkaException as error:
+                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise MessageTooLargeError(
+                        f"A message for {topic} is too large: {len(value):,} bytes, and Kafka takes "
+                        f"{MAX_MESSAGE_BYTES:,}.",
+                        hint="Shorten what it says.",
+                    ) from error
                 raise FatalError(
                     f"Kafka cannot take a message for {topic}: {error.args[0].str()}.", hint="Mend what sends it."
                 ) from error

@@ -38,7 +38,7 @@ def deliver(objects: Objects, db: CatalogDb, source: Source, name: str, document
     An episode that breaks a rule is left out with its reason among the findings; the others go on.
 
     Raises:
-        RejectedInputError: the feed can't be read, or is older than the one in force.
+        RejectedInputError: the feed can't be read, says too much of itself, or is older than the one in force.
     """
     feed = podcast.read(document)
     built_at = max(feed.built_at or EPOCH, EPOCH)
@@ -69,6 +69,8 @@ def deliver(objects: Objects, db: CatalogDb, source: Source, name: str, document
             file = _file_name(one)
             if file is None:
                 raise RejectedInputError(f"'{one.audio_url}' is no address.", reason="invalid_audio_url")
+            item = _episode(one, judged.record)
+            EPISODE.check(item.attributes)
             facts = None
             if named[file] == 1:
                 facts = _audio(source, folder_of(name), file, files)
@@ -80,9 +82,7 @@ def deliver(objects: Objects, db: CatalogDb, source: Source, name: str, document
             findings.append({"resource": one.guid, "code": error.reason, "severity": "quarantined",
                              "meaning": error.message})  # fmt: skip
             continue
-        episodes.append(DeliveredEpisode(one.guid, _episode(one, judged.record), facts))
-    for sha256, path in files.items():
-        objects.put_audio(path, sha256)
+        episodes.append(DeliveredEpisode(one.guid, item, facts))
     attributes = {
         "built_at": built_at.isoformat(),
         "description": feed.description,
@@ -91,8 +91,11 @@ def deliver(objects: Objects, db: CatalogDb, source: Source, name: str, document
         "image_url": feed.image_url,
         "tags": [_tag(tag) for tag in feed.tags],
     }
-    item = Item(PODCAST.kind, about.record.title, about.record.artist, attributes=_present(attributes))
-    decision = db.put_podcast(feed.guid, item, episodes, at=built_at, ledger=f"delivery:podcast/{feed.guid}")
+    about_feed = Item(PODCAST.kind, about.record.title, about.record.artist, attributes=_present(attributes))
+    PODCAST.check(about_feed.attributes)
+    for sha256, path in files.items():
+        objects.put_audio(path, sha256)
+    decision = db.put_podcast(feed.guid, about_feed, episodes, at=built_at, ledger=f"delivery:podcast/{feed.guid}")
     return {
         "outcome": {"publish": "published"}.get(decision, decision),
         "sender": feed.author,

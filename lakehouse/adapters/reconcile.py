@@ -7,6 +7,7 @@ Nothing of dbt is used here: the ledger is judged by its own labels, royalties a
 # ruff: noqa: S608 -- the statements are put together from constants of this module and names of topics
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ UNDECODABLE = ("malformed", "unknown_schema")
 ACCEPTED_DEFECTS = ("unknown_track",)
 #: A play counts from this time on (policy streamed-30s), written down here a second time on purpose.
 STREAM_MS = 30_000
+#: What `_intake_of_others` waits for records that are under way: bronze is some 10 s, a checkpoint, behind Kafka.
+ARRIVAL_S, POLL_S = 60.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -132,14 +135,54 @@ def _intake(settings: Settings, truths: dict[str, Truth]) -> Iterable[Check]:
 
 
 def _intake_of_others(settings: Settings) -> Iterable[Check]:
-    """Kafka to bronze for the topics that no simulation fills; nothing sent yet is fine too."""
+    """Kafka to bronze for the topics that no simulation fills; nothing sent yet is fine too.
+
+    They are written to at any time. So what was sent is asked first and looked for afterwards, up to where the topics
+    ended then, and bronze is given time for it.
+    """
+    before = catalog_relay.noted(settings)
+    deadline = time.monotonic() + ARRIVAL_S
     for topic in (topic for topic in EVENT_TOPICS if topic not in SIMULATED_TOPICS):
-        rows = lake.row_count(settings, f"bronze.{topic}")
-        letters = _scalar(settings, f"select count(*) from lake.bronze.dead_letters where topic = '{topic}'")
-        produced = sum(kafka.end_offsets(settings, topic).values())
-        yield Check(f"{topic}: records", "Kafka", produced, "bronze + dead letters", rows + letters)
-    kept = _scalar(settings, "select count(distinct event_id) from lake.bronze.catalog_changes")
-    yield Check("catalog_changes: distinct events", "outbox", catalog_relay.noted(settings), "bronze", kept)
+        ends = kafka.end_offsets(settings, topic)
+        produced = sum(ends.values())
+        while (found := _kept_before(settings, topic, ends)).total < produced and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        yield Check(
+            f"{topic}: bronze holds each Kafka record once", "rows", found.rows, "distinct positions", found.positions
+        )
+        yield Check(f"{topic}: records", "Kafka", produced, "bronze + dead letters", found.total)
+    kept = _event_ids(settings, "bronze.catalog_changes")
+    after = catalog_relay.noted(settings)
+    yield Check("catalog_changes: changes sent and not in bronze", "lost", len(before.sent - kept), "expected", 0)
+    unknown = kept - after.sent - after.unsent
+    yield Check("catalog_changes: events of no change in the outbox", "bronze", len(unknown), "expected", 0)
+    yield Check("catalog_changes: changes too large to be sent", "outbox", after.refused, "expected", 0)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Rows of a topic's bronze table, their distinct positions in Kafka, and the topic's dead letters."""
+
+    rows: int
+    positions: int
+    letters: int
+
+    @property
+    def total(self) -> int:
+        """Records that are somewhere."""
+        return self.positions + self.letters
+
+
+def _kept_before(settings: Settings, topic: str, ends: dict[int, int]) -> _Kept:
+    """What is kept of the records that lie before the offset `ends` of their partition."""
+    before = " or ".join(f"kafka_partition = {place} and kafka_offset < {end}" for place, end in ends.items())
+    rows, positions = trino.query(
+        settings,
+        "select coalesce(sum(copies), 0), count(*) from (select count(*) as copies "
+        f"from lake.bronze.{topic} where {before} group by kafka_partition, kafka_offset)",
+    ).rows[0]
+    letters = _scalar(settings, f"select count(*) from lake.bronze.dead_letters where topic = '{topic}' and ({before})")
+    return _Kept(int(rows), int(positions), letters)
 
 
 def _event_ids(settings: Settings, table: str) -> set[str]:

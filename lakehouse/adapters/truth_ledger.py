@@ -59,6 +59,12 @@ class Run:
         """Whether every record was acknowledged by Kafka."""
         return bool(self.manifest["state"] == PRODUCED)
 
+    def is_for(self, topic_ids: dict[str, str]) -> bool:
+        """Whether the topics with these ids are those that it was written for. A topic that the simulator did not know
+        then has nothing of it, and does not count.
+        """
+        return all(topic_ids.get(topic) == known for topic, known in self.manifest["topic_ids"].items())
+
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A topic's records in order of delivery, or `users`.
 

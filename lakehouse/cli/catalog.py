@@ -72,7 +72,7 @@ def relay(
     out = Output(as_json=as_json)
     settings = load_settings()
     if once:
-        sent = catalog_relay.drain(settings)
+        sent = catalog_relay.drain(settings, say=out.info)
         out.info(f"{sent} changes sent")
         out.result({"sent": sent})
         return

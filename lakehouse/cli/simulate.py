@@ -57,7 +57,7 @@ def plays(
         topic_ids = kafka.topic_ids(settings, SIMULATED_TOPICS)
         truth_ledger.require_topics(topic_ids)
         run = truth_ledger.find(settings, scenario.run_id)
-        if run is None or run.manifest["topic_ids"] != topic_ids or not run.is_intact():
+        if run is None or not run.is_for(topic_ids) or not run.is_intact():
             run = _write(settings, scenario, topic_ids, out)
         sent = 0
         if run.is_produced:

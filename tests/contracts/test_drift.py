@@ -81,10 +81,9 @@ def test_topics(stack: Settings, topic: str) -> None:
     assert len(kafka.end_offsets(stack, topic)) == properties["partitions"]
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     admin = AdminClient({"bootstrap.servers": stack.kafka.address})
-    assert (
-        admin.describe_configs([resource])[resource].result(timeout=60)["cleanup.policy"].value
-        == properties["cleanupPolicy"]
-    )
+    config = admin.describe_configs([resource])[resource].result(timeout=60)
+    assert config["cleanup.policy"].value == properties["cleanupPolicy"]
+    assert config["max.message.bytes"].value == str(kafka.MAX_BATCH_BYTES)
 
 
 @pytest.mark.parametrize("contract_id", LIVE)

@@ -22,6 +22,7 @@ from lakehouse.adapters.delivery_sources import Folder
 from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.validation import AudioFacts
+from lakehouse.domain.catalog.content import MAX_ATTRIBUTES_BYTES
 from lakehouse.domain.catalog.deliveries import ern
 from lakehouse.domain.catalog.deliveries.decide import Decision, Known, decide
 from lakehouse.domain.catalog.deliveries.messages import Message
@@ -199,6 +200,9 @@ BAD_MESSAGES: dict[str, Callable[[bytes], bytes]] = {
     ),
     "xml_invalid": lambda d: d[: len(d) // 2],
     "name_too_long": lambda d: d.replace(b"Solo", "Très long ".encode() * 60),
+    "attributes_too_large": lambda d: d.replace(
+        b"<ResourceGroup>", b"<Genre><GenreText>" + b"folk" * 250_000 + b"</GenreText></Genre><ResourceGroup>", 1
+    ),
     "ern_incomplete": lambda d: d.replace(b"resources/01.flac", b"../good/resources/01.flac"),
 }
 
@@ -448,12 +452,16 @@ def test_a_track_is_judged_by_the_territories_of_its_deals() -> None:
 
 
 def test_audio_of_episodes_is_taken_where_it_lies_and_never_fetched(tmp_path: Path) -> None:
-    """A damaged one leaves its episode out, with its reason, and no other."""
+    """A damaged one leaves its episode out, with its reason, and no other; so does too much text."""
     write(tmp_path / "1.ogg", chord(300, 3))
     (tmp_path / "2.mp3").write_bytes(b"")
+    write(tmp_path / "4.ogg", chord(400, 3))
     items = "".join(
-        f"<item><title>Nr. {n}</title><guid>g{n}</guid><enclosure url='https://x.example/{name}?t' type='a/b'/></item>"
-        for n, name in enumerate(("1.ogg", "2.mp3", "3.mp3"), 1)
+        f"<item><title>Nr. {n}</title><guid>g{n}</guid><enclosure url='https://x.example/{name}?t' type='a/b'/>"
+        f"<description>{about}</description></item>"
+        for n, (name, about) in enumerate(
+            (("1.ogg", "a"), ("2.mp3", "b"), ("3.mp3", "c"), ("4.ogg", "d" * MAX_ATTRIBUTES_BYTES)), 1
+        )
     )
     feed = f"<rss><channel><title>Show</title>{items}</channel></rss>".encode()
     put_in: list[DeliveredEpisode] = []
@@ -472,4 +480,7 @@ def test_audio_of_episodes_is_taken_where_it_lies_and_never_fetched(tmp_path: Pa
     assert [(one.guid, one.facts.sha256 if one.facts else None) for one in put_in] == [("g1", taken), ("g3", None)]
     assert put_in[1].item.attributes["audio_url"] == "https://x.example/3.mp3?t"
     assert store.kept.keys() == {taken}
-    assert [(found["resource"], found["code"]) for found in done["findings"]] == [("g2", "zero_byte")]
+    assert [(found["resource"], found["code"]) for found in done["findings"]] == [
+        ("g2", "zero_byte"),
+        ("g4", "attributes_too_large"),
+    ]

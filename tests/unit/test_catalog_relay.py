@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
@@ -13,15 +15,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.adapters import catalog_relay
-from lakehouse.adapters.catalog_relay import Change, relay
+from lakehouse.adapters import catalog_relay, kafka
+from lakehouse.adapters.avro_registry import SchemaRegistry
+from lakehouse.adapters.catalog_relay import Batch, Change, relay
+from lakehouse.adapters.kafka import MessageTooLargeError
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import load
+from lakehouse.domain.catalog.content import EPISODE, MAX_ATTRIBUTES_BYTES
 from lakehouse.domain.ids import uuid7_numbered
 from lakehouse.errors import FatalError, RetryableError
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 KINDS = ("insert", "update", "delete")
+TOO_LARGE = 99
 
 
 class KilledError(Exception):
@@ -34,20 +40,26 @@ class Outbox:
     def __init__(self, changes: list[Change], batch: int) -> None:
         self.visible = changes
         self.sent: set[int] = set()
+        self.refused: dict[int, str] = {}
         self.batch = batch
         self.die_before_mark = False
 
     @contextmanager
-    def unsent(self) -> Iterator[list[Change]]:
-        rows = sorted((c for c in self.visible if c.change_id not in self.sent), key=lambda c: c.change_id)
-        yield rows[: self.batch]
+    def unsent(self) -> Iterator[Batch]:
+        done = self.sent | self.refused.keys()
+        rows = sorted((c for c in self.visible if c.change_id not in done), key=lambda c: c.change_id)
+        batch = Batch(rows[: self.batch])
+        yield batch
         if self.die_before_mark:
             raise KilledError
-        self.sent |= {change.change_id for change in rows[: self.batch]}
+        self.sent |= set(batch.sent)
+        self.refused |= batch.refusals
 
 
 class Broker:
-    """A topic, and a producer that hands over a part of what is queued before it is killed."""
+    """A topic, and a producer that hands over a part of what is queued before it is killed. It takes nothing of
+    item `TOO_LARGE`.
+    """
 
     def __init__(self) -> None:
         self.topic: list[dict[str, Any]] = []
@@ -56,6 +68,8 @@ class Broker:
 
     def send(self, topic: str, record: Mapping[str, Any]) -> None:
         assert topic == "catalog_changes"
+        if record["content_id"] == TOO_LARGE:
+            raise MessageTooLargeError("It is too large.")
         self.queue.append(dict(record))
 
     def flush(self) -> None:
@@ -90,7 +104,7 @@ def test_killed_anywhere_it_loses_nothing_and_each_change_keeps_its_id(
         # What is marked is in the topic.
         assert {f'{{"n": {n}}}' for n in outbox.sent} <= {record["attributes"] for record in broker.topic}
     broker.die_after, outbox.die_before_mark = None, False
-    while relay(outbox.unsent, broker):
+    while relay(outbox.unsent, broker).changes:
         pass
 
     by_id = {record["event_id"]: record for record in broker.topic}
@@ -110,16 +124,51 @@ def test_killed_anywhere_it_loses_nothing_and_each_change_keeps_its_id(
 def test_a_change_that_is_committed_late_under_a_lower_number_is_sent() -> None:
     first, second = changes([7, 8])
     outbox, broker = Outbox([second], 10), Broker()
-    assert relay(outbox.unsent, broker) == 1
+    assert relay(outbox.unsent, broker).sent == [2]
     outbox.visible = [first, second]
-    assert relay(outbox.unsent, broker) == 1
+    assert relay(outbox.unsent, broker).sent == [1]
     assert [record["content_id"] for record in broker.topic] == [8, 7]
 
 
 def test_an_empty_outbox_asks_kafka_nothing() -> None:
     broker = Broker()
     broker.die_after = 0
-    assert relay(Outbox([], 10).unsent, broker) == 0
+    assert relay(Outbox([], 10).unsent, broker) == Batch([])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 10])
+def test_what_is_too_large_is_said_and_holds_up_nothing(batch: int) -> None:
+    outbox, broker = Outbox(changes([TOO_LARGE, 7, 7, TOO_LARGE, TOO_LARGE, 8]), batch), Broker()
+    said: list[str] = []
+    while (done := relay(outbox.unsent, broker)).changes:
+        said += done.complaints()
+    assert [record["content_id"] for record in broker.topic] == [7, 7, 8]
+    assert (outbox.sent, set(outbox.refused)) == ({2, 3, 6}, {1, 4, 5})
+    assert said == [f"Change {n} of item 99 is not sent: It is too large." for n in (1, 4, 5)]
+
+
+def test_every_item_that_comes_in_is_a_message_that_kafka_takes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the client itself, which looks at the size before it looks for a broker; and the topic takes what it sends."""
+    largest = {"guid": "g", "audio_url": "u", "description": ""}
+    left = MAX_ATTRIBUTES_BYTES - len(json.dumps(largest))
+    largest["description"] = '"ü' * (left // 4) + "x" * (left % 4)
+    EPISODE.check(largest)
+    attributes = json.dumps(largest, ensure_ascii=False)
+    assert len(attributes.encode()) == MAX_ATTRIBUTES_BYTES
+    monkeypatch.setattr(kafka, "_metadata", lambda *_: None)
+    monkeypatch.setattr(SchemaRegistry, "register", lambda *_: 1)
+    away = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"port": 9})})
+    change = replace(changes([(1 << 63) - 1])[0], attributes=attributes)
+    with pytest.raises(KilledError), kafka.EventProducer(away) as producer:
+        producer.send("catalog_changes", change.record())
+        with pytest.raises(MessageTooLargeError, match="catalog_changes is too large") as caught:
+            producer.send("catalog_changes", replace(change, attributes=attributes * 2).record())
+        assert caught.value.hint
+        producer.send("catalog_changes", change.record())
+        raise KilledError
+    assert kafka.MAX_BATCH_BYTES > kafka.MAX_MESSAGE_BYTES
 
 
 def test_a_record_is_what_the_contract_says() -> None:
@@ -152,8 +201,9 @@ def test_the_service_waits_out_what_is_away_and_says_it_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop, said = Event(), list[str]()
-    answers: Iterator[int | Exception] = iter(
-        [RetryableError("Kafka is away."), RetryableError("Kafka is away."), FatalError("No tables."), 3, 0]
+    away, large = RetryableError("Kafka is away."), Batch(changes([5])[:1], {1: "Too large."})
+    answers: Iterator[int | Batch | Exception | None] = iter(
+        [away, away, FatalError("No tables."), 3, away, 0, away, 0, away, large, 0, None]
     )
 
     class Producer:
@@ -163,13 +213,13 @@ def test_the_service_waits_out_what_is_away_and_says_it_once(
 
         def __exit__(self, *_: object) -> None: ...
 
-    def step(*_: object) -> int:
+    def step(*_: object) -> Batch:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
-        if not answer:
+        if answer is None:
             stop.set()
-        return answer
+        return answer if isinstance(answer, Batch) else Batch(changes([7] * (answer or 0)))
 
     monkeypatch.setattr(catalog_relay, "EventProducer", Producer)
     monkeypatch.setattr(catalog_relay, "relay", step)
@@ -179,4 +229,7 @@ def test_the_service_waits_out_what_is_away_and_says_it_once(
         "Kafka is away. Trying again every 0 s.",
         "No tables. Trying again every 0 s.",
         "3 changes sent",
+        # An outage after one that ended is another one, whether there was anything to send in between or not.
+        *["Kafka is away. Trying again every 0 s."] * 3,
+        "Change 1 of item 5 is not sent: Too large.",
     ]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lakehouse.adapters.objects import PART_BYTES, check_key, etag_of, object_key, object_keys
-from lakehouse.domain.catalog.content import TRACK, ContentKind
+from lakehouse.domain.audio.reasons import Reason
+from lakehouse.domain.catalog.content import MAX_ATTRIBUTES_BYTES, PODCAST, TRACK, ContentKind
 from lakehouse.domain.catalog.identifiers import name_key, normalise_isrc
 from lakehouse.errors import FatalError, RejectedInputError
 
@@ -47,6 +48,20 @@ def test_attributes_are_checked_by_the_kind() -> None:
     assert "$.season" in caught.value.message
     with pytest.raises(RejectedInputError):
         TRACK.check({"season": 2})
+
+
+def test_attributes_have_a_bound_that_a_message_holds() -> None:
+    """Counted as PostgreSQL and Kafka keep them: in bytes of UTF-8, and with what a quotation mark costs."""
+    for text, size in (("x", 1), ("ü", 2), ('"', 2), ("\n", 2)):
+        most = (MAX_ATTRIBUTES_BYTES - len('{"description": ""}')) // size
+        lasting = {"built_at": "2026-10-01T00:00:00+00:00"}
+        TRACK.check({"composer": text * (most - 3)})
+        with pytest.raises(RejectedInputError) as caught:
+            PODCAST.check(lasting | {"description": text * most})
+        assert (caught.value.reason, caught.value.hint) == ("attributes_too_large", Reason.ATTRIBUTES_TOO_LARGE.fix)
+        assert isinstance(caught.value.value, int)
+        assert caught.value.value > MAX_ATTRIBUTES_BYTES
+    assert f"{MAX_ATTRIBUTES_BYTES:,} bytes" in Reason.ATTRIBUTES_TOO_LARGE.meaning
 
 
 def test_a_kind_needs_a_schema_of_an_object() -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 import yaml
 from pyiceberg.catalog.sql import SqlCatalog
 
-from lakehouse.adapters import audit, dbt, lake, publish
+from lakehouse.adapters import audit, dbt, lake, publish, trino
 from lakehouse.adapters.reconcile import expected_royalties
-from lakehouse.config.settings import CHECKOUT, load_settings
-from lakehouse.contracts import all_ids, dbt_files, load
+from lakehouse.config.settings import CHECKOUT, Settings, load_settings
+from lakehouse.contracts import SILVER_TOPICS, all_ids, dbt_files, load
 from lakehouse.domain.listening import rules
 from lakehouse.errors import FatalError
 
@@ -127,6 +129,70 @@ def test_a_run_knows_the_catalogues_that_the_marts_may_have_been_made_with(tmp_p
     assert dbt.tracks_before(table) == [first]
     failed = run()  # never published, and still in the marts that are built
     assert dbt.tracks_before(table) == [failed, first]
+
+
+Moments = tuple[str, ...]
+
+
+@pytest.mark.parametrize(
+    ("bronze", "published", "expected"),
+    [
+        # A daily run: all of yesterday is to be taken in, and the day before has been.
+        ({"plays": ("10-29 23:59:59.999999", "10-30 00:00:00", "10-30 12:00:00")}, {"plays": "10-29 23:59:59.999999"},
+         "10-30"),
+        # A topic that is quiet for two months makes nobody look at them again,
+        ({"plays": ("10-29 23:00:00", "10-30 01:00:00"), "ad_clicks": ("08-31 10:00:00",)},
+         {"plays": "10-29 23:00:00", "ad_clicks": "08-31 10:00:00"}, "10-30"),
+        # nor do its first events after that,
+        ({"ad_clicks": ("08-31 10:00:00", "10-30 10:00:00")}, {"ad_clicks": "08-31 10:00:00"}, "10-30"),
+        # but one of a day whose run never happened does.
+        ({"ad_clicks": ("08-31 10:00:00", "10-12 10:00:00", "10-30 10:00:00")}, {"ad_clicks": "08-31 10:00:00"},
+         "10-12"),
+        # What came on a published day after its last published event, a microsecond later even, is due with that day.
+        ({"plays": ("10-26 12:00:00.000001", "10-26 12:00:00.000002")}, {"plays": "10-26 12:00:00.000001"}, "10-26"),
+        # Before anything is published, bronze from its beginning; nothing anywhere, the window as asked for.
+        ({"plays": ("09-01 10:00:00", "10-30 10:00:00")}, {}, "09-01"),
+        ({}, {}, "10-30"),
+        # A published table without a row is as none.
+        ({"likes": ("10-02 10:00:00",)}, {"likes": None}, "10-02"),
+        # What is received after the window does not move it.
+        ({"plays": ("10-30 10:00:00", "11-02 10:00:00")}, {"plays": "10-30 10:00:00"}, "10-30"),
+    ],
+)  # fmt: skip
+def test_a_run_reaches_back_to_events_that_are_not_published_and_no_further(
+    bronze: dict[str, Moments],
+    published: dict[str, str | None],
+    expected: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Moments and dates of 2026, UTC. The queries are those for Trino, in DuckDB."""
+
+    class Tables:
+        def load_table(self, name: str) -> Any:
+            return SimpleNamespace(name=name, current_snapshot=lambda: None)
+
+    with duckdb.connect() as database:
+        database.execute("attach ':memory:' as lake; create schema lake.bronze; create schema lake.silver_audit")
+        database.execute("set TimeZone = 'UTC'")  # DuckDB reads a literal with a zone as one of the session's
+        for topic in SILVER_TOPICS:
+            for schema, moments in (("bronze", bronze.get(topic, ())), ("silver_audit", (published.get(topic),))):
+                database.execute(f"create table lake.{schema}.{topic} (received_at timestamptz)")
+                for moment in filter(None, moments):
+                    database.execute(f"insert into lake.{schema}.{topic} values ('2026-{moment}+00')")  # noqa: S608
+
+        def query(_: Settings, statement: str) -> trino.Result:
+            statement = re.sub(r" for version as of 7\b", "", statement)
+            return trino.Result((), database.execute(statement).fetchall())
+
+        monkeypatch.setattr(trino, "query", query)
+        monkeypatch.setattr(lake, "catalog", lambda _: Tables())
+        monkeypatch.setattr(dbt, "tracks_before", lambda _: [])
+        monkeypatch.setattr(
+            publish, "snapshot_under", lambda table, _: 7 if table.name.split(".")[1] in published else None
+        )
+        found = dbt.run_vars(settings, date(2026, 10, 30), date(2026, 10, 30))
+    assert (found["from"], found["to"]) == (f"2026-{expected}", "2026-10-30")
 
 
 def test_royalties_from_first_principles() -> None:

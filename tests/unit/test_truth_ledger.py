@@ -196,6 +196,28 @@ def test_a_run_is_sent_once_and_again_only_for_new_topics(
     assert calls.simulated == 3
 
 
+def test_a_run_from_before_some_topics_is_not_made_again_for_them(
+    settings: Settings, made: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(monkeypatch, made)
+    run = truth_ledger.mark_produced(truth_ledger.write(settings, SCENARIO, TRACKS, made, topic_ids=IDS))
+    later = ("follows", "playlist_edits", "ad_clicks", "playback_telemetry")
+    older = {
+        name: {key: value for key, value in run.manifest[name].items() if key.removesuffix(".parquet") not in later}
+        for name in ("counts", "files", "topic_ids")
+    }
+    for topic in later:
+        (run.path / f"{topic}.parquet").unlink()
+    (run.path / "manifest.json").write_text(json.dumps(run.manifest | older))
+    answer = calls.run()
+    assert (answer["sent"], calls.simulated, calls.produced) == (0, 0, 0)
+    assert answer["counts"] == older["counts"]
+    # One of its own topics that is another, or gone, is what it was.
+    calls.ids["likes"] = "Z"
+    assert calls.run()["sent"] == 17
+    assert (calls.simulated, calls.produced) == (1, 1)
+
+
 def test_an_interrupted_run_is_sent_from_the_ledger_and_a_damaged_ledger_is_written_again(
     settings: Settings, made: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

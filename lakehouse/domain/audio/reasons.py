@@ -67,6 +67,11 @@ class Reason(Enum):
         "Other tags do not fit the schema of the content kind.",
         "Correct the tags named in the message.",
     )
+    ATTRIBUTES_TOO_LARGE = (
+        "attributes_too_large",
+        "What is said of one item beside its names takes up more than 1,000,000 bytes.",
+        "Shorten the longest text; a program may have put a picture or a book there.",
+    )
 
     def __init__(self, code: str, meaning: str, fix: str) -> None:
         self.code = code

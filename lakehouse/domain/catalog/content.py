@@ -6,12 +6,18 @@ table changes.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import jsonschema
 
+from lakehouse.domain.audio.reasons import Reason
 from lakehouse.errors import FatalError, RejectedInputError
+
+#: What the attributes of an item may take up as JSON in UTF-8. Every change of an item is a message that holds all of
+#: them, and is kept: the bound is far above what chapters and show notes need, and below what Kafka takes.
+MAX_ATTRIBUTES_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,16 @@ class ContentKind:
         """Check the attributes of one item.
 
         Raises:
-            RejectedInputError: reason `invalid_attributes`; they don't fit the schema of the kind.
+            RejectedInputError: `attributes_too_large`; they take up more than `MAX_ATTRIBUTES_BYTES`.
+                `invalid_attributes`; they don't fit the schema of the kind.
         """
+        # Written as PostgreSQL writes it. A half of a surrogate pair, which is no UTF-8, is refused later.
+        size = len(json.dumps(attributes, ensure_ascii=False).encode(errors="surrogatepass"))
+        if size > MAX_ATTRIBUTES_BYTES:
+            reason = Reason.ATTRIBUTES_TOO_LARGE
+            raise RejectedInputError(
+                f"{reason.meaning} ({size:,} bytes)", reason=reason.code, value=size, hint=reason.fix
+            )
         error = jsonschema.exceptions.best_match(
             jsonschema.Draft202012Validator(self.attributes_schema).iter_errors(attributes)
         )
