@@ -53,7 +53,7 @@ def test_everything_reconciles(played: Settings) -> None:
             "plays: refused as played_at_in_future",
             "plays: bots set apart",
             "streams of unknown tracks, never paid",
-            "catalog_changes: distinct events",
+            "catalog_changes: records",
             *(f"{topic}: valid events" for topic in SIMULATED_TOPICS),
         )
     )
