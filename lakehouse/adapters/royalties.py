@@ -275,8 +275,10 @@ def run(
         if now.state not in (OPEN, CALCULATED):
             now.calculate("")  # says why not
         document = canonical_json(demo_book(settings) if book is None else book)
+        del book  # of a million rights it is most of a gigabyte
         checked = contracts.load(document.decode())
         sha256 = ledger.put_book(document)
+        del document
         inputs = gather(settings, period, sha256, opening=opening, adjustments=adjustments, rates=rates)
         settlement = calculate(settings, inputs, checked)
         _pin(settings, inputs, f"royalties-{period}")
