@@ -138,6 +138,7 @@ def demo(
         steps.command("up")
         steps.command("lake", "init")
         steps.command("catalog", "migrate")
+        steps.command("royalties", "migrate")
         steps.command("events", "init")
         if audio:
             steps.command("ingest", "upload", audio)

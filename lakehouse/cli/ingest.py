@@ -400,6 +400,8 @@ def history(release: Annotated[str, typer.Argument(help="UPC/EAN or GRid.")], as
     out = Output(as_json=as_json)
     rows = deliveries.history(load_settings(), _release_key(release))
     columns = ["version", "message_at", "sender", "message_id", "action"]
+    if not rows:
+        out.info(f"No message about {release} was taken in; `wavehouse ingest quarantine` lists what was refused.")
     out.table(f"Release {release}", columns, [[row[name] for name in columns] for row in rows])
     changed = [(row["version"], c["field"], c["before"], c["after"]) for row in rows[1:] for c in row["changed"]]
     if changed:

@@ -45,11 +45,11 @@ class Output:
         """A titled table; nothing in JSON mode (see `result`)."""
         if self.as_json:
             return
-        table = Table(title=title, title_justify="left", title_style="bold")
+        # Titles and cells are data: a file called "[live].ogg" is not markup. A narrow terminal cuts none of it off.
+        table = Table(title=escape(title), title_justify="left", title_style="bold")
         for column in columns:
-            table.add_column(column)
+            table.add_column(escape(column), overflow="fold")
         for row in rows:
-            # Cells are data: a file called "[live].ogg" is not markup.
             table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
         self._stdout.print(table)
 

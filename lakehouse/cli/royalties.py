@@ -133,7 +133,7 @@ def run(
     pools = settled.settlement.pools
     shown = summary(pools, settled.settlement.entries, royalties.pools_before(load_settings(), period))
     out.table(
-        f"Pools of {period}",
+        f"Pools of {period} (amounts in minor units)",
         ["country", "tier", "currency", "net", "claimed", "retained", "streams", "unlicensed"],
         [
             (

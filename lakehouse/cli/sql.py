@@ -11,6 +11,7 @@ import typer
 
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import load_settings
+from lakehouse.errors import FatalError
 
 app = typer.Typer()
 
@@ -45,7 +46,9 @@ def sql(
     """
     from lakehouse.adapters import trino
 
-    found = trino.query(load_settings(), statement.rstrip().rstrip(";"), user=reader.value)
+    if not (query := statement.strip().rstrip(";")):
+        raise FatalError("The statement is empty.", hint='Say what to ask: wavehouse sql "show tables from gold"')
+    found = trino.query(load_settings(), query, user=reader.value)
     if output_format is Format.csv and not as_json:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(found.columns)
