@@ -9,7 +9,9 @@ that calls a null pointer, now and ever after. So one process at a time compiles
 
 from __future__ import annotations
 
+import gc
 import os
+from functools import cache
 from pathlib import Path
 
 from infra.local.engines import cache_lock
@@ -33,6 +35,20 @@ def ensure() -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, (SECONDS * RATE_HZ, 2)).astype(np.float32)
     with cache_lock("numba"):
         extract(noise, RATE_HZ)
+
+
+@cache
+def kept() -> None:
+    """Load, once a process, what an extraction calls, and leave it out of garbage collections from then on.
+
+    Spark's Python workers collect garbage after each task, and to look through the objects of librosa and numba alone
+    takes a tenth of a second.
+    """
+    import lakehouse.adapters.audio_probe
+    import lakehouse.adapters.chromaprint
+    import lakehouse.domain.audio.analysis  # noqa: F401
+
+    gc.freeze()
 
 
 if __name__ == "__main__":
