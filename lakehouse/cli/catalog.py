@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from lakehouse.cli.output import Output
+from lakehouse.cli.services import log, stopped_by_signals
 from lakehouse.config.settings import load_settings
 
 app = typer.Typer(help="The catalogue of tracks, releases and artists.", no_args_is_help=True)
@@ -64,9 +64,6 @@ def relay(
 
     Example: wavehouse catalog relay --once
     """
-    import signal
-    import threading
-
     from lakehouse.adapters import catalog_relay
 
     out = Output(as_json=as_json)
@@ -76,8 +73,5 @@ def relay(
         out.info(f"{sent} changes sent")
         out.result({"sent": sent})
         return
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    catalog_relay.run(settings, stop, every_s=every, say=lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}"))
+    catalog_relay.run(settings, stopped_by_signals(), every_s=every, say=log(out))
     out.result({"stopped": True})

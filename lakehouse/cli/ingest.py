@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from lakehouse.cli.output import Output
+from lakehouse.cli.services import log, stopped_by_signals
 from lakehouse.config.settings import load_settings
 from lakehouse.errors import FatalError, RejectedInputError
 
@@ -351,7 +349,7 @@ def watch(
     from lakehouse.adapters import intake
 
     out = Output(as_json=as_json)
-    intake.watch(load_settings(), _stopped_by_signals(), address=source, every_s=every, say=_log(out))
+    intake.watch(load_settings(), stopped_by_signals(), address=source, every_s=every, say=log(out))
     out.result({"stopped": True})
 
 
@@ -373,20 +371,8 @@ def work(
 
     out = Output(as_json=as_json)
     worker = name or socket.gethostname()
-    ingestion.work(load_settings(), _stopped_by_signals(), every_s=every, worker=worker, say=_log(out))
+    ingestion.work(load_settings(), stopped_by_signals(), every_s=every, worker=worker, say=log(out))
     out.result({"stopped": True})
-
-
-def _stopped_by_signals() -> Event:
-    """An event that SIGTERM and SIGINT set: what is under way is finished."""
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
-def _log(out: Output) -> Callable[[str], None]:
-    return lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}")
 
 
 @app.command()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lakehouse.cli.output import Output
+from lakehouse.cli.services import log, stopped_by_signals
 from lakehouse.config.settings import load_settings
 
 if TYPE_CHECKING:
@@ -36,9 +34,7 @@ def load_windows(
     from lakehouse.adapters.window_loader import WindowLoader
 
     out = Output(as_json=as_json)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stopped_by_signals()
     loader = WindowLoader(load_settings(), say=out.info)
     if rebuild:
         loader.rebuild()
@@ -58,10 +54,7 @@ def run(as_json: AsJson = False) -> None:
     from flink_jobs import service
 
     out = Output(as_json=as_json)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    service.run(load_settings(), stop, say=lambda line: out.info(f"{datetime.now(UTC):%FT%TZ} {line}"))
+    service.run(load_settings(), stopped_by_signals(), say=log(out))
     out.result({"stopped": True})
 
 
