@@ -35,7 +35,7 @@
         'local_played_on': ('plays', 'local_played_on'),
         'period': ('plays', "date_format(played_on, '%Y-%m')"),
         'year': ('plays', 'year(local_played_on)'),
-        'shown_on': ('ad_impressions', 'shown_on'),
+        'shown_on': ('int_ad_events', 'shown_on', 'staging'),
         'as_of_on': ('plays', 'received_on'),
         'listened_on': ('int_listening', 'listened_on', 'staging', 'int_listens_rematched'),
     }) }}

@@ -327,6 +327,13 @@ def _marts(settings: Settings, plays: Truth) -> Iterable[Check]:
     cost = _scalar(settings, "select sum(cost_micros) from lake.silver.ad_impressions")
     reported = _scalar(settings, "select sum(cost_micros) from lake.gold.advertisers_daily")
     yield Check("cost of ads (micros)", "silver", cost, "advertisers_daily", reported)
+    clicks = _scalar(
+        settings,
+        "select count(*) from lake.silver.ad_clicks"
+        " where impression_event_id in (select event_id from lake.silver.ad_impressions)",
+    )
+    reported = _scalar(settings, "select sum(clicks) from lake.gold.advertisers_daily")
+    yield Check("clicks on ads", "silver", clicks, "advertisers_daily", reported)
 
 
 Line = tuple[str, str, int]
