@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -184,6 +186,22 @@ def lines(path: Path) -> Iterator[bytes]:
         raise FatalError(
             f"{path}: {error.strerror or error}", hint="Name a file that exists and may be read."
         ) from error
+
+
+@contextmanager
+def new_on_disk() -> Iterator[Callable[[bytes], bool]]:
+    """For `Reading`: tells of each key whether it is new, and remembers it in a temporary file beyond 16 MiB."""
+    with closing(sqlite3.connect("", isolation_level=None)) as database:
+        # A database without a name is SQLite's own temporary file, made when its cache is full and gone when closed.
+        for pragma in ("cache_size = -16384", "journal_mode = off", "synchronous = off"):
+            database.execute(f"pragma {pragma}")
+        database.execute("create table seen (key blob primary key) without rowid")
+        database.execute("begin")
+
+        def is_new(key: bytes) -> bool:
+            return database.execute("insert or ignore into seen values (?)", (key,)).rowcount == 1
+
+        yield is_new
 
 
 def contexts(settings: Settings, of: Subject, service: str) -> list[Context]:

@@ -43,7 +43,6 @@ def read_dsr(
             return 0, path.name
 
     out = Output(as_json=as_json)
-    reading = Reading()
     shown: list[Violation] = []
     count = 0
 
@@ -53,14 +52,16 @@ def read_dsr(
         if len(shown) < limit:
             shown.append(violation)
 
-    for path in sorted(files, key=number):
-        try:
-            for violation in reading.read(path.name, sales_reports.lines(path), check_name=not any_name):
-                keep(violation)
-        except RejectedInputError as error:
-            keep(Violation(path.name, 0, "", "", error.reason, error.message))
-    for violation in reading.finish():
-        keep(violation)
+    with sales_reports.new_on_disk() as is_new:
+        reading = Reading(is_new)
+        for path in sorted(files, key=number):
+            try:
+                for violation in reading.read(path.name, sales_reports.lines(path), check_name=not any_name):
+                    keep(violation)
+            except RejectedInputError as error:
+                keep(Violation(path.name, 0, "", "", error.reason, error.message))
+        for violation in reading.finish():
+            keep(violation)
     counted = {
         "files": len(files),
         "lines": reading.lines,
