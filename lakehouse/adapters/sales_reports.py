@@ -25,12 +25,8 @@ from lakehouse.domain.royalties.dsr.reading import MAX_LINE
 from lakehouse.domain.royalties.dsr.writing import Context, Recording, Sale
 from lakehouse.domain.royalties.iso import units
 from lakehouse.domain.royalties.pools import add_months
+from lakehouse.domain.royalties.products import commercial_models
 from lakehouse.errors import FatalError, RejectedInputError
-
-#: DDEX's CommercialModelType of a product tier.
-COMMERCIAL_MODELS = {"free": "AdvertisementSupportedModel"}
-#: Of every other tier.
-SUBSCRIPTION = "SubscriptionModel"
 
 _CONTEXTS = """
 select revenue.country, revenue.tier, revenue.currency, revenue.revenue_minor, nullif(revenue.subscribers, 0),
@@ -219,7 +215,8 @@ def contexts(settings: Settings, of: Subject, service: str) -> list[Context]:
     return [
         Context(
             summary_id=f"{country}-{tier}",
-            commercial_model=COMMERCIAL_MODELS.get(tier, SUBSCRIPTION),
+            # A plan that was given up is still reported of its months.
+            commercial_model=commercial_models().get(tier, "SubscriptionModel"),
             territory=country,
             service=service,
             currency=currency,
