@@ -500,6 +500,23 @@ def correct(
         return into, found
 
 
+def licensed_by(settings: Settings, settled: Settled, payee_id: str) -> tuple[str, ...]:
+    """The agreements that a payee is the licensor of, by the contracts that a settlement was made with; in order.
+
+    Raises:
+        RejectedInputError: those contracts know no such payee.
+    """
+    raw = _raw_book(settings, settled)
+    if all(row["payee_id"] != payee_id for row in raw["payees"]):
+        raise RejectedInputError(
+            f"The contracts that {settled.inputs.period} was settled with have no payee '{payee_id}'.",
+            reason="unknown_payee",
+            value=payee_id,
+            hint=f"`wavehouse royalties compare --period {settled.inputs.period}` lists the payees of the month.",
+        )
+    return tuple(sorted(row["agreement_id"] for row in raw["agreements"] if row["licensor"] == payee_id))
+
+
 def compare(settings: Settings, settled: Settled) -> dict[tuple[str, str], dict[str, int]]:
     """What each payee would earn were all agreements of a model: (payee, currency) -> model -> minor units."""
     book = book_of(settings, settled)

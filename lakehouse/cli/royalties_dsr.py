@@ -12,6 +12,7 @@ import typer
 
 from lakehouse.cli.output import Output
 from lakehouse.domain.royalties.dsr.records import CURRENT, VERSIONS
+from lakehouse.domain.royalties.periods import CLOSED
 from lakehouse.errors import RejectedInputError
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ def read_dsr(
             return 0, path.name
 
     out = Output(as_json=as_json)
-    reading = Reading()
     shown: list[Violation] = []
     count = 0
 
@@ -52,14 +52,16 @@ def read_dsr(
         if len(shown) < limit:
             shown.append(violation)
 
-    for path in sorted(files, key=number):
-        try:
-            for violation in reading.read(path.name, sales_reports.lines(path), check_name=not any_name):
-                keep(violation)
-        except RejectedInputError as error:
-            keep(Violation(path.name, 0, "", "", error.reason, error.message))
-    for violation in reading.finish():
-        keep(violation)
+    with sales_reports.new_on_disk() as is_new:
+        reading = Reading(is_new)
+        for path in sorted(files, key=number):
+            try:
+                for violation in reading.read(path.name, sales_reports.lines(path), check_name=not any_name):
+                    keep(violation)
+            except RejectedInputError as error:
+                keep(Violation(path.name, 0, "", "", error.reason, error.message))
+        for violation in reading.finish():
+            keep(violation)
     counted = {
         "files": len(files),
         "lines": reading.lines,
@@ -88,6 +90,9 @@ def write_dsr(
     recipient: Annotated[str, typer.Option(help="The licensor's, likewise.")],
     created_at: Annotated[str, typer.Option(help="Moment the report is dated with, as 2026-11-02T03:00:00Z.")],
     territory: Annotated[str, typer.Option(help="One market (ISO 3166-1), or all.")] = "",
+    payee: Annotated[
+        str, typer.Option(help="Only recordings that this payee holds or licenses, by the contracts settled with.")
+    ] = "",
     service: Annotated[str, typer.Option(help="Name of the service, without spaces and underscores.")] = "Wavehouse",
     message_id: Annotated[str, typer.Option(help="Identifier of the message; from period and moment if none.")] = "",
     folder: Annotated[Path, typer.Option("--to", help="Folder to write into.")] = Path(),
@@ -103,6 +108,9 @@ def write_dsr(
 ) -> None:
     """Write the month's streams of all catalogued tracks as a sales report (Basic Audio Profile). The same options and
     data give the same bytes.
+
+    A month that was settled (`royalties run`) is reported as it was settled, and every stream of the report is
+    accounted for in the settlement; of a closed month the report never changes.
 
     Example: wavehouse royalties write-dsr --period 2026-10 --sender PADPIDA2014111801Y::Wavehouse
     --recipient PADPIDA2013020802I::Label --created-at 2026-11-02T03:00:00Z --territory DE --to reports
@@ -120,7 +128,8 @@ def write_dsr(
     moment = _moment(created_at, "--created-at")
     last = date(first.year, first.month, monthrange(first.year, first.month)[1])
     header = Header(
-        message_id=message_id or f"{period}-{territory or 'all'}-{moment:%Y%m%dT%H%M%SZ}",
+        message_id=message_id
+        or "-".join(filter(None, (period, territory or "all", payee, f"{moment:%Y%m%dT%H%M%SZ}"))),
         created_at=moment,
         first_on=first,
         last_on=last,
@@ -131,12 +140,33 @@ def write_dsr(
         message_version=message_version,
     )
     settings = load_settings()
-    contexts = sales_reports.contexts(settings, period, territory, service)
+    of = sales_reports.subject(settings, period, territory, payee)
+    contexts = sales_reports.contexts(settings, of, service)
+    units = sales_reports.reconcile(settings, of, contexts)
     path = folder / (str(file_name(header, territory or "Worldwide")) + (".gz" if gz else ""))
-    sales_reports.write(path, render(header, contexts, sales_reports.recordings(settings, period, territory)))
+    sales_reports.write(path, render(header, contexts, sales_reports.recordings(settings, of)))
     streams = sum(context.usages for context in contexts)
     out.table("Sales report", ["file", "contexts", "streams"], [(path, len(contexts), streams)])
-    out.result({"file": str(path), "contexts": len(contexts), "streams": streams})
+    if of.settled is None or units is None:
+        out.info(f"{period} is not settled: this is what is published now, a later report may differ.")
+    else:
+        unknown = "" if units.unknown is None else f"; {units.unknown} more are of tracks the catalogue doesn't know"
+        out.info(
+            f"Streams: {units.reported} reported = {units.settled} settled "
+            f"+ {units.unlicensed} in which nobody holds a right{unknown}."
+        )
+        stands = "closed: the report stays as it is" if of.settled.state.state == CLOSED else "not closed yet"
+        out.info(f"As settled: {of.settled.state.digest}, {stands}.")
+    out.result(
+        {
+            "file": str(path),
+            "contexts": len(contexts),
+            "streams": streams,
+            "settlement": of.settled.state.digest if of.settled else None,
+            "state": of.settled.state.state if of.settled else "open",
+            "units": asdict(units) if units else None,
+        }
+    )
 
 
 def _moment(text: str, option: str) -> datetime:

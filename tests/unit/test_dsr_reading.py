@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from lakehouse.adapters import sales_reports
 from lakehouse.cli.royalties_dsr import app
-from lakehouse.domain.royalties.dsr.reading import MAX_LINE, Reading, Violation
+from lakehouse.domain.royalties.dsr.reading import MAX_LINE, Reading, Violation, new_in_memory
 from lakehouse.errors import RejectedInputError
 from tests.memory import measured
 
@@ -92,6 +92,15 @@ def test_no_sales_at_all_may_be_reported() -> None:
     assert check(text + "FOOT\t5\t5\t2\t0\t0\n") == []
 
 
+def test_a_report_without_sales_needs_a_summary_in_the_current_version() -> None:
+    """Before it, a header and a footer were enough (part 1, clause 6.2)."""
+    header = NEWER.splitlines(keepends=True)[0]
+    assert [v.rule for v in check(f"{header}FOOT\t2\t2\t0\t0\t0\n")] == ["missing_summary"]
+    older = header.replace("Profile\t1.4", "Profile\t1.2")
+    assert older != header
+    assert check(f"{older}FOOT\t2\t2\t0\t0\t0\n") == []
+
+
 @pytest.fixture
 def halves() -> list[str]:
     """The good report in two files, the second with the second block."""
@@ -107,6 +116,23 @@ def test_a_report_may_be_in_several_files(halves: list[str]) -> None:
 
 def test_a_file_of_the_report_is_missing(halves: list[str]) -> None:
     assert [v.rule for v in check(halves[0])] == ["missing_file"]
+
+
+def test_neither_a_block_nor_a_transaction_comes_back_in_another_file(halves: list[str]) -> None:
+    found = check(halves[0], halves[1].replace("AS02.02\t2\t", "AS02.02\t1\t").replace("SU02\t2\t", "SU02\t1\t"))
+    assert [(v.file, v.line, v.cell, v.rule) for v in found] == [("1.tsv", 2, "2 BlockId", "block_returns")]
+    found = check(halves[0], halves[1].replace("\tT4\t", "\tT1\t"))
+    assert [(v.file, v.line, v.cell, v.rule) for v in found] == [
+        ("1.tsv", 3, "4 SalesTransactionId", "duplicate_transaction")
+    ]
+
+
+def test_what_was_seen_is_remembered_on_disk_as_in_memory() -> None:
+    keys = [bytes([n % 7] * 16) for n in range(20)]
+    with sales_reports.new_on_disk() as is_new:
+        assert [is_new(key) for key in keys] == [n < 7 for n in range(20)]
+    in_memory = new_in_memory()
+    assert [in_memory(key) for key in keys] == [n < 7 for n in range(20)]
 
 
 def test_another_header_in_the_second_file(halves: list[str]) -> None:
@@ -201,9 +227,10 @@ header = Header("M", datetime(2026, 11, 2, tzinfo=UTC), date(2026, 10, 1), date(
 context = Context("S", "SubscriptionModel", "DE", "Premium", "EUR", count, Decimal(1))
 recordings = (Recording(str(n), f"Title {n}", "Artist", [Sale("S", str(n), 1)]) for n in range(count))
 sales_reports.write(path, render(header, [context], recordings))
-reading = Reading()
-assert not list(reading.read(path.name, sales_reports.lines(path), check_name=False))
-assert not list(reading.finish())
+with sales_reports.new_on_disk() as is_new:
+    reading = Reading(is_new)
+    assert not list(reading.read(path.name, sales_reports.lines(path), check_name=False))
+    assert not list(reading.finish())
 print(reading.lines, reading.uses)
 """
 

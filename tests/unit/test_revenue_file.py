@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.adapters import finance_files
+from lakehouse.adapters import audit, finance_files
 from lakehouse.adapters.royalties import revenue_of
 from lakehouse.config.settings import load_settings
+from lakehouse.contracts import load
+from lakehouse.domain.royalties import products
+from lakehouse.domain.royalties.dsr.records import VERSIONS, profile
 from lakehouse.domain.royalties.iso import COUNTRIES, DECIMALS, minor_from_micros
 from lakehouse.domain.royalties.pools import PoolKey, Revenue
-from lakehouse.domain.royalties.revenue_file import TIERS, as_row, parse, render
+from lakehouse.domain.royalties.revenue_file import as_row, parse, render
 from lakehouse.errors import FatalError, RejectedInputError
 
 GOOD = """period,country,tier,currency,subscription_minor,advertising_minor,taxes_minor,fees_minor,subscribers
@@ -95,6 +98,22 @@ def test_an_empty_file_is_refused() -> None:
         parse("", name="f.csv")
 
 
+def test_a_plan_is_taken_once_it_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = GOOD.replace("KW,premium", "DE,family").replace("KWD", "EUR")
+    with pytest.raises(RejectedInputError, match="must be one of free, premium"):
+        parse(family, name="f.csv")
+    known = products.commercial_models()
+    monkeypatch.setattr(products, "commercial_models", lambda: {**known, "family": "SubscriptionModel"})
+    assert [line.key.tier for line in parse(family, name="f.csv")] == ["free", "premium", "family"]
+
+
+def test_the_audit_of_plays_knows_the_products_and_a_sales_report_has_a_name_for_each() -> None:
+    sets = [e.kwargs["value_set"] for e in audit.suite(load("silver_audit.plays")) if e.kwargs.get("column") == "tier"]
+    assert sets == [list(products.tiers())]
+    for version in VERSIONS:
+        assert set(products.commercial_models().values()) <= profile(version).values["CommercialModelType"]
+
+
 amounts = st.integers(0, 10**15)
 lines = st.builds(
     Revenue,
@@ -102,7 +121,7 @@ lines = st.builds(
         PoolKey,
         st.just("2026-02"),
         st.sampled_from(sorted(COUNTRIES)),
-        st.sampled_from(TIERS),
+        st.sampled_from(products.tiers()),
         st.sampled_from(sorted(DECIMALS)),
     ),
     amounts,

@@ -6,8 +6,10 @@ and a trailer with the number of lines and a control total of each column of amo
     2026-10,DE,premium,EUR,140000,0,22353,3423,101
     total,,,2,140000,1200,22353,3423,101
 
-Net revenue is not delivered but follows: subscriptions and advertising less taxes and fees (`pools.Revenue`). The file
-is taken as a whole or not at all. Whether its figures are likely is not asked here but by the audit.
+Products (`tier`) are those of products.yaml. A market has one line a product, so one currency a product and month; that
+all its products have the same one, month after month, is held by the audit. Net revenue is not delivered but follows:
+subscriptions and advertising less taxes and fees (`pools.Revenue`). The file is taken as a whole or not at all. Whether
+its figures are likely is not asked here but by the audit.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from dataclasses import fields
 
 from lakehouse.domain.royalties.iso import COUNTRIES, DECIMALS
 from lakehouse.domain.royalties.pools import PoolKey, Revenue
+from lakehouse.domain.royalties.products import tiers
 from lakehouse.errors import RejectedInputError
 
-TIERS = ("free", "premium")
 TRAILER = "total"
 KEY = [field.name for field in fields(PoolKey)]
 AMOUNTS = [field.name for field in fields(Revenue) if field.name != "key"]
@@ -103,7 +105,7 @@ def _line(name: str, number: int, row: list[str]) -> Revenue:
     checks = [
         ("period", period, _PERIOD.fullmatch(period), "bad_period", "must be a month as YYYY-MM"),
         ("country", country, country in COUNTRIES, "unknown_country", "must be an ISO 3166-1 alpha-2 code"),
-        ("tier", tier, tier in TIERS, "unknown_tier", f"must be one of {', '.join(TIERS)}"),
+        ("tier", tier, tier in tiers(), "unknown_tier", f"must be one of {', '.join(tiers())}"),
         ("currency", currency, currency in DECIMALS, "unknown_currency", "must be an ISO 4217 code"),
     ]
     for field, value in zip(AMOUNTS, amounts, strict=True):

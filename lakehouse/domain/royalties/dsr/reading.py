@@ -1,15 +1,16 @@
-"""Reads and checks a report of anybody, in one pass and in memory that doesn't grow with the file.
+"""Reads and checks a report of anybody, in one pass.
 
-What is kept is a line, a block, and a number or two for each summary record and file. So two things are not checked, as
-they would need every identifier of the report at once: that no BlockId comes back after other blocks, and that no
-SalesTransactionId comes twice.
+What is kept is a line, a block, a number or two for each summary record and file, and 16 bytes of every BlockId and
+SalesTransactionId: none of them may come back. Where those are kept the caller says; a set in memory does for a report
+of some hundred thousand lines.
 
 A line that can't be taken apart is named once; what would follow from it (counts of streams) is then not compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
@@ -79,13 +80,27 @@ class _File:
     is_next_block_readable: bool = True
 
 
+def new_in_memory() -> Callable[[bytes], bool]:
+    """Tells of each key whether it is new, and remembers it, in memory."""
+    seen: set[bytes] = set()
+
+    def is_new(key: bytes) -> bool:
+        before = len(seen)
+        seen.add(key)
+        return len(seen) > before
+
+    return is_new
+
+
 @dataclass
 class Reading:
     """A report in the course of being read: `read` each of its files, in the order of their numbers, then `finish`.
 
-    The public attributes are what was counted so far.
+    `is_new` tells of a key of 16 bytes whether it comes for the first time. The other public attributes are what was
+    counted so far.
     """
 
+    is_new: Callable[[bytes], bool] = field(default_factory=new_in_memory)
     lines: int = 0
     blocks: int = 0
     uses: Decimal = Decimal(0)
@@ -130,7 +145,9 @@ class Reading:
             return
         if not self.header:
             return
-        if not self._summaries and self._is_comparable:
+        # Before version 1.4 of part 1, a header and a footer alone said that nothing was sold.
+        is_needed = self.header.get("ProfileVersion") != "1.2" or self.blocks > 0
+        if not self._summaries and self._is_comparable and is_needed:
             yield Violation(self._file, 0, "", "", "missing_summary", "a report needs a summary record")
         if not self._is_comparable:
             return
@@ -205,6 +222,10 @@ class Reading:
                 file.block = _Block(values["BlockId"], self._line, is_readable=file.is_next_block_readable)
                 file.is_next_block_readable = True
                 file.blocks += 1
+                if good.get("BlockId") and not self._is_new("block", values["BlockId"]):
+                    yield self._violation(
+                        "2 BlockId", "block_returns", "came before: a block's records stand together", values["BlockId"]
+                    )
             yield from self._in_block(file.block, kind, values, good)
 
     def _unreadable(self, file: _File) -> None:
@@ -328,6 +349,9 @@ class Reading:
                 yield self._violation(
                     f"6 TransactedResource{suffix}", "unknown_reference", "is no resource of the block", resource
                 )
+        transaction = good.get("SalesTransactionId")
+        if transaction and not self._is_new("transaction", transaction):
+            yield self._violation("4 SalesTransactionId", "duplicate_transaction", "came before", transaction)
         summary = self._summaries.get(values["SummaryRecordId"])
         if summary is None:
             if good.get("SummaryRecordId"):
@@ -342,6 +366,10 @@ class Reading:
         self.uses += number
         if summary:
             summary.uses += number
+
+    def _is_new(self, kind: str, identifier: str) -> bool:
+        """Whether an identifier comes for the first time in the report."""
+        return self.is_new(hashlib.blake2b(identifier.encode(), digest_size=16, person=kind.encode()).digest())
 
     def _end(self, block: _Block | None) -> Iterator[Violation]:
         if block and block.is_readable and block.stage < _STAGE["SU01"]:
