@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -232,6 +233,31 @@ def test_the_oracle_of_days_equals_the_models() -> None:
             sql = f"select {', '.join((*key, *counts))} from ({model_sql.sql(mart, **macros)})"  # noqa: S608 - names of ours
             got = {row[: len(key)]: row[len(key) :] for row in database.sql(sql).fetchall()}
             same(mart, got, compute({"plays": plays, "ad_impressions": ads}[topic]))
+
+
+def played(number: int, *, every_s: int, **other: Any) -> dict[str, Any]:
+    """One of the plays of a day, each of 100 s."""
+    moment = AT.replace(hour=0) + timedelta(seconds=number * every_s)
+    play = {"event_id": f"{number:03}", "user_id": 1, "track_id": number, "played_at": moment, "ms_played": 100_000}
+    return play | {"user_agent": "wavehouse-ios/9"} | other
+
+
+@pytest.mark.parametrize(
+    ("least", "play"),
+    [
+        pytest.param(100, lambda n: played(n, every_s=600, track_id=1), id="a track in a loop"),
+        pytest.param(20, lambda n: played(n, every_s=94), id="at the same time by six seconds"),
+        pytest.param(10, lambda n: played(n, every_s=600, user_id=n, device_hash=7), id="a device of many accounts"),
+        pytest.param(1, lambda n: played(n, every_s=600, user_agent="curl/8"), id="an automaton"),
+    ],
+)
+def test_plays_are_artificial_from_a_number_on(least: int, play: Callable[[int], dict[str, Any]]) -> None:
+    assert stream_oracle.artificial([play(n) for n in range(least - 1)]) == set()
+    assert stream_oracle.artificial([play(n) for n in range(least)]) == {f"{n:03}" for n in range(least)}
+
+
+def test_plays_that_overlap_by_no_more_than_five_seconds_are_a_persons() -> None:
+    assert stream_oracle.artificial([played(n, every_s=95) for n in range(99)]) == set()
 
 
 def days(play: dict[str, Any]) -> dict[str, Any]:
