@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 
 from lakehouse.config.settings import Settings, load_settings
+from tests.chaos.truth import Truth
 from tests.conftest import wavehouse, wavehouse_json
 
 PROFILE = "chaos"
+#: Draws of the long run (`make chaos SEEDS=200`); 0 is the short set, of which CI runs all.
+SEEDS = int(os.environ.get("WAVEHOUSE_CHAOS_SEEDS", "0"))
+long_run = pytest.mark.skipif(SEEDS == 0, reason="part of the long run: SEEDS=1")
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,12 @@ class Victim:
 
     settings: Settings
 
-    def command(self, *arguments: str, timeout_s: float = 900) -> str:
-        """Standard output of `wavehouse`, which must succeed."""
+    def command(self, *arguments: str, timeout_s: float = 900, attempts: int = 1) -> str:
+        """Standard output of `wavehouse`, which must succeed, at the last of so many attempts."""
+        for _ in range(attempts - 1):
+            done = wavehouse(*arguments, check=False, timeout_s=timeout_s, profile=PROFILE)
+            if not done.returncode:
+                return done.stdout
         return wavehouse(*arguments, timeout_s=timeout_s, profile=PROFILE).stdout
 
     def json(self, *arguments: str, check: bool = True) -> Any:
@@ -58,7 +66,14 @@ def victim() -> Iterator[Victim]:
         shutil.rmtree(home, ignore_errors=True)
     broken.command("up")
     broken.command("lake", "init")
+    broken.command("catalog", "migrate")
     broken.command("events", "init")
     yield Victim(load_settings(PROFILE))
     if not keep:
         broken.command("down")
+
+
+@pytest.fixture(scope="session")
+def truth(victim: Victim) -> Truth:
+    """What the tests of this session sent to the victim's topics, and what was there before the first of them."""
+    return Truth.of(victim.settings)

@@ -5,7 +5,6 @@ afterwards everything equals the oracle.
 from __future__ import annotations
 
 import itertools
-import os
 import resource
 import time
 from collections.abc import Callable
@@ -19,18 +18,14 @@ from minio.credentials import StaticProvider
 from flink_jobs.statements import JOB_NAME
 from lakehouse.adapters import lake, window_loader
 from lakehouse.adapters.flink import FlinkClient
-from lakehouse.adapters.kafka import EventProducer
 from lakehouse.config.settings import Settings
-from lakehouse.contracts import EVENT_TOPICS
-from tests.chaos.conftest import Victim
-from tests.chaos.crowd import crowd, send_first
-from tests.chaos.test_stream_faults import assert_exact, await_checkpoint
+from tests.chaos.conftest import Victim, long_run
+from tests.chaos.crowd import crowd
+from tests.chaos.exactness import assert_exact, assert_silver_and_days
+from tests.chaos.test_stream_faults import await_checkpoint
+from tests.chaos.truth import Truth
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.chaos,
-    pytest.mark.skipif(os.environ.get("WAVEHOUSE_CHAOS_SEEDS", "0") == "0", reason="part of the long run: SEEDS=1"),
-]
+pytestmark = [pytest.mark.stack, pytest.mark.chaos, long_run]
 
 EVENTS = 3_000
 LAKE = "lake"
@@ -43,28 +38,27 @@ def until(met: Callable[[], Any], what: str, *, seconds: float = 240) -> None:
         time.sleep(0.2)
 
 
-def test_a_registry_that_stands_still_holds_the_job_up_and_rejects_nothing(victim: Victim) -> None:
+def test_a_registry_that_stands_still_holds_the_job_up_and_rejects_nothing_for_it(victim: Victim, truth: Truth) -> None:
     settings = victim.settings
     number = await_checkpoint(settings, after=0)
     pids = victim.pids()
     still = [psutil.Process(pids["registry"]), *psutil.Process(pids["registry"]).children(recursive=True)]
-    with EventProducer(settings) as to:
-        for topic in EVENT_TOPICS:
-            to.batch_encoder(topic)  # the producer knows its schemas; the new task manager does not
+    # The producer knows its schemas; the new task manager does not.
+    with truth.sending(settings) as to:
         for process in still:
             process.suspend()
         try:
             victim.kill([pids["flink-taskmanager"]])
             for topic, event in itertools.islice(crowd(23), EVENTS):
-                if isinstance(event, dict):
-                    to.send(topic, event)
+                to.send(topic, event)
             until(lambda: "HttpTimeout" in failure(settings), "the job fails for want of the registry")
         finally:
             for process in still:
                 process.resume()
     victim.command("stream", "wait", "--timeout", "600")
     assert await_checkpoint(settings, after=number) > number
-    assert_exact(settings)
+    assert_exact(settings, truth)
+    assert_silver_and_days(victim, truth)
 
 
 def failure(settings: Settings) -> str:
@@ -73,7 +67,7 @@ def failure(settings: Settings) -> str:
         return flink.root_cause(flink.jobs(JOB_NAME)[-1].id)
 
 
-def test_full_disks_below_the_lake_and_clickhouse_lose_nothing(victim: Victim) -> None:
+def test_full_disks_below_the_lake_and_clickhouse_lose_nothing(victim: Victim, truth: Truth) -> None:
     """MinIO has a quota that the bucket exceeds; ClickHouse's process may not write a byte to any file."""
     settings = victim.settings
     number, pids = await_checkpoint(settings, after=0), victim.pids()
@@ -90,7 +84,9 @@ def test_full_disks_below_the_lake_and_clickhouse_lose_nothing(victim: Victim) -
     try:
         for process in family:
             process.rlimit(psutil.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        send_first(settings, 24, EVENTS)
+        with truth.sending(settings) as to:
+            for topic, event in itertools.islice(crowd(24), EVENTS):
+                to.send(topic, event)
         until(lambda: "uota" in failure(settings), "the lake refuses to be written to")
         until(lambda: refused(settings), "ClickHouse refuses to be written to")
         assert lake.row_count(settings, "bronze.plays") == rows
@@ -100,9 +96,10 @@ def test_full_disks_below_the_lake_and_clickhouse_lose_nothing(victim: Victim) -
             process.rlimit(psutil.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     victim.command("stream", "wait", "--timeout", "600")
     assert await_checkpoint(settings, after=number) > number
-    assert_exact(settings)
+    assert_exact(settings, truth)
     assert victim.pids()["clickhouse"] == pids["clickhouse"], "ClickHouse outlives a full disk"
     assert victim.pids()["loader"] == pids["loader"], "the loader waits for room"
+    assert_silver_and_days(victim, truth)
 
 
 def refused(settings: Settings) -> bool:
