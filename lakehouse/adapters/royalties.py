@@ -209,7 +209,8 @@ def calculate(settings: Settings, inputs: Inputs, book: Book, *, kind: str = CUR
         raise RetryableError("New data was published meanwhile.", hint="Run it again; the period stays as it was.")
     volume = _volumes(settings, inputs, book)
     settlement = _settle(settings, inputs, book, volume, keep=True)
-    royalties_lake.put_results(settings, of, inputs.revenue, inputs.opening, book, volume, settlement, kind=kind)
+    results = (inputs.revenue, inputs.opening, book, volume, settlement, inputs.rates)
+    royalties_lake.put_results(settings, of, *results, kind=kind)
     for verdict in audit.audit(settings, royalties_lake.TABLES):
         if not verdict.passed:
             failed = next(finding for finding in verdict.findings if finding.severity == audit.FAIL)
