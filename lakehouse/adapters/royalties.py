@@ -388,14 +388,15 @@ def postings(settlement: Settlement, book: Book) -> list[Posting]:
     return made
 
 
-def kept(settings: Settings, period: str) -> Settled:
-    """The settlement of `period` as it was calculated last.
+def kept(settings: Settings, period: str, digest: str | None = None) -> Settled:
+    """The settlement of `period` as it was calculated last, or that of `digest`.
 
     Raises:
         FatalError: it was not calculated.
     """
     with Ledger(settings) as ledger:
-        return _read(ledger, ledger.state(period))
+        state = ledger.state(period)
+        return _read(ledger, state if digest is None else replace(state, digest=digest))
 
 
 def pools_before(settings: Settings, period: str) -> tuple[PoolResult, ...]:
@@ -501,17 +502,21 @@ def correct(
         return into, found
 
 
-def compare(settings: Settings, settled: Settled) -> dict[tuple[str, str], dict[str, int]]:
-    """What each payee would earn were all agreements of a model: (payee, currency) -> model -> minor units."""
+def compare(settings: Settings, settled: Settled) -> dict[tuple[str, str, str], dict[str, int]]:
+    """What each payee would earn were all agreements of a model: (payee, account, currency) -> model -> minor units.
+
+    The account is `payable` (royalties and true-ups) or `suspense`: disputed, or claimed by nobody (payee "").
+    """
     book = book_of(settings, settled)
     volume = _volumes(settings, settled.inputs, book)
-    result: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(MODELS, 0))
+    result: dict[tuple[str, str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(MODELS, 0))
+    accounts = {"royalty": "payable", "true_up": "payable", "suspense": "suspense"}
     for model in MODELS:
         agreements = {name: replace(row, model=model) for name, row in book.agreements.items()}
         of_model = replace(book, agreements=agreements)
         for entry in _settle(settings, settled.inputs, of_model, volume, keep=False).entries:
-            if entry.kind in ("royalty", "true_up"):
-                result[entry.payee_id, entry.currency][model] += entry.amount_minor
+            if entry.kind in accounts:
+                result[entry.payee_id, accounts[entry.kind], entry.currency][model] += entry.amount_minor
     return dict(result)
 
 
