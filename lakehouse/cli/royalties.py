@@ -75,12 +75,8 @@ def steps(
 
 PeriodOption = Annotated[str, typer.Option("--period", help="Month, YYYY-MM.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who answers for it.")]
-Contracts = Annotated[
-    Path | None, typer.Option("--contracts", help="Book of contracts, YAML or JSON; without one, the demo's.")
-]
-Rates = Annotated[
-    Path | None, typer.Option("--rates", help="Exchange rates, CSV: day,base,quote,rate,source; else the demo's.")
-]
+Contracts = Annotated[Path | None, typer.Option("--contracts", help="Book of contracts, YAML or JSON.")]
+Rates = Annotated[Path | None, typer.Option("--rates", help="Exchange rates, CSV: day,base,quote,rate,source.")]
 
 
 @app.command()
@@ -120,22 +116,28 @@ def run(
 ) -> None:
     """Settle a month from what is published, and keep the result for approval. Again gives the same, byte for byte.
 
+    Contracts and rates are those given, else those in <home>/deliveries/royalties (contracts.yaml or .json, rates.csv),
+    else the demo's, which are nobody's.
+
     Example: wavehouse royalties run --period 2026-10
     """
-    from lakehouse.adapters import royalties
-    from lakehouse.adapters.royalties_files import read_book, read_rates
+    from lakehouse.adapters import royalties, royalties_files
     from lakehouse.domain.royalties.summary import summary
 
     out = Output(as_json=as_json)
+    settings = load_settings()
+    contracts = contracts or royalties_files.delivered_book(settings)
+    rates = rates or royalties_files.delivered_rates(settings)
+    used = {"contracts": contracts, "rates": rates}
     settled, changed = royalties.run(
-        load_settings(),
+        settings,
         period,
         by=by,
-        book=read_book(contracts) if contracts else None,
-        rates=read_rates(rates) if rates else None,
+        book=royalties_files.read_book(contracts) if contracts else None,
+        rates=royalties_files.read_rates(rates) if rates else None,
     )
     pools = settled.settlement.pools
-    shown = summary(pools, settled.settlement.entries, royalties.pools_before(load_settings(), period))
+    shown = summary(pools, settled.settlement.entries, royalties.pools_before(settings, period))
     out.table(
         f"Pools of {period} (amounts in minor units)",
         ["country", "tier", "currency", "net", "claimed", "retained", "streams", "unlicensed"],
@@ -154,6 +156,14 @@ def run(
         ],
     )
     out.info(f"\n{shown}\n")
+    for what, path in used.items():
+        if path:
+            out.info(f"Settled by the {what} in {path}")
+        else:
+            out.info(
+                f"WARNING: settled by the demo's {what}, nobody's real ones. Give --{what}, or deliver them into "
+                f"{royalties_files.deliveries(settings)}"
+            )
     out.info(f"{period} is calculated as {settled.state.digest}{'' if changed else ', as before'}")
     out.info(f"Next: wavehouse royalties approve --period {period} --by NAME")
     out.result(
@@ -163,6 +173,7 @@ def run(
             "changed": changed,
             "lines": settled.settlement.line_count,
             "pools": len(pools),
+            **{what: str(path) if path else "demo" for what, path in used.items()},
             "summary": shown,
         }
     )
@@ -454,6 +465,8 @@ def restate(
     as_json: Json = False,
 ) -> None:
     """Compute a closed month again; what differs goes into the next open month, each piece pointing to its line.
+
+    Contracts and rates are those that the month was closed with, unless others are given.
 
     Example: wavehouse royalties restate --period 2026-09 --reason "late plays"
     """

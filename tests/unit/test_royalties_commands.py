@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from lakehouse.adapters import royalties, royalties_demo, royalties_lake, royalties_trace, trino
+from lakehouse.adapters import royalties, royalties_demo, royalties_files, royalties_lake, royalties_trace, trino
 from lakehouse.adapters.royalties import Inputs, Settled
 from lakehouse.adapters.royalties_ledger import Correction, PeriodState
 from lakehouse.cli.royalties import app
@@ -219,3 +219,42 @@ def test_a_stranger_has_no_statement_and_no_file(books: Books, tmp_path: Path) -
     done = CliRunner().invoke(app, arguments)
     assert "nothing about payee nobody" in str(done.exception)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_run_says_whose_contracts_and_rates_it_used(
+    books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def settle_month(_: object, period: str, **arguments: Any) -> tuple[Settled, bool]:
+        given.update(arguments)
+        return books.october, True
+
+    monkeypatch.setattr(royalties, "run", settle_month)
+    monkeypatch.setattr(royalties, "pools_before", lambda *_: ())
+    monkeypatch.setattr(royalties_files, "deliveries", lambda _: tmp_path)
+    done = CliRunner().invoke(app, ["run", "--period", OCTOBER, "--json"], catch_exceptions=False)
+    told = json.loads(done.stdout)
+    assert (told["contracts"], told["rates"]) == ("demo", "demo")
+    assert (given["book"], given["rates"]) == (None, None)
+    said = done.stderr.replace("\n", " ")
+    assert "WARNING: settled by the demo's contracts" in said and "WARNING: settled by the demo's rates" in said
+
+    (tmp_path / "contracts.json").write_text(json.dumps(RAW))
+    (tmp_path / "rates.csv").write_text("day,base,quote,rate,source\n2026-10-30,EUR,USD,1.1,ECB\n")
+    done = CliRunner().invoke(app, ["run", "--period", OCTOBER, "--json"], catch_exceptions=False)
+    told = json.loads(done.stdout)
+    assert (told["contracts"], told["rates"]) == (str(tmp_path / "contracts.json"), str(tmp_path / "rates.csv"))
+    assert given["book"] == RAW
+    assert [row.base for row in given["rates"]] == ["EUR"]
+    assert "WARNING" not in done.stderr
+
+    # What is given by hand goes before what was delivered.
+    other = tmp_path / "other.csv"
+    other.write_text("day,base,quote,rate,source\n2026-10-30,GBP,USD,1.3,ECB\n")
+    told = run("run", "--period", OCTOBER, "--rates", str(other))
+    assert (told["rates"], [row.base for row in given["rates"]]) == (str(other), ["GBP"])
+
+    (tmp_path / "contracts.yaml").write_text("{}")
+    refused = CliRunner().invoke(app, ["run", "--period", OCTOBER])
+    assert "two books" in str(refused.exception)
