@@ -63,7 +63,7 @@ def lake() -> Iterator[tuple[duckdb.DuckDBPyConnection, Settled]]:
             volume = volumes(((u.track_id, u.streams) for u in played if u.model == "pro_rata"), BOOK, period)
             results = (inputs.revenue, opening, BOOK, volume, made, rates)
             royalties_lake.put_results(load_settings(), of, *results, kind=CURRENT)
-            royalties_lake.LinesWriter(of, kept).write(made.lines)  # type: ignore[arg-type]
+            royalties_lake.LinesWriter(of, kept).write(made.lines)
             opening = made.balances
     connection = duckdb.connect()
     connection.execute("attach ':memory:' as lake; create schema lake.gold")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ RATES = tuple(royalties_demo.rates([SEPTEMBER, OCTOBER], [currency for _, curren
 SOURCES = ("silver_audit.plays", "silver_audit.play_flags", "silver_audit.tracks")
 #: Whose September streams turn out to be artificial.
 CAUGHT = 22
-Settle = Callable[[tuple[str, ...]], Any]
 
 
 class Books:
@@ -99,7 +98,7 @@ def run(*arguments: str) -> Any:
 
 def number_of(payee: str, kind: str) -> int:
     listed = run("trace", "--period", OCTOBER, "--payee", payee)["entries"]
-    return next(row["entry"] for row in listed if row["kind"] == kind)
+    return next(int(row["entry"]) for row in listed if row["kind"] == kind)
 
 
 def test_a_correction_is_traced_to_both_of_its_sides(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
