@@ -19,7 +19,9 @@ with DAG(
     ### What it does
     1. **migrate**: the payout ledger's tables are there.
     2. **run**: `wavehouse royalties run` settles the month from what is published and
-       keeps the result under its digest.
+       keeps the result under its digest. Contracts and exchange rates are those in the folder of
+       deliveries (`<home>/deliveries/royalties`: `contracts.yaml` or `contracts.json`, `rates.csv`). What is not there
+       is the demo's, and the question says so.
     3. **check**: the auditor's checklist. A question that is not answered with yes stops here, and nobody is asked.
     4. **ask**, **decide**: a person approves or rejects in Airflow (*Browse, Required Actions*), the figures before
        them. (An answer within a second or two of the question may be lost by Airflow 3.3, which then asks again.)
@@ -31,7 +33,8 @@ with DAG(
 
     `wavehouse royalties steps` shows who did what.
 
-    It reads `silver.*` and `gold.*` as published and writes nothing to the lake.
+    It reads `silver.*` and `gold.*` as published, and writes its calculation to `gold.settlement_*`, audited and
+    published by **run** itself; of `silver.*` it tags the snapshots that were settled. It changes no other table.
 
     ### Run it by hand
     With `period` (YYYY-MM). Without, the month before the run's date.
@@ -62,6 +65,13 @@ All {{{{ answers | length }}}} questions of the auditor's checklist are answered
 {{%- else -%}}
 **The auditor's checklist was passed over by hand.**
 {{%- endif %}}
+{{% for what in ('contracts', 'rates') %}}
+{{%- if {RUN}[what] == 'demo' %}}
+**Settled by the demo's {{{{ what }}}}, nobody's real ones: none were delivered.**
+{{%- else %}}
+Settled by the {{{{ what }}}} in `{{{{ {RUN}[what] }}}}`.
+{{%- endif %}}
+{{%- endfor %}}
 
 {{{{ {RUN}['summary'] }}}}
 

@@ -209,7 +209,8 @@ def calculate(settings: Settings, inputs: Inputs, book: Book, *, kind: str = CUR
         raise RetryableError("New data was published meanwhile.", hint="Run it again; the period stays as it was.")
     volume = _volumes(settings, inputs, book)
     settlement = _settle(settings, inputs, book, volume, keep=True)
-    royalties_lake.put_results(settings, of, inputs.revenue, inputs.opening, book, volume, settlement, kind=kind)
+    results = (inputs.revenue, inputs.opening, book, volume, settlement, inputs.rates)
+    royalties_lake.put_results(settings, of, *results, kind=kind)
     for verdict in audit.audit(settings, royalties_lake.TABLES):
         if not verdict.passed:
             failed = next(finding for finding in verdict.findings if finding.severity == audit.FAIL)
@@ -387,14 +388,15 @@ def postings(settlement: Settlement, book: Book) -> list[Posting]:
     return made
 
 
-def kept(settings: Settings, period: str) -> Settled:
-    """The settlement of `period` as it was calculated last.
+def kept(settings: Settings, period: str, digest: str | None = None) -> Settled:
+    """The settlement of `period` as it was calculated last, or that of `digest`.
 
     Raises:
         FatalError: it was not calculated.
     """
     with Ledger(settings) as ledger:
-        return _read(ledger, ledger.state(period))
+        state = ledger.state(period)
+        return _read(ledger, state if digest is None else replace(state, digest=digest))
 
 
 def pools_before(settings: Settings, period: str) -> tuple[PoolResult, ...]:
@@ -517,17 +519,21 @@ def licensed_by(settings: Settings, settled: Settled, payee_id: str) -> tuple[st
     return tuple(sorted(row["agreement_id"] for row in raw["agreements"] if row["licensor"] == payee_id))
 
 
-def compare(settings: Settings, settled: Settled) -> dict[tuple[str, str], dict[str, int]]:
-    """What each payee would earn were all agreements of a model: (payee, currency) -> model -> minor units."""
+def compare(settings: Settings, settled: Settled) -> dict[tuple[str, str, str], dict[str, int]]:
+    """What each payee would earn were all agreements of a model: (payee, account, currency) -> model -> minor units.
+
+    The account is `payable` (royalties and true-ups) or `suspense`: disputed, or claimed by nobody (payee "").
+    """
     book = book_of(settings, settled)
     volume = _volumes(settings, settled.inputs, book)
-    result: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(MODELS, 0))
+    result: dict[tuple[str, str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(MODELS, 0))
+    accounts = {"royalty": "payable", "true_up": "payable", "suspense": "suspense"}
     for model in MODELS:
         agreements = {name: replace(row, model=model) for name, row in book.agreements.items()}
         of_model = replace(book, agreements=agreements)
         for entry in _settle(settings, settled.inputs, of_model, volume, keep=False).entries:
-            if entry.kind in ("royalty", "true_up"):
-                result[entry.payee_id, entry.currency][model] += entry.amount_minor
+            if entry.kind in accounts:
+                result[entry.payee_id, accounts[entry.kind], entry.currency][model] += entry.amount_minor
     return dict(result)
 
 

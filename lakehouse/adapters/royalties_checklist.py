@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 from lakehouse.adapters import royalties, trino
 from lakehouse.adapters.royalties import Settled
@@ -43,10 +44,16 @@ def queries(settled: Settled) -> Iterator[tuple[str, str]]:
         "calculation": of.calculation,
         "royalty_plays": royalties.royalty_plays(settled.inputs),
         "tracks_snapshot": of.tracks_snapshot,
+        "clauses": indent(_clauses(of.calculation), "    ").strip(),
     }
     for path in sorted(QUERIES.glob("*.sql")):
         text = path.read_text()
         yield text.partition("\n")[0].removeprefix("-- ").removesuffix("."), text.format(**values)
+
+
+def _clauses(calculation: str) -> str:
+    """SQL of the clauses in force in a calculation, of which several questions are."""
+    return (QUERIES / "parts" / "clauses.sql").read_text().format(calculation=calculation)
 
 
 def checklist(settings: Settings, period: str) -> list[Item]:

@@ -1,4 +1,8 @@
-"""Files that a settlement takes in: the book of contracts and the exchange rates."""
+"""Files that a settlement takes in: the book of contracts and the exchange rates.
+
+<home>/deliveries/royalties/contracts.yaml   the book, or contracts.json; its clauses are dated and versioned: it grows
+<home>/deliveries/royalties/rates.csv        the rates, of every month that is settled or corrected
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,43 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from lakehouse.config.settings import Settings
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.iso import DECIMALS
 from lakehouse.domain.royalties.pools import ExchangeRate
 from lakehouse.errors import FatalError, RejectedInputError
 
+BOOKS = ("contracts.yaml", "contracts.json")
 RATE_COLUMNS = ["day", "base", "quote", "rate", "source"]
 _DECIMAL = re.compile(r"\d{1,12}(\.\d{1,12})?")
+
+
+def deliveries(settings: Settings) -> Path:
+    """Where the book of contracts and the exchange rates are put."""
+    return settings.home / "deliveries" / "royalties"
+
+
+def delivered_book(settings: Settings) -> Path | None:
+    """The book of contracts that was delivered, if one was.
+
+    Raises:
+        RejectedInputError: `two_books`, as YAML and as JSON.
+    """
+    found = [path for name in BOOKS if (path := deliveries(settings) / name).is_file()]
+    if len(found) > 1:
+        raise RejectedInputError(
+            f"There are two books of contracts in {deliveries(settings)}: {' and '.join(BOOKS)}.",
+            reason="two_books",
+            value=str(deliveries(settings)),
+            hint="Leave the one that counts.",
+        )
+    return found[0] if found else None
+
+
+def delivered_rates(settings: Settings) -> Path | None:
+    """The exchange rates that were delivered, if some were."""
+    path = deliveries(settings) / "rates.csv"
+    return path if path.is_file() else None
 
 
 def read_book(path: Path) -> dict[str, Any]:

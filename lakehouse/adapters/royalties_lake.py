@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,10 +22,10 @@ from lakehouse.config.settings import Settings
 from lakehouse.contracts import load
 from lakehouse.domain.royalties.contracts import Book, current, in_force
 from lakehouse.domain.royalties.models import Units
-from lakehouse.domain.royalties.pools import PoolKey, Revenue
+from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, minor_units, rate
 from lakehouse.domain.royalties.revenue_file import AMOUNTS
 from lakehouse.domain.royalties.settlement import Balance, Line, Settlement
-from lakehouse.errors import RetryableError
+from lakehouse.errors import RejectedInputError, RetryableError
 
 if TYPE_CHECKING:
     from pyiceberg.table import DataScan, Table, Transaction
@@ -37,6 +38,7 @@ TABLES = tuple(
         "settlement_tracks",
         "settlement_units",
         "settlement_clauses",
+        "settlement_rates",
         "settlement_pools",
         "settlement_lines",
         "settlement_entries",
@@ -270,17 +272,20 @@ def put_results(
     book: Book,
     volume: Mapping[str, int],
     settlement: Settlement,
+    rates: Iterable[ExchangeRate] = (),
     *,
     kind: str,
 ) -> None:
     """Write everything but units and lines; then `settlements` says that the calculation is complete.
 
-    `volume` are the streams of each agreement, as they were settled.
+    `volume` are the streams of each agreement, as they were settled, `rates` the exchange rates, of any months.
     A `CURRENT` one takes the place of the month's current one before it.
     """
     earned = {row.key: row for row in revenue}
     before = {row.agreement_id: row.streams for row in opening if row.streams}
     _put(settings, of, "settlement_clauses", list(_clauses(book, of.period, before, volume)))
+    currencies = {pool.key.currency for pool in settlement.pools}
+    _put(settings, of, "settlement_rates", list(_rates(rates, of.period, currencies, book)))
     _put(
         settings,
         of,
@@ -378,7 +383,31 @@ def _clauses(book: Book, period: str, before: Mapping[str, int], volume: Mapping
                             before.get(agreement.agreement_id, 0) if terms.escalation_over == "agreement" else 0
                         ),
                         "volume": volume.get(agreement.agreement_id, 0),
+                        "currency": agreement.currency,
+                        "minimum_a_stream": float(terms.per_stream_minimum),
+                        "minimum_a_subscriber": float(terms.per_subscriber_minimum),
                     }
+
+
+def _rates(
+    rates: Iterable[ExchangeRate], period: str, currencies: Iterable[str], book: Book
+) -> Iterator[dict[str, Any]]:
+    """The month's rates between `currencies`, those of pools, and those of agreements, both ways."""
+    of_month = [row for row in rates if row.day[:7] == period]
+    contracted = {agreement.currency for agreement in book.agreements.values()}
+    one_way = set(product(currencies, contracted))
+    for base, quote in sorted(one_way | {(quote, base) for base, quote in one_way}):
+        try:
+            unit_rate = rate(of_month, period, base, quote)
+        except RejectedInputError:
+            continue  # nothing was converted so, or the month would not be settled
+        yield {
+            "base_currency": base,
+            "quote_currency": quote,
+            "exchange_rate": float(unit_rate),
+            "base_minor_units": minor_units(base),
+            "quote_minor_units": minor_units(quote),
+        }
 
 
 def _put(settings: Settings, of: Calculation, name: str, rows: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 @app.callback()
 def bench() -> None:
     """Benchmarks. Each is a module of `benchmarks/`; measure on a machine that does nothing else."""
+    # Ended from outside, a benchmark stops what it has started, as it does at Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,10 @@ from lakehouse.cli import royalties_dsr
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import load_settings
 from lakehouse.errors import FatalError
+
+if TYPE_CHECKING:
+    from lakehouse.adapters.royalties_trace import EntryTrace
+    from lakehouse.domain.royalties.settlement import Line
 
 app = typer.Typer(help="Royalties: settle a month, approve it, close it, trace it.", no_args_is_help=True)
 app.add_typer(royalties_dsr.app)
@@ -71,12 +75,8 @@ def steps(
 
 PeriodOption = Annotated[str, typer.Option("--period", help="Month, YYYY-MM.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who answers for it.")]
-Contracts = Annotated[
-    Path | None, typer.Option("--contracts", help="Book of contracts, YAML or JSON; without one, the demo's.")
-]
-Rates = Annotated[
-    Path | None, typer.Option("--rates", help="Exchange rates, CSV: day,base,quote,rate,source; else the demo's.")
-]
+Contracts = Annotated[Path | None, typer.Option("--contracts", help="Book of contracts, YAML or JSON.")]
+Rates = Annotated[Path | None, typer.Option("--rates", help="Exchange rates, CSV: day,base,quote,rate,source.")]
 
 
 @app.command()
@@ -116,22 +116,28 @@ def run(
 ) -> None:
     """Settle a month from what is published, and keep the result for approval. Again gives the same, byte for byte.
 
+    Contracts and rates are those given, else those in <home>/deliveries/royalties (contracts.yaml or .json, rates.csv),
+    else the demo's, which are nobody's.
+
     Example: wavehouse royalties run --period 2026-10
     """
-    from lakehouse.adapters import royalties
-    from lakehouse.adapters.royalties_files import read_book, read_rates
+    from lakehouse.adapters import royalties, royalties_files
     from lakehouse.domain.royalties.summary import summary
 
     out = Output(as_json=as_json)
+    settings = load_settings()
+    contracts = contracts or royalties_files.delivered_book(settings)
+    rates = rates or royalties_files.delivered_rates(settings)
+    used = {"contracts": contracts, "rates": rates}
     settled, changed = royalties.run(
-        load_settings(),
+        settings,
         period,
         by=by,
-        book=read_book(contracts) if contracts else None,
-        rates=read_rates(rates) if rates else None,
+        book=royalties_files.read_book(contracts) if contracts else None,
+        rates=royalties_files.read_rates(rates) if rates else None,
     )
     pools = settled.settlement.pools
-    shown = summary(pools, settled.settlement.entries, royalties.pools_before(load_settings(), period))
+    shown = summary(pools, settled.settlement.entries, royalties.pools_before(settings, period))
     out.table(
         f"Pools of {period} (amounts in minor units)",
         ["country", "tier", "currency", "net", "claimed", "retained", "streams", "unlicensed"],
@@ -150,6 +156,14 @@ def run(
         ],
     )
     out.info(f"\n{shown}\n")
+    for what, path in used.items():
+        if path:
+            out.info(f"Settled by the {what} in {path}")
+        else:
+            out.info(
+                f"WARNING: settled by the demo's {what}, nobody's real ones. Give --{what}, or deliver them into "
+                f"{royalties_files.deliveries(settings)}"
+            )
     out.info(f"{period} is calculated as {settled.state.digest}{'' if changed else ', as before'}")
     out.info(f"Next: wavehouse royalties approve --period {period} --by NAME")
     out.result(
@@ -159,6 +173,7 @@ def run(
             "changed": changed,
             "lines": settled.settlement.line_count,
             "pools": len(pools),
+            **{what: str(path) if path else "demo" for what, path in used.items()},
             "summary": shown,
         }
     )
@@ -217,23 +232,38 @@ def close(period: PeriodOption, by: ByOption = "wavehouse", as_json: Json = Fals
 def trace(
     period: PeriodOption,
     payee: Annotated[str, typer.Option(help="Payee id.")],
-    line: Annotated[int | None, typer.Option(help="Number of a line; without it, the lines are listed.")] = None,
+    line: Annotated[int | None, typer.Option(help="Number of a line; see below.")] = None,
+    entry: Annotated[int | None, typer.Option(help="Number of a booking; see below.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many plays to show at most.")] = 20,
     as_json: Json = False,
 ) -> None:
     """From a payee's line to its pool, its weight, the clause that decided, and the plays behind it.
 
+    From a booking on the account (reserve, recoupment, true-up, tax ...) to the clause and the balances it comes from;
+    from a correction to the line it corrects, what that was and became, and the plays that came or went. Without --line
+    and --entry both are listed with their numbers.
+
     Example: wavehouse royalties trace --payee 7012 --period 2026-10 --line 1
     """
     from dataclasses import asdict
 
-    from lakehouse.adapters import royalties
+    from lakehouse.adapters import royalties, royalties_trace
 
     out = Output(as_json=as_json)
     settings = load_settings()
     settled = royalties.kept(settings, period)
-    lines = royalties.lines_of(settings, settled, payee)
+    if line is not None and entry is not None:
+        raise FatalError("Both a line and an entry are named.", hint="Give --line or --entry.")
+    bookings = royalties_trace.entries_of(settled, payee)
+    if entry is not None:
+        if not 1 <= entry <= len(bookings):
+            raise FatalError(f"There are entries 1 to {len(bookings)}.", hint="Without --entry they are listed.")
+        _show_entry(out, royalties_trace.trace_entry(settings, settled, bookings[entry - 1], limit=limit), entry)
+        return
+    # Of an account that only moves balances there are bookings, but no line.
+    lines = royalties.lines_of(settings, settled, payee) if line is not None or not bookings else []
     if line is None:
+        lines = lines or list(royalties.lines(settings, settled, payee=payee))
         columns = ["line", "country", "tier", "track", "model", "rule", "clause", "streams", "amount", "currency"]
         rows = [
             (
@@ -251,7 +281,18 @@ def trace(
             for n, w in enumerate(lines, start=1)
         ]
         out.table(f"Lines of {payee} in {period} (amounts in minor units)", columns, rows)
-        out.result([dict(zip(columns, row, strict=True)) for row in rows])
+        of_entry = ["entry", "agreement", "kind", "refers to", "clause", "amount", "currency"]
+        booked = [
+            (n, e.agreement_id, e.kind, e.refers_to, e.clause, e.amount_minor, e.currency)
+            for n, e in enumerate(bookings, start=1)
+        ]
+        out.table(f"Bookings of {payee} in {period} (amounts in minor units)", of_entry, booked)
+        out.result(
+            {
+                "lines": [dict(zip(columns, row, strict=True)) for row in rows],
+                "entries": [dict(zip(of_entry, row, strict=True)) for row in booked],
+            }
+        )
         return
     if not 1 <= line <= len(lines):
         raise FatalError(f"There are lines 1 to {len(lines)}.", hint="Without --line they are listed.")
@@ -295,9 +336,105 @@ def trace(
     )
 
 
+def _plain(value: Any) -> dict[str, Any] | None:
+    """A dataclass as a dictionary that reads well, fractions as text; None of nothing."""
+    from dataclasses import asdict
+    from fractions import Fraction
+
+    if value is None:
+        return None
+    return {name: str(part) if isinstance(part, Fraction) else part for name, part in asdict(value).items()}
+
+
+def _show_entry(out: Output, found: EntryTrace, number: int) -> None:
+    """A booking, what it follows from and, of a correction, both sides."""
+    from dataclasses import asdict
+
+    of, entry = found.origin, found.origin.entry
+    rows: list[tuple[str, object]] = [
+        ("amount", f"{entry.amount_minor} minor units of {entry.currency}"),
+        ("kind", entry.kind),
+        ("refers to", entry.refers_to),
+        ("rule", of.rule),
+        *of.basis.items(),
+    ]
+    if of.rules:
+        rows.append(("clause", f"{of.clause}: {_plain(of.rules)}"))
+    for what, balance in (("balance before", of.opening), ("balance after", of.closing)):
+        if balance:
+            rows.append((what, f"of {balance.period}: {_plain(balance)}"))
+    out.table(f"Booking {number} of {entry.payee_id} in {entry.period}", ["what", "is"], rows)
+
+    def told(line: Line | None) -> str:
+        if line is None:
+            return "no such line"
+        return (
+            f"{line.amount_minor} minor units, {line.streams} streams, weight {float(line.weight):.9f}, {line.clause}"
+        )
+
+    for one in found.corrections:
+        made = one.correction
+        out.table(
+            f"Correction of {made.from_period}, round {made.round}: {made.reason}",
+            ["what", "is"],
+            [
+                ("line", made.corrects),
+                ("amount", f"{made.amount_minor} minor units of {made.currency}"),
+                ("as closed", f"settlement {made.from_digest}: {told(one.before.line)}"),
+                ("calculated anew", f"settlement {made.to_digest}: {told(one.after.line)}"),
+                ("corrected before", one.earlier_minor),
+                ("pool as closed", _plain(one.before.pool)),
+                ("pool anew", _plain(one.after.pool)),
+            ],
+        )
+        for what, plays, in_all in (
+            ("came", one.plays_added, one.plays_added_in_all),
+            ("went", one.plays_removed, one.plays_removed_in_all),
+        ):
+            out.table(
+                f"Plays of the line that {what} (first {len(plays)} of {in_all})",
+                ["event_id", "played_at", "user_id", "ms_played", "context"],
+                [tuple(play.values()) for play in plays],
+            )
+    out.result(
+        {
+            "entry": _plain(entry),
+            "rule": of.rule,
+            "basis": of.basis,
+            "clause": of.clause,
+            "terms": _plain(of.rules),
+            "opening": _plain(of.opening),
+            "closing": _plain(of.closing),
+            "corrections": [
+                asdict(one.correction)
+                | {
+                    "earlier_minor": one.earlier_minor,
+                    **{
+                        side: {
+                            "digest": shown.digest,
+                            "amount_minor": shown.line.amount_minor if shown.line else 0,
+                            "streams": shown.line.streams if shown.line else 0,
+                            "clause": shown.line.clause if shown.line else "",
+                            "pool": _plain(shown.pool),
+                        }
+                        for side, shown in (("before", one.before), ("after", one.after))
+                    },
+                    "plays_added": one.plays_added,
+                    "plays_added_in_all": one.plays_added_in_all,
+                    "plays_removed": one.plays_removed,
+                    "plays_removed_in_all": one.plays_removed_in_all,
+                }
+                for one in found.corrections
+            ],
+        }
+    )
+
+
 @app.command()
 def compare(period: PeriodOption, as_json: Json = False) -> None:
     """What each payee would earn were all agreements of one model, and who gains and loses beside pro rata.
+
+    What is in suspense has rows of its own: with the claimant of what is disputed, with nobody for what is unclaimed.
 
     Example: wavehouse royalties compare --period 2026-10
     """
@@ -308,10 +445,10 @@ def compare(period: PeriodOption, as_json: Json = False) -> None:
     settings = load_settings()
     found = royalties.compare(settings, royalties.kept(settings, period))
     rows = [
-        {"payee_id": payee, "currency": currency}
+        {"payee_id": payee, "account": account, "currency": currency}
         | sums
         | {f"{model}_change": sums[model] - sums[PRO_RATA] for model in MODELS if model != PRO_RATA}
-        for (payee, currency), sums in sorted(found.items(), key=lambda item: (-item[1][PRO_RATA], item[0]))
+        for (payee, account, currency), sums in sorted(found.items(), key=lambda item: (-item[1][PRO_RATA], item[0]))
     ]
     out.table(
         f"Models side by side, {period} (minor units)", list(rows[0]) if rows else [], [tuple(r.values()) for r in rows]
@@ -328,6 +465,8 @@ def restate(
     as_json: Json = False,
 ) -> None:
     """Compute a closed month again; what differs goes into the next open month, each piece pointing to its line.
+
+    Contracts and rates are those that the month was closed with, unless others are given.
 
     Example: wavehouse royalties restate --period 2026-09 --reason "late plays"
     """

@@ -20,7 +20,8 @@ def task(t):
     return {"owner": t.owner, "retries": t.retries, "down": sorted(t.downstream_task_ids),
             "kind": type(t).__name__, "rule": t.trigger_rule,
             "command": getattr(t, "bash_command", ""), "env": getattr(t, "env", None)}
-results = {"run": {"digest": "d1", "pools": 18, "lines": 1234, "summary": "| sums |"}, "check": [{}] * 9}
+run = {"digest": "d1", "pools": 18, "lines": 1234, "summary": "| sums |", "contracts": "demo", "rates": "/d/rates.csv"}
+results = {"run": run, "check": [{}] * 9}
 class Results:
     def __init__(self, results): self.results = results
     def xcom_pull(self, task_ids): return self.results.get(task_ids)
@@ -51,6 +52,11 @@ def test_it_is_documented_owned_and_retried(dag: dict[str, Any]) -> None:
         assert task["owner"] == "royalties"
 
 
+def test_what_it_writes_and_where_contracts_come_from_is_documented(dag: dict[str, Any]) -> None:
+    assert "gold.settlement_*" in dag["doc"]
+    assert "deliveries/royalties" in dag["doc"]
+
+
 def test_a_person_stands_between_the_figures_and_the_books(dag: dict[str, Any]) -> None:
     assert {name: task["down"] for name, task in dag["tasks"].items()} == {
         "migrate": ["run"],
@@ -79,6 +85,9 @@ def test_the_question_has_the_figures_and_says_whether_they_were_checked(dag: di
         assert "| sums |" in body
         assert "signs settlement `d1`" in body
         assert "checklist --period 2026-10" in body
+        # What is not real can't be overlooked.
+        assert "\n**Settled by the demo's contracts, nobody's real ones: none were delivered.**\n" in body
+        assert "\nSettled by the rates in `/d/rates.csv`.\n" in body
     assert "All 9 questions of the auditor's checklist are answered with yes." in checked
     assert "passed over by hand" in unchecked and "passed over" not in checked
 

@@ -1,4 +1,4 @@
--- Lines in the currency of the account are booked, to the minor unit: payable and in suspense.
+-- Lines are booked in the agreement's currency, at the month's rate and to the minor unit: payable and in suspense.
 with lines as (
     select
         agreement_id,
@@ -11,35 +11,61 @@ with lines as (
     group by agreement_id, payee, currency, account = 'payable'
 ),
 
+agreements as (
+    select distinct
+        agreement_id,
+        currency
+    from lake.gold.settlement_clauses
+    where calculation = '{calculation}'
+),
+
+converted as (
+    select
+        lines.agreement_id,
+        lines.payee,
+        lines.is_payable,
+        '{period}/' || lines.currency as refers_to,
+        agreements.currency,
+        lines.amount_minor * rates.exchange_rate * rates.quote_minor_units / rates.base_minor_units as exact_minor
+    from lines
+    left join agreements on lines.agreement_id = agreements.agreement_id
+    left join lake.gold.settlement_rates as rates
+        on
+            rates.calculation = '{calculation}'
+            and lines.currency = rates.base_currency
+            and agreements.currency = rates.quote_currency
+),
+
 entries as (
     select
         agreement_id,
         payee,
-        currency,
         entry_kind = 'royalty' as is_payable,
+        refers_to,
+        currency,
         sum(amount_minor) as amount_minor
     from lake.gold.settlement_entries
     where
         calculation = '{calculation}'
-        and (entry_kind = 'royalty' or entry_kind = 'suspense')
-        and refers_to = '{period}/' || currency
-    group by agreement_id, payee, currency, entry_kind = 'royalty'
+        and (entry_kind = 'royalty' or (entry_kind = 'suspense' and starts_with(refers_to, '{period}/')))
+    group by agreement_id, payee, entry_kind = 'royalty', refers_to, currency
 )
 
 select
     count(*) as looked_at,
-    count_if(lines.amount_minor <> coalesce(entries.amount_minor, 0)) as wrong
-from lines
-inner join (
-    select distinct
-        agreement_id,
-        currency
-    from lake.gold.settlement_entries
-    where calculation = '{calculation}'
-) as accounts on lines.agreement_id = accounts.agreement_id and lines.currency = accounts.currency
-left join entries
+    -- A sum is rounded once, half to even; one that rounds to nothing has no entry.
+    count_if(
+        not coalesce(
+            abs(coalesce(entries.amount_minor, 0) - if(converted.refers_to is null, 0e0, converted.exact_minor))
+            <= 0.5e0 + 1e-9 * greatest(1, abs(coalesce(entries.amount_minor, 0))),
+            false
+        )
+    ) as wrong
+from converted
+full join entries
     on
-        lines.agreement_id = entries.agreement_id
-        and lines.payee = entries.payee
-        and lines.currency = entries.currency
-        and lines.is_payable = entries.is_payable
+        converted.agreement_id = entries.agreement_id
+        and converted.payee = entries.payee
+        and converted.is_payable = entries.is_payable
+        and converted.refers_to = entries.refers_to
+        and converted.currency = entries.currency

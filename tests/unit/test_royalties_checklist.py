@@ -1,0 +1,166 @@
+"""The auditor's questions that need nothing but settlements, asked of DuckDB about three months of the demo.
+
+They are Trino's SQL; what DuckDB says otherwise is put in its words here. Trino itself: tests/integration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from lakehouse.adapters import royalties_checklist, royalties_demo, royalties_lake
+from lakehouse.adapters.royalties import Inputs, Settled
+from lakehouse.adapters.royalties_lake import CURRENT
+from lakehouse.adapters.royalties_ledger import PeriodState
+from lakehouse.config.settings import load_settings
+from lakehouse.contracts import load
+from lakehouse.domain.royalties.settlement import Balance, settle, volumes
+from tests.unit.test_royalties_demo import BOOK, MARKETS, MONTHS, revenue, uses
+
+#: Of the questions, those that also read plays.
+OF_PLAYS = {"01", "03", "04"}
+TABLES = tuple(name.partition(".")[2] for name in royalties_lake.TABLES if not name.endswith(("_units", "_tracks")))
+
+
+class Kept:
+    """In the place of the lake: what is put there."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, list[pa.Table]] = {}
+
+    def put(self, _: object, of: royalties_lake.Calculation, name: str, rows: list[dict[str, Any]]) -> None:
+        head = {"calculation": of.calculation, "period": of.period}
+        schema = load(f"gold_audit.{name}").arrow_schema()
+        self.tables.setdefault(name, []).append(pa.Table.from_pylist([head | row for row in rows], schema=schema))
+
+    def put_heads(self, _: object, __: str, rows: list[dict[str, Any]]) -> None:
+        schema = load("gold_audit.settlements").arrow_schema()
+        self.tables.setdefault("settlements", []).append(pa.Table.from_pylist(rows, schema=schema))
+
+    def append(self, lines: pa.Table) -> None:
+        self.tables.setdefault("settlement_lines", []).append(lines)
+
+
+@pytest.fixture(scope="module")
+def lake() -> Iterator[tuple[duckdb.DuckDBPyConnection, Settled]]:
+    """The tables of three months, and the settlement of the last."""
+    kept, opening = Kept(), tuple[Balance, ...]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(royalties_lake, "_put", kept.put)
+        patch.setattr(royalties_lake, "_put_heads", kept.put_heads)
+        patch.setattr(royalties_lake, "_heads", lambda *_: [])
+        for period in MONTHS:
+            rates = tuple(royalties_demo.rates([period], [currency for _, currency in MARKETS]))
+            sources = dict.fromkeys(("silver_audit.plays", "silver_audit.play_flags", "silver_audit.tracks"), 1)
+            inputs = Inputs(period, sources, tuple(revenue(period)), "0" * 64, rates, opening)
+            of, played = inputs.calculation, uses(period)
+            made = settle(period, inputs.revenue, played, BOOK, rates, opening)
+            volume = volumes(((u.track_id, u.streams) for u in played if u.model == "pro_rata"), BOOK, period)
+            results = (inputs.revenue, opening, BOOK, volume, made, rates)
+            royalties_lake.put_results(load_settings(), of, *results, kind=CURRENT)
+            royalties_lake.LinesWriter(of, kept).write(made.lines)
+            opening = made.balances
+    connection = duckdb.connect()
+    connection.execute("attach ':memory:' as lake; create schema lake.gold")
+    for name, parts in kept.tables.items():
+        rows = pa.concat_tables(parts)  # noqa: F841 - DuckDB reads it by its name
+        connection.execute(f"create table lake.gold.{name} as from rows")
+    yield connection, Settled(PeriodState(MONTHS[-1], "calculated", "", ""), inputs, made)
+    connection.close()
+
+
+def ask(connection: duckdb.DuckDBPyConnection, settled: Settled) -> dict[str, tuple[int, int]]:
+    """What was looked at and what is wrong, by the number of the question."""
+    answers = {}
+    files = sorted(royalties_checklist.QUERIES.glob("*.sql"))
+    for path, (_, sql) in zip(files, royalties_checklist.queries(settled), strict=True):
+        if (number := path.name[:2]) not in OF_PLAYS:
+            asked = sql.replace(
+                "cast(json_parse(known.steps) as array(array(double)))", "known.steps::json::double[][]"
+            )
+            answers[number] = connection.execute(asked).fetchall()[0]
+    return answers
+
+
+@contextmanager
+def undone(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.execute("begin")
+    try:
+        yield
+    finally:
+        connection.execute("rollback")
+
+
+def test_all_is_well_and_everything_was_looked_at(lake: tuple[duckdb.DuckDBPyConnection, Settled]) -> None:
+    connection, settled = lake
+    answers = ask(connection, settled)
+    assert {number for number, (_, wrong) in answers.items() if wrong} == set()
+    assert {number for number, (looked_at, _) in answers.items() if not looked_at} == set()
+    rules = connection.execute(
+        "select deciding_rule, royalty_model, count(distinct lines.currency = agreements.currency) "
+        "from lake.gold.settlement_lines as lines "
+        "join (select distinct agreement_id, currency from lake.gold.settlement_clauses) as agreements "
+        "using (agreement_id) "
+        "where calculation = ? group by all",
+        [settled.inputs.calculation.calculation],
+    ).fetchall()
+    assert {rule for rule, _, _ in rules} == {"share", "rate", "per_stream_minimum", "per_subscriber_minimum"}
+    assert {model for _, model, _ in rules} == {"pro_rata", "user_centric", "artist_centric"}
+    assert any(currencies == 2 for *_, currencies in rules)
+
+
+@pytest.mark.parametrize(
+    ("statement", "seen_by"),
+    [
+        ("update lines set unrounded_amount = 1.001 * unrounded_amount where deciding_rule = 'share'", {"07"}),
+        ("update lines set unrounded_amount = 0.999 * unrounded_amount where deciding_rule = 'rate'", {"07", "12"}),
+        ("update lines set unrounded_amount = 1.001 * unrounded_amount where deciding_rule like 'per_stream%'", {"07"}),
+        ("update lines set unrounded_amount = 1.001 * unrounded_amount where deciding_rule like 'per_sub%'", {"07"}),
+        ("update clauses set rate_a_stream = 1.01 * rate_a_stream", {"07", "12"}),
+        ("update clauses set steps = '[]' where volume_before > 0", {"07"}),
+        ("update clauses set minimum_a_stream = 2 * minimum_a_stream", {"07", "12"}),
+        ("update clauses set minimum_a_subscriber = 2 * minimum_a_subscriber", {"07", "12"}),
+        ("update clauses set minimum_a_subscriber = 100 where minimum_a_subscriber = 0", {"12"}),
+        ("update clauses set minimum_a_stream = null", {"07", "12"}),
+        ("update rates set exchange_rate = 1.01 * exchange_rate where base_currency <> quote_currency", {"07", "11"}),
+        ("delete from rates", {"07", "11", "12"}),
+        # of an account in another currency than the pool's
+        (
+            "update entries set amount_minor = amount_minor + 2 "
+            "where entry_kind = 'royalty' and right(refers_to, 3) <> currency",
+            {"10", "11"},
+        ),
+        ("update entries set amount_minor = amount_minor + 2 where entry_kind = 'suspense'", {"11"}),
+        ("delete from entries where entry_kind = 'royalty'", {"10", "11"}),
+        ("delete from entries where entry_kind = 'reserve_released'", {"09", "10"}),
+        ("update entries set amount_minor = 1 where entry_kind = 'reserve_released'", {"09", "10"}),
+    ],
+)
+def test_what_was_tampered_with_is_seen(
+    lake: tuple[duckdb.DuckDBPyConnection, Settled], statement: str, seen_by: set[str]
+) -> None:
+    connection, settled = lake
+    words = statement.split()
+    table = words[1 if words[0] == "update" else 2]
+    of = f"calculation = '{settled.inputs.calculation.calculation}'"
+    joined = "and" if " where " in statement else "where"
+    with undone(connection):
+        changed = statement.replace(f" {table}", f" lake.gold.settlement_{table}", 1)
+        count = connection.execute(f"{changed} {joined} {of}").fetchall()[0][0]
+        assert count > 0
+        assert {number for number, (_, wrong) in ask(connection, settled).items() if wrong} >= seen_by
+
+
+def test_a_rate_that_nothing_needs_may_be_missing() -> None:
+    currencies = {"EUR", "XAF"}
+    rows = list(royalties_lake._rates(royalties_demo.rates(["2026-10"], ["EUR"]), "2026-10", currencies, BOOK))
+    known = {(row["base_currency"], row["quote_currency"]): row for row in rows}
+    assert {pair for pair in known if "XAF" in pair} == set()
+    assert known["EUR", "EUR"]["exchange_rate"] == 1
+    assert known["JPY", "EUR"]["exchange_rate"] == pytest.approx(1 / 164)
+    assert (known["EUR", "KWD"]["base_minor_units"], known["EUR", "KWD"]["quote_minor_units"]) == (100, 1000)
