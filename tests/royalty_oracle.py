@@ -183,7 +183,9 @@ def pay_out(  # noqa: PLR0912 - one rule after the other
     state: dict[str, Any],
     plays: list[Play],
 ) -> dict[tuple[str, str], int]:
-    """Payable by agreement and payee; `state` (open advances, reserves, earned, streams) is carried on in place."""
+    """Payable by agreement and payee; `state` (open advances and which were taken up, reserves, earned, streams) is
+    carried on in place.
+    """
     payable: dict[tuple[str, str], int] = {}
     for agreement in book["agreements"]:
         name = agreement["agreement_id"]
@@ -226,11 +228,12 @@ def pay_out(  # noqa: PLR0912 - one rule after the other
             waiting[:] = [(due, amount) for due, amount in waiting if due > period]
             if held:
                 waiting.append((add_month(period, rules["release_after_months"]), held))
-            owed = state["advances"].get((name, payee), 0) + sum(
-                row["amount_minor"]
-                for row in agreement.get("advances", [])
-                if row["period"] == period and row["payee_id"] == payee
-            )
+            owed = state["advances"].get((name, payee), 0)
+            for row in agreement.get("advances", []):
+                advance = (name, row["advance_id"])
+                if row["payee_id"] == payee and row["period"] <= period and advance not in state["taken"]:
+                    state["taken"].add(advance)
+                    owed += row["amount_minor"]
             back = min(owed, total)
             state["advances"][name, payee] = owed - back
             total -= back

@@ -329,12 +329,15 @@ def close(settings: Settings, period: str, *, by: str) -> tuple[int, list[Postin
         state, before = ledger.state(period), ledger.state(add_months(period, -1))
         _period(state).close(_period(before) if before.digest else None)
         kept = _read(ledger, state)
-        booked = postings(kept.settlement, _book(ledger, kept.inputs))
+        booked = postings(kept.settlement, kept.inputs.opening, _book(ledger, kept.inputs))
         return ledger.close(period, booked, by=by), booked
 
 
-def postings(settlement: Settlement, book: Book) -> list[Posting]:
+def postings(settlement: Settlement, opening: Iterable[Balance], book: Book) -> list[Posting]:
     """The double entry of a settlement: debits above zero, credits below, each pair sums to nothing.
+
+    `opening` are the balances it began with: an advance that they lack and its own have was taken up by it, and is
+    booked now, whatever month it was paid in.
 
     Raises:
         FatalError: a payee's entries don't sum to what is payable; the settlement is not sound.
@@ -370,9 +373,10 @@ def postings(settlement: Settlement, book: Book) -> list[Posting]:
         raise FatalError(
             f"The entries of {'/'.join(wrong[0])} don't sum to what is payable.", hint="Don't close; report it."
         )
+    taken_up = _advances(settlement.balances) - _advances(opening)
     for agreement in book.agreements.values():
         for advance in agreement.advances:
-            if advance.period == settlement.period and advance.amount_minor:
+            if (agreement.agreement_id, advance.advance_id) in taken_up and advance.amount_minor:
                 what = Entry(
                     settlement.period,
                     agreement.agreement_id,
@@ -385,6 +389,11 @@ def postings(settlement: Settlement, book: Book) -> list[Posting]:
                 )
                 pair(what, "advance", "cash", advance.amount_minor)
     return made
+
+
+def _advances(balances: Iterable[Balance]) -> set[tuple[str, str]]:
+    """The advances that accounts have taken up: (agreement id, advance id)."""
+    return {(row.agreement_id, advance_id) for row in balances for advance_id in row.advances}
 
 
 def kept(settings: Settings, period: str) -> Settled:

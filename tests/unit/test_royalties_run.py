@@ -11,6 +11,7 @@ import pytest
 
 from lakehouse.adapters import royalties, royalties_demo, royalties_files, royalties_lake
 from lakehouse.adapters.royalties import Inputs, _adapter, _dump
+from lakehouse.adapters.royalties_ledger import Posting
 from lakehouse.domain.royalties.contracts import Book, build
 from lakehouse.domain.royalties.models import MODELS, Use
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
@@ -90,7 +91,7 @@ def test_the_books_of_the_demo_balance() -> None:
     settlement = settled()
     kinds = {entry.kind for entry in settlement.entries}
     assert kinds >= {"royalty", "reserve_held", "withholding_tax", "recoupment", "payable"}
-    postings = royalties.postings(settlement, book())
+    postings = royalties.postings(settlement, (), book())
     sums: dict[str, int] = defaultdict(int)
     owed: dict[str, int] = defaultdict(int)
     for row in postings:
@@ -109,12 +110,29 @@ def test_the_books_of_the_demo_balance() -> None:
     ]
 
 
+def test_an_advance_is_booked_by_the_settlement_that_takes_it_up() -> None:
+    """Paid in August, first settled in October: booked then, not never, and not again in November."""
+    raw = royalties_demo.standard_book(TRACKS)
+    of_last = next(row for row in raw["agreements"] if row["agreement_id"] == "A16")
+    of_last["advances"] = [{"advance_id": "first", "payee_id": "16", "period": "2026-08", "amount_minor": 500}]
+    contracts = build(raw)
+    october = settle(PERIOD, REVENUE, USES, contracts, RATES)
+    november = settle("2026-11", [], [], contracts, (), october.balances)
+
+    def advance(postings: list[Posting]) -> list[tuple[str, int]]:
+        return [(row.kind, row.amount_minor) for row in postings if row.account == "advance"]
+
+    booked = royalties.postings(october, (), contracts)
+    assert sorted(advance(booked)) == [("advance_paid", 500), ("recoupment", -500)]
+    assert advance(royalties.postings(november, october.balances, contracts)) == []
+
+
 def test_an_unsound_settlement_is_not_booked() -> None:
     settlement = settled()
     first = next(entry for entry in settlement.entries if entry.kind == "payable")
     spoiled = [replace(e, amount_minor=e.amount_minor + 1) if e is first else e for e in settlement.entries]
     with pytest.raises(FatalError, match="don't sum to what is payable"):
-        royalties.postings(replace(settlement, entries=tuple(spoiled)), book())
+        royalties.postings(replace(settlement, entries=tuple(spoiled)), (), book())
 
 
 def test_a_missing_rate_is_named() -> None:

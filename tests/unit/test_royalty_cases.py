@@ -4,6 +4,7 @@ Shorthand: the pool is DE/premium/EUR of 2026-10 and the agreement is A (master,
 2026-01) unless said otherwise. `plays` are "listener track streams [chosen]", `u*3` stands for three listeners. The
 `rights` of a track are "payee share [status] [@agreement]", its share type follows it. Lines read "track chain amount",
 entries "payee kind amount"; what isn't the default (pool, agreement, account, rule, currency) stands beside it.
+Every month of an example is booked as well: its postings must balance and its accounts stand at what is carried.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from lakehouse.domain.royalties.periods import restate
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
 from lakehouse.domain.royalties.settlement import Adjustment, Entry, Line, Settlement, settle
 from lakehouse.errors import RejectedInputError
+from tests.royalty_books import Books
 
 FOLDER = Path(__file__).parents[1] / "cases" / "royalties"
 POOL = "DE/premium/EUR"
@@ -94,6 +96,7 @@ def run(case: dict[str, Any]) -> dict[str, Settlement]:
         for day, pair, value in (row.split() for row in case.get("rates", ()))
     ]
     balances: Any = ()
+    books = Books()
     for period, month in months(case).items():
         book = contracts.build(make_book({**case, **month}))
         now: list[Adjustment] = []
@@ -112,6 +115,7 @@ def run(case: dict[str, Any]) -> dict[str, Settlement]:
         result = settle(
             period, revenue({**case, **month}, period), uses({**case, **month}, period), book, rates, balances, now
         )
+        books.add(result, balances, book)
         results[period], balances = result, result.balances
     return results
 
