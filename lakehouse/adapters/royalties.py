@@ -25,7 +25,7 @@ from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.allocation import exact_sum
 from lakehouse.domain.royalties.contracts import Book
 from lakehouse.domain.royalties.models import MODELS, Use, weigh_units
-from lakehouse.domain.royalties.periods import CALCULATED, CLOSED, OPEN, Period, restate
+from lakehouse.domain.royalties.periods import APPROVED, CALCULATED, CLOSED, OPEN, Period, predecessor, restate
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, add_months
 from lakehouse.domain.royalties.revenue_file import AMOUNTS
 from lakehouse.domain.royalties.settlement import (
@@ -256,24 +256,15 @@ def run(
     """Calculate `period` and keep the result; also whether it differs from the last calculation.
 
     Raises:
-        RejectedInputError: an input breaks a rule, or the period is approved or closed; it stays as it was.
+        RejectedInputError: an input breaks a rule, the period is approved or closed, or the month before isn't closed
+            though an earlier one is known; it stays as it was.
     """
     with Ledger(settings) as ledger:
         now = _period(ledger.state(period))
-        before = ledger.state(add_months(period, -1))
-        opening: tuple[Balance, ...] = ()
-        if before.digest is not None:
-            if before.state != CLOSED:
-                raise RejectedInputError(
-                    f"{before.period} is {before.state}; {period} begins with its balances.",
-                    reason="wrong_step",
-                    value=before.state,
-                    hint=f"Close {before.period} first.",
-                )
-            opening = _read(ledger, before).settlement.balances
         adjustments = _adjustments(ledger.corrections(into=period))
         if now.state not in (OPEN, CALCULATED):
             now.calculate("")  # says why not
+        opening = _balances_before(ledger, period)
         document = canonical_json(demo_book(settings) if book is None else book)
         del book  # of a million rights it is most of a gigabyte
         checked = contracts.load(document.decode())
@@ -297,7 +288,8 @@ def approve(settings: Settings, period: str, *, by: str, digest: str | None = No
     """`by` signs the settlement of `period`, that of `digest` if one is given; False when it is signed already.
 
     Raises:
-        RejectedInputError: nothing, or something else, was calculated, or nobody signs.
+        RejectedInputError: nothing, or something else, was calculated, nobody signs, or the calculation lacks
+            adjustments or balances that are there now (`stale`).
     """
     with Ledger(settings) as ledger:
         state = ledger.state(period)
@@ -305,6 +297,7 @@ def approve(settings: Settings, period: str, *, by: str, digest: str | None = No
         if (state.state, state.digest) == ("approved", digest):
             return False
         _period(state).approve(by, digest)
+        _refuse_stale(ledger, _read(ledger, state))
         return ledger.approve(period, digest, by=by)
 
 
@@ -323,14 +316,48 @@ def close(settings: Settings, period: str, *, by: str) -> tuple[int, list[Postin
     """Book the approved settlement of `period` and close it; the number of the booking and its postings.
 
     Raises:
-        RejectedInputError: the period is not approved (closed already, say), or the month before is not closed.
+        RejectedInputError: the period is not approved (closed already, say), the month before is not closed, or the
+            calculation lacks adjustments or balances that are there now (`stale`).
     """
     with Ledger(settings) as ledger:
-        state, before = ledger.state(period), ledger.state(add_months(period, -1))
-        _period(state).close(_period(before) if before.digest else None)
+        state = ledger.state(period)
+        known = map(_period, ledger.periods())
+        _period(state).close(predecessor(period, known) if state.state == APPROVED else None)
         kept = _read(ledger, state)
+        _refuse_stale(ledger, kept)
         booked = postings(kept.settlement, kept.inputs.opening, _book(ledger, kept.inputs))
         return ledger.close(period, booked, by=by), booked
+
+
+def _balances_before(ledger: Ledger, period: str) -> tuple[Balance, ...]:
+    """What `period` begins with; raises as `predecessor` does."""
+    before = predecessor(period, map(_period, ledger.periods()))
+    return _read(ledger, ledger.state(before.period)).settlement.balances if before else ()
+
+
+def _refuse_stale(ledger: Ledger, settled: Settled) -> None:
+    """Refuse a calculation that does not begin with the balances, or not book the adjustments, that the ledger has.
+
+    An adjustment can be entered into a month that is calculated already. Closed without it, it would be lost: every
+    later restatement takes it for booked.
+    """
+    period, inputs = settled.inputs.period, settled.inputs
+    entered = _adjustments(ledger.corrections(into=period))
+    if sorted(entered) != sorted(inputs.adjustments):
+        rule = f"takes in {len(inputs.adjustments)} adjustments, but {len(entered)} are entered into it"
+        if len(entered) == len(inputs.adjustments):
+            rule = "takes in other adjustments than are entered into it"
+    elif _balances_before(ledger, period) != inputs.opening:
+        rule = f"does not begin with the balances of {add_months(period, -1)}"
+    else:
+        return
+    again = f"wavehouse royalties run --period {period}"
+    raise RejectedInputError(
+        f"The calculation of {period} {rule}; calculate it again.",
+        reason="stale",
+        value=settled.state.digest or "",
+        hint=f"`wavehouse royalties reject`, then `{again}`" if settled.state.state == APPROVED else f"`{again}`",
+    )
 
 
 def postings(settlement: Settlement, opening: Iterable[Balance], book: Book) -> list[Posting]:
@@ -419,6 +446,8 @@ def recompute(settings: Settings, period: str) -> tuple[str, str]:
     found = kept(settings, period)
     book = book_of(settings, found)
     again = _settle(settings, found.inputs, book, _volumes(settings, found.inputs, book), keep=False)
+    if not found.settlement.adjustments_sha256:  # kept before settlements named their adjustments
+        again = replace(again, adjustments_sha256="")
     return found.state.digest or "", again.digest()
 
 

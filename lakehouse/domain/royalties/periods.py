@@ -80,6 +80,39 @@ class Period:
         )
 
 
+def predecessor(period: str, known: Iterable[Period]) -> Period | None:
+    """The closed month whose balances `period` begins with; None when the books begin with `period`.
+
+    `known` are all months the ledger knows, rejected ones too. Reserves, open advances and deficits pass from month to
+    month: none may be left out, and none put in before what is closed.
+
+    Raises:
+        RejectedInputError: `wrong_step`, the month before isn't closed though an earlier one is known, or a later
+            month is closed.
+    """
+    others = sorted((other for other in known if other.period != period), key=lambda other: other.period)
+    if later := [other.period for other in others if other.period > period and other.state == CLOSED]:
+        raise RejectedInputError(
+            f"{later[0]} is closed; {period} is before it and can't be settled any more.",
+            reason="wrong_step",
+            value=period,
+            hint="A later month began without its balances. What is owed for it needs an agreement of its own.",
+        )
+    earlier = [other for other in others if other.period < period]
+    if not earlier:
+        return None
+    needed = add_months(period, -1)
+    before = next((other for other in earlier if other.period == needed), Period(needed))
+    if before.state != CLOSED:
+        raise RejectedInputError(
+            f"{needed} is {before.state}; {period} begins with its balances, and {earlier[0].period} is in the books.",
+            reason="wrong_step",
+            value=before.state,
+            hint=f"Settle month by month: run, approve and close {needed} first.",
+        )
+    return before
+
+
 def restate(
     closed: Settlement,
     earlier: Iterable[Adjustment],

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -158,7 +158,8 @@ class Settlement:
     """The result of a period; all parts in order, so that equal results are equal bytes.
 
     A month can have millions of lines: the document holds their number and SHA-256, not the lines. `lines` are all of
-    them when the month was settled in memory, else those that were asked for.
+    them when the month was settled in memory, else those that were asked for. `adjustments_sha256` names those booked,
+    empty when there are none: one may come to nothing in the account's currency, and still counts as booked.
     """
 
     period: str
@@ -168,14 +169,23 @@ class Settlement:
     line_count: int
     lines_sha256: str
     lines: tuple[Line, ...] = ()
+    adjustments_sha256: str = ""
 
     def to_json(self) -> bytes:
         """The result as canonical JSON (UTF-8, sorted keys; fractions as text): equal results are equal bytes."""
-        return canonical_json(_plain(self))
+        document = _plain(self)
+        if not self.adjustments_sha256:
+            del document["adjustments_sha256"]  # so that months without any keep the bytes they always had
+        return canonical_json(document)
 
     def digest(self) -> str:
         """SHA-256 of `to_json`, in hex: what is approved and closed."""
         return hashlib.sha256(self.to_json()).hexdigest()
+
+
+def _named(adjustments: Sequence[Adjustment]) -> str:
+    """SHA-256 of adjustments in order, in hex; empty of none."""
+    return hashlib.sha256(canonical_json(_plain(tuple(adjustments)))).hexdigest() if adjustments else ""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -302,6 +312,7 @@ class Settling:
             tuple(sorted(balances)),
             self._count,
             self._hash.hexdigest(),
+            adjustments_sha256=_named(self._corrections),
         )
 
     def _holdings(self, played: Played) -> dict[str, list[_Held]]:
