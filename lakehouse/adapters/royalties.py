@@ -25,7 +25,16 @@ from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.allocation import exact_sum
 from lakehouse.domain.royalties.contracts import Book
 from lakehouse.domain.royalties.models import MODELS, Use, weigh_units
-from lakehouse.domain.royalties.periods import APPROVED, CALCULATED, CLOSED, OPEN, Period, predecessor, restate
+from lakehouse.domain.royalties.periods import (
+    APPROVED,
+    CALCULATED,
+    CLOSED,
+    OPEN,
+    Period,
+    check_accounts,
+    predecessor,
+    restate,
+)
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, add_months
 from lakehouse.domain.royalties.revenue_file import AMOUNTS
 from lakehouse.domain.royalties.settlement import (
@@ -487,7 +496,7 @@ def correct(
     adjustments; none when nothing differs, earlier restatements included.
 
     Raises:
-        RejectedInputError: the period isn't closed.
+        RejectedInputError: the period isn't closed, or others would change more than its lines (`check_accounts`).
     """
     with Ledger(settings) as ledger:
         state = ledger.state(period)
@@ -504,13 +513,23 @@ def correct(
             into = add_months(into, 1)
         document = ledger.book(closed.inputs.book_sha256) if book is None else canonical_json(book)
         checked = contracts.load(document.decode())
+        if book is not None or rates is not None:
+            check_accounts(
+                closed.settlement,
+                lines(settings, closed),
+                checked,
+                closed.inputs.rates if rates is None else rates,
+                closed.inputs.opening,
+                closed.inputs.adjustments,
+                into,
+            )
         inputs = gather(
             settings,
             period,
             ledger.put_book(document),
             opening=closed.inputs.opening,
             adjustments=closed.inputs.adjustments,
-            rates=rates if rates is not None else closed.inputs.rates,
+            rates=closed.inputs.rates if rates is None else rates,
         )
         if inputs.calculation == closed.inputs.calculation:
             again = closed.settlement

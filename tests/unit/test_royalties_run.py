@@ -265,6 +265,30 @@ def test_a_settlement_without_adjustments_has_the_document_it_always_had() -> No
     assert b"adjustments_sha256" not in settled().to_json()
 
 
+def test_a_restatement_that_lines_do_not_carry_is_refused(
+    settings: Settings, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = october(ledger, "closed")
+    monkeypatch.setattr(royalties, "lines", lambda *_: iter(closed.lines))
+    raw = royalties_demo.standard_book(TRACKS)
+    with_reserve = next(row for row in raw["agreements"] if row["agreement_id"] == "A13")
+    with_reserve["accounting"][0]["withholding"] = "1/4"
+    refused = refusal(lambda: royalties.correct(settings, PERIOD, reason="tax corrected", book=raw))
+    assert refused.reason == "beyond_lines"
+    assert f"{with_reserve['agreement_id']}/" in refused.message
+    assert "withholding_tax" in refused.message
+    assert "from 2026-11 on" in (refused.hint or "")
+    other = [replace(row, rate=row.rate * 2) for row in RATES]
+    assert "/JPY" in refusal(lambda: royalties.correct(settings, PERIOD, reason="rates corrected", rates=other)).message
+    del raw["agreements"][raw["agreements"].index(with_reserve)]
+    raw["rights"] = [
+        row for row in raw["rights"] if with_reserve["agreement_id"] not in {h["agreement_id"] for h in row["holders"]}
+    ]
+    gone = refusal(lambda: royalties.correct(settings, PERIOD, reason="no such agreement", book=raw))
+    assert gone.reason == "unknown_agreement"
+    assert ledger.entered == []
+
+
 def test_an_unsound_settlement_is_not_booked() -> None:
     settlement = settled()
     first = next(entry for entry in settlement.entries if entry.kind == "payable")

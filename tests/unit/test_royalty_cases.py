@@ -19,7 +19,7 @@ import yaml
 
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.models import Plays, Policy, Track, Use, weigh
-from lakehouse.domain.royalties.periods import restate
+from lakehouse.domain.royalties.periods import check_accounts, restate
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
 from lakehouse.domain.royalties.settlement import Adjustment, Entry, Line, Settlement, settle
 from lakehouse.errors import RejectedInputError
@@ -97,18 +97,17 @@ def run(case: dict[str, Any]) -> dict[str, Settlement]:
     ]
     balances: Any = ()
     books = Books()
+    began: dict[str, tuple[Any, list[Adjustment]]] = {}
     for period, month in months(case).items():
         book = contracts.build(make_book({**case, **month}))
         now: list[Adjustment] = []
         if "restates" in month:
             again = {**case, **months(case)[month["restates"]["period"]], **month["restates"]}
             old = results[again["period"]]
+            corrected = contracts.build(make_book(again))
+            check_accounts(old, old.lines, corrected, rates, *began[old.period], period)
             recomputed = settle(
-                old.period,
-                revenue(again, old.period),
-                uses(again, old.period),
-                contracts.build(make_book(again)),
-                rates,
+                old.period, revenue(again, old.period), uses(again, old.period), corrected, rates, *began[old.period]
             )
             now = restate(old, booked, recomputed, period, "late plays")
             booked += now
@@ -116,6 +115,7 @@ def run(case: dict[str, Any]) -> dict[str, Settlement]:
             period, revenue({**case, **month}, period), uses({**case, **month}, period), book, rates, balances, now
         )
         books.add(result, balances, book)
+        began[period] = (balances, now)
         results[period], balances = result, result.balances
     return results
 

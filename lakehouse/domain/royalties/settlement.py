@@ -232,6 +232,28 @@ def settle(
     return replace(settling.finish(), lines=tuple(lines))
 
 
+def account_for(
+    period: str,
+    lines: Iterable[Line],
+    book: Book,
+    rates: Iterable[ExchangeRate],
+    opening: Iterable[Balance],
+    adjustments: Iterable[Adjustment],
+) -> tuple[list[Entry], list[Balance]]:
+    """Entries and closing balances that `lines`, as they are, give under the accounts of `book`; without streams.
+
+    Raises:
+        RejectedInputError: missing_rate, unknown_agreement, unknown_payee, wrong_period.
+    """
+    earned: Sums = defaultdict(int)
+    for line in lines:
+        if line.agreement_id not in book.agreements:
+            raise _refused("unknown_agreement", line.line_id, f"no agreement {line.agreement_id}")
+        earned[_sum_of(line)] += line.amount_minor
+    corrections = _corrections(period, adjustments, book)
+    return _accounts(period, earned, corrections, book, tuple(rates), _opening(period, opening), {})
+
+
 def volumes(streams: Iterable[tuple[str, int]], book: Book, period: str) -> dict[str, int]:
     """The streams of all tracks of each agreement, over all pools: the volume that escalations count.
 
@@ -291,9 +313,7 @@ class Settling:
             unlicensed += 0 if self._book.rights_of(track, self._period) else number
         self._results.append(PoolResult(key, row.net_minor, paid, row.net_minor - paid, streams, unlicensed))
         for line in lines:
-            is_payable = line.account == PAYABLE
-            account = line.agreement_id, line.payee_id, is_payable, "royalty", "", self._period, key.currency
-            self._earned[account] += line.amount_minor
+            self._earned[_sum_of(line)] += line.amount_minor
             self._hash.update(f"{line.to_json()}\n".encode())
         self._count += len(lines)
         return lines
@@ -401,6 +421,12 @@ class Settling:
 Played = Mapping[str, Mapping[str, Use]]  # track, model
 #: Earned minor units by (agreement, payee, is it payable, kind, what it corrects, of which month, currency).
 Sums = dict[tuple[str, str, bool, str, str, str, str], int]
+
+
+def _sum_of(line: Line) -> tuple[str, str, bool, str, str, str, str]:
+    """Which sum of what was earned a line belongs to."""
+    is_payable = line.account == PAYABLE
+    return line.agreement_id, line.payee_id, is_payable, "royalty", "", line.key.period, line.key.currency
 
 
 class _Held(NamedTuple):
