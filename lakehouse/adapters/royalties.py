@@ -467,7 +467,7 @@ def book_of(settings: Settings, settled: Settled) -> Book:
 
 
 def _book(ledger: Ledger, inputs: Inputs) -> Book:
-    return contracts.load(ledger.book(inputs.book_sha256).decode())
+    return contracts.reload(ledger.book(inputs.book_sha256).decode())
 
 
 def _raw_book(settings: Settings, settled: Settled) -> dict[str, Any]:
@@ -512,7 +512,7 @@ def correct(
         while ledger.state(into).state not in (OPEN, CALCULATED):
             into = add_months(into, 1)
         document = ledger.book(closed.inputs.book_sha256) if book is None else canonical_json(book)
-        checked = contracts.load(document.decode())
+        checked = (contracts.reload if book is None else contracts.load)(document.decode())
         if book is not None or rates is not None:
             check_accounts(
                 closed.settlement,

@@ -16,6 +16,7 @@ from lakehouse.adapters import royalties, royalties_demo, royalties_files, royal
 from lakehouse.adapters.royalties import Inputs, _adapter, _dump
 from lakehouse.adapters.royalties_ledger import Correction, Posting
 from lakehouse.config.settings import Settings
+from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.contracts import Book, build
 from lakehouse.domain.royalties.models import MODELS, Use
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
@@ -120,16 +121,16 @@ def test_an_advance_is_booked_by_the_settlement_that_takes_it_up() -> None:
     raw = royalties_demo.standard_book(TRACKS)
     of_last = next(row for row in raw["agreements"] if row["agreement_id"] == "A16")
     of_last["advances"] = [{"advance_id": "first", "payee_id": "16", "period": "2026-08", "amount_minor": 500}]
-    contracts = build(raw)
-    october = settle(PERIOD, REVENUE, USES, contracts, RATES)
-    november = settle("2026-11", [], [], contracts, (), october.balances)
+    made = build(raw)
+    october = settle(PERIOD, REVENUE, USES, made, RATES)
+    november = settle("2026-11", [], [], made, (), october.balances)
 
     def advance(postings: list[Posting]) -> list[tuple[str, int]]:
         return [(row.kind, row.amount_minor) for row in postings if row.account == "advance"]
 
-    booked = royalties.postings(october, (), contracts)
+    booked = royalties.postings(october, (), made)
     assert sorted(advance(booked)) == [("advance_paid", 500), ("recoupment", -500)]
-    assert advance(royalties.postings(november, october.balances, contracts)) == []
+    assert advance(royalties.postings(november, october.balances, made)) == []
 
 
 @pytest.fixture
@@ -143,8 +144,8 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> MemoryLedger:
         given = {name: tuple(rows) for name, rows in given.items()}
         return replace(inputs(), period=period, revenue=(), book_sha256=book_sha256, rates=rates, **given)
 
-    def calculate(_: Settings, of: Inputs, contracts: Book) -> Settlement:
-        return settle(of.period, of.revenue, [], contracts, of.rates, of.opening, of.adjustments)
+    def calculate(_: Settings, of: Inputs, terms: Book) -> Settlement:
+        return settle(of.period, of.revenue, [], terms, of.rates, of.opening, of.adjustments)
 
     monkeypatch.setattr(royalties, "gather", gather)
     monkeypatch.setattr(royalties, "calculate", calculate)
@@ -287,6 +288,17 @@ def test_a_restatement_that_lines_do_not_carry_is_refused(
     gone = refusal(lambda: royalties.correct(settings, PERIOD, reason="no such agreement", book=raw))
     assert gone.reason == "unknown_agreement"
     assert ledger.entered == []
+
+
+def test_a_book_that_was_taken_before_the_rules_became_stricter_is_still_read() -> None:
+    """Else what was closed with it could neither be computed again nor restated."""
+    raw = royalties_demo.standard_book(TRACKS)
+    next(row for row in raw["agreements"] if row["agreement_id"] == "A13")["accounting"][0]["valid_from"] = "2026-01"
+    with pytest.raises(RejectedInputError, match="gap_in_time"):
+        contracts.load(json.dumps(raw))
+    assert contracts.reload(json.dumps(raw)).agreements["A13"].accounting[0].valid_from == "2026-01"
+    kept: Any = MemoryLedger(json.dumps(raw).encode())
+    assert "A13" in royalties._book(kept, inputs()).agreements
 
 
 def test_an_unsound_settlement_is_not_booked() -> None:
