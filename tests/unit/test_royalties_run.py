@@ -20,7 +20,7 @@ from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.contracts import Book, build
 from lakehouse.domain.royalties.models import MODELS, Use
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
-from lakehouse.domain.royalties.settlement import Balance, Line, Settlement, Settling, settle, volumes
+from lakehouse.domain.royalties.settlement import Adjustment, Balance, Line, Settlement, Settling, settle, volumes
 from lakehouse.errors import FatalError, RejectedInputError
 from tests.fakes.payouts import MemoryLedger
 
@@ -307,6 +307,34 @@ def test_an_unsound_settlement_is_not_booked() -> None:
     spoiled = [replace(e, amount_minor=e.amount_minor + 1) if e is first else e for e in settlement.entries]
     with pytest.raises(FatalError, match="don't sum to what is payable"):
         royalties.postings(replace(settlement, entries=tuple(spoiled)), (), book())
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "reason"),
+    [
+        ([USES[0]], "duplicate_use"),
+        ([USES[0]._replace(track_id="99", streams=-1)], "negative_plays"),
+        ([USES[0]._replace(track_id="99", weight=Fraction(-1, 2))], "negative_plays"),
+        ([USES[0]._replace(key=replace(POOLS[0], country="FR"))], "missing_revenue"),
+    ],
+)
+def test_plays_that_can_not_be_are_refused(spoiled: list[Use], reason: str) -> None:
+    with pytest.raises(RejectedInputError) as caught:
+        settle(PERIOD, REVENUE, [*USES, *spoiled], book(), RATES)
+    assert caught.value.reason == reason
+    assert f"{spoiled[0].key}, track {spoiled[0].track_id}" in caught.value.message
+
+
+def test_a_balance_or_adjustment_of_no_agreement_is_refused() -> None:
+    balance = Balance("2026-09", "gone", "16", "EUR", unrecouped_minor=5)
+    with pytest.raises(RejectedInputError, match="gone: has a balance, but no contract") as caught:
+        settle(PERIOD, REVENUE, USES, book(), RATES, [balance])
+    assert caught.value.reason == "unknown_agreement"
+    key = replace(POOLS[0], period="2026-09")
+    for agreement_id, payee_id, reason in (("gone", "16", "unknown_agreement"), ("A16", "gone", "unknown_payee")):
+        adjustment = Adjustment(PERIOD, "line", key, agreement_id, payee_id, "payable", 5, "late plays")
+        with pytest.raises(RejectedInputError, match=f"line: no .* gone \\({reason}\\)"):
+            settle(PERIOD, REVENUE, USES, book(), RATES, [], [adjustment])
 
 
 def test_a_missing_rate_is_named() -> None:
