@@ -41,12 +41,15 @@ def in_force(row: dict[str, Any], period: str) -> bool:
     return bool(row["valid_from"] <= period and (row.get("valid_to") is None or row["valid_to"] >= period))
 
 
+def is_newest(clause: dict[str, Any], clauses: list[dict[str, Any]]) -> bool:
+    return bool(clause["version"] == max(c["version"] for c in clauses if c["clause_id"] == clause["clause_id"]))
+
+
 def find_clause(agreement: dict[str, Any], pool: Pool, period: str) -> dict[str, Any]:
     best: tuple[int, int, int] | None = None
     found: dict[str, Any] = {}
     for clause in agreement["terms"]:
-        newest = max(c["version"] for c in agreement["terms"] if c["clause_id"] == clause["clause_id"])
-        if clause["version"] != newest or not in_force(clause, period):
+        if not is_newest(clause, agreement["terms"]) or not in_force(clause, period):
             continue
         own_country, own_tier = pool[0] in clause["territory"], pool[1] in clause.get("tiers", [])
         if (own_country or "world" in clause["territory"]) and (own_tier or not clause.get("tiers")):
@@ -175,7 +178,7 @@ def add_month(period: str, months: int) -> str:
     return f"{year}-{month:02d}"
 
 
-def pay_out(  # noqa: PLR0912 - one rule after the other
+def pay_out(  # noqa: PLR0912, PLR0915 - one rule after the other
     period: str,
     lines: dict[Pool, dict[str, int]],
     book: dict[str, Any],
@@ -183,7 +186,9 @@ def pay_out(  # noqa: PLR0912 - one rule after the other
     state: dict[str, Any],
     plays: list[Play],
 ) -> dict[tuple[str, str], int]:
-    """Payable by agreement and payee; `state` (open advances, reserves, earned, streams) is carried on in place."""
+    """Payable by agreement and payee; `state` (open advances and which were taken up, reserves, earned, streams) is
+    carried on in place.
+    """
     payable: dict[tuple[str, str], int] = {}
     for agreement in book["agreements"]:
         name = agreement["agreement_id"]
@@ -202,7 +207,8 @@ def pay_out(  # noqa: PLR0912 - one rule after the other
                 income[payee] = income.get(payee, 0) + worth
             else:
                 held_up += worth
-        rules = next((row for row in agreement.get("accounting", []) if in_force(row, period)), {})
+        accounting = agreement.get("accounting", [])
+        rules = next((row for row in accounting if is_newest(row, accounting) and in_force(row, period)), {})
         carried = state["earned"].get(name, 0) + sum(income.values()) + held_up
         true_up = 0
         if rules.get("guarantee_minor"):
@@ -212,7 +218,8 @@ def pay_out(  # noqa: PLR0912 - one rule after the other
             if months % rules.get("guarantee_months", 1) == 0:
                 true_up, carried = max(0, rules["guarantee_minor"] - carried), 0
             state["earned"][name] = carried
-        tracks = {r["track_id"] for r in book["rights"] for h in r["holders"] if h["agreement_id"] == name}
+        held = [row for row in book["rights"] if in_force(row, period)]
+        tracks = {r["track_id"] for r in held for h in r["holders"] if h["agreement_id"] == name}
         state["streams"][name] = state["streams"].get(name, 0) + sum(1 for play in plays if play[2] in tracks)
         for payee in [row["payee_id"] for row in book["payees"]]:
             total = income.get(payee, 0)
@@ -226,11 +233,12 @@ def pay_out(  # noqa: PLR0912 - one rule after the other
             waiting[:] = [(due, amount) for due, amount in waiting if due > period]
             if held:
                 waiting.append((add_month(period, rules["release_after_months"]), held))
-            owed = state["advances"].get((name, payee), 0) + sum(
-                row["amount_minor"]
-                for row in agreement.get("advances", [])
-                if row["period"] == period and row["payee_id"] == payee
-            )
+            owed = state["advances"].get((name, payee), 0)
+            for row in agreement.get("advances", []):
+                advance = (name, row["advance_id"])
+                if row["payee_id"] == payee and row["period"] <= period and advance not in state["taken"]:
+                    state["taken"].add(advance)
+                    owed += row["amount_minor"]
             back = min(owed, total)
             state["advances"][name, payee] = owed - back
             total -= back

@@ -25,7 +25,16 @@ from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.allocation import exact_sum
 from lakehouse.domain.royalties.contracts import Book
 from lakehouse.domain.royalties.models import MODELS, Use, weigh_units
-from lakehouse.domain.royalties.periods import CALCULATED, CLOSED, OPEN, Period, restate
+from lakehouse.domain.royalties.periods import (
+    APPROVED,
+    CALCULATED,
+    CLOSED,
+    OPEN,
+    Period,
+    check_accounts,
+    predecessor,
+    restate,
+)
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, add_months
 from lakehouse.domain.royalties.revenue_file import AMOUNTS
 from lakehouse.domain.royalties.settlement import (
@@ -257,24 +266,15 @@ def run(
     """Calculate `period` and keep the result; also whether it differs from the last calculation.
 
     Raises:
-        RejectedInputError: an input breaks a rule, or the period is approved or closed; it stays as it was.
+        RejectedInputError: an input breaks a rule, the period is approved or closed, or the month before isn't closed
+            though an earlier one is known; it stays as it was.
     """
     with Ledger(settings) as ledger:
         now = _period(ledger.state(period))
-        before = ledger.state(add_months(period, -1))
-        opening: tuple[Balance, ...] = ()
-        if before.digest is not None:
-            if before.state != CLOSED:
-                raise RejectedInputError(
-                    f"{before.period} is {before.state}; {period} begins with its balances.",
-                    reason="wrong_step",
-                    value=before.state,
-                    hint=f"Close {before.period} first.",
-                )
-            opening = _read(ledger, before).settlement.balances
         adjustments = _adjustments(ledger.corrections(into=period))
         if now.state not in (OPEN, CALCULATED):
             now.calculate("")  # says why not
+        opening = _balances_before(ledger, period)
         document = canonical_json(demo_book(settings) if book is None else book)
         del book  # of a million rights it is most of a gigabyte
         checked = contracts.load(document.decode())
@@ -298,7 +298,8 @@ def approve(settings: Settings, period: str, *, by: str, digest: str | None = No
     """`by` signs the settlement of `period`, that of `digest` if one is given; False when it is signed already.
 
     Raises:
-        RejectedInputError: nothing, or something else, was calculated, or nobody signs.
+        RejectedInputError: nothing, or something else, was calculated, nobody signs, or the calculation lacks
+            adjustments or balances that are there now (`stale`).
     """
     with Ledger(settings) as ledger:
         state = ledger.state(period)
@@ -306,6 +307,7 @@ def approve(settings: Settings, period: str, *, by: str, digest: str | None = No
         if (state.state, state.digest) == ("approved", digest):
             return False
         _period(state).approve(by, digest)
+        _refuse_stale(ledger, _read(ledger, state))
         return ledger.approve(period, digest, by=by)
 
 
@@ -324,18 +326,55 @@ def close(settings: Settings, period: str, *, by: str) -> tuple[int, list[Postin
     """Book the approved settlement of `period` and close it; the number of the booking and its postings.
 
     Raises:
-        RejectedInputError: the period is not approved (closed already, say), or the month before is not closed.
+        RejectedInputError: the period is not approved (closed already, say), the month before is not closed, or the
+            calculation lacks adjustments or balances that are there now (`stale`).
     """
     with Ledger(settings) as ledger:
-        state, before = ledger.state(period), ledger.state(add_months(period, -1))
-        _period(state).close(_period(before) if before.digest else None)
+        state = ledger.state(period)
+        known = map(_period, ledger.periods())
+        _period(state).close(predecessor(period, known) if state.state == APPROVED else None)
         kept = _read(ledger, state)
-        booked = postings(kept.settlement, _book(ledger, kept.inputs))
+        _refuse_stale(ledger, kept)
+        booked = postings(kept.settlement, kept.inputs.opening, _book(ledger, kept.inputs))
         return ledger.close(period, booked, by=by), booked
 
 
-def postings(settlement: Settlement, book: Book) -> list[Posting]:
+def _balances_before(ledger: Ledger, period: str) -> tuple[Balance, ...]:
+    """What `period` begins with; raises as `predecessor` does."""
+    before = predecessor(period, map(_period, ledger.periods()))
+    return _read(ledger, ledger.state(before.period)).settlement.balances if before else ()
+
+
+def _refuse_stale(ledger: Ledger, settled: Settled) -> None:
+    """Refuse a calculation that does not begin with the balances, or not book the adjustments, that the ledger has.
+
+    An adjustment can be entered into a month that is calculated already. Closed without it, it would be lost: every
+    later restatement takes it for booked.
+    """
+    period, inputs = settled.inputs.period, settled.inputs
+    entered = _adjustments(ledger.corrections(into=period))
+    if sorted(entered) != sorted(inputs.adjustments):
+        rule = f"takes in {len(inputs.adjustments)} adjustments, but {len(entered)} are entered into it"
+        if len(entered) == len(inputs.adjustments):
+            rule = "takes in other adjustments than are entered into it"
+    elif _balances_before(ledger, period) != inputs.opening:
+        rule = f"does not begin with the balances of {add_months(period, -1)}"
+    else:
+        return
+    again = f"wavehouse royalties run --period {period}"
+    raise RejectedInputError(
+        f"The calculation of {period} {rule}; calculate it again.",
+        reason="stale",
+        value=settled.state.digest or "",
+        hint=f"`wavehouse royalties reject`, then `{again}`" if settled.state.state == APPROVED else f"`{again}`",
+    )
+
+
+def postings(settlement: Settlement, opening: Iterable[Balance], book: Book) -> list[Posting]:
     """The double entry of a settlement: debits above zero, credits below, each pair sums to nothing.
+
+    `opening` are the balances it began with: an advance that they lack and its own have was taken up by it, and is
+    booked now, whatever month it was paid in.
 
     Raises:
         FatalError: a payee's entries don't sum to what is payable; the settlement is not sound.
@@ -371,9 +410,10 @@ def postings(settlement: Settlement, book: Book) -> list[Posting]:
         raise FatalError(
             f"The entries of {'/'.join(wrong[0])} don't sum to what is payable.", hint="Don't close; report it."
         )
+    taken_up = _advances(settlement.balances) - _advances(opening)
     for agreement in book.agreements.values():
         for advance in agreement.advances:
-            if advance.period == settlement.period and advance.amount_minor:
+            if (agreement.agreement_id, advance.advance_id) in taken_up and advance.amount_minor:
                 what = Entry(
                     settlement.period,
                     agreement.agreement_id,
@@ -386,6 +426,11 @@ def postings(settlement: Settlement, book: Book) -> list[Posting]:
                 )
                 pair(what, "advance", "cash", advance.amount_minor)
     return made
+
+
+def _advances(balances: Iterable[Balance]) -> set[tuple[str, str]]:
+    """The advances that accounts have taken up: (agreement id, advance id)."""
+    return {(row.agreement_id, advance_id) for row in balances for advance_id in row.advances}
 
 
 def kept(settings: Settings, period: str, digest: str | None = None) -> Settled:
@@ -412,6 +457,8 @@ def recompute(settings: Settings, period: str) -> tuple[str, str]:
     found = kept(settings, period)
     book = book_of(settings, found)
     again = _settle(settings, found.inputs, book, _volumes(settings, found.inputs, book), keep=False)
+    if not found.settlement.adjustments_sha256:  # kept before settlements named their adjustments
+        again = replace(again, adjustments_sha256="")
     return found.state.digest or "", again.digest()
 
 
@@ -422,7 +469,7 @@ def book_of(settings: Settings, settled: Settled) -> Book:
 
 
 def _book(ledger: Ledger, inputs: Inputs) -> Book:
-    return contracts.load(ledger.book(inputs.book_sha256).decode())
+    return contracts.reload(ledger.book(inputs.book_sha256).decode())
 
 
 def _raw_book(settings: Settings, settled: Settled) -> dict[str, Any]:
@@ -451,7 +498,7 @@ def correct(
     adjustments; none when nothing differs, earlier restatements included.
 
     Raises:
-        RejectedInputError: the period isn't closed.
+        RejectedInputError: the period isn't closed, or others would change more than its lines (`check_accounts`).
     """
     with Ledger(settings) as ledger:
         state = ledger.state(period)
@@ -467,14 +514,24 @@ def correct(
         while ledger.state(into).state not in (OPEN, CALCULATED):
             into = add_months(into, 1)
         document = ledger.book(closed.inputs.book_sha256) if book is None else canonical_json(book)
-        checked = contracts.load(document.decode())
+        checked = (contracts.reload if book is None else contracts.load)(document.decode())
+        if book is not None or rates is not None:
+            check_accounts(
+                closed.settlement,
+                lines(settings, closed),
+                checked,
+                closed.inputs.rates if rates is None else rates,
+                closed.inputs.opening,
+                closed.inputs.adjustments,
+                into,
+            )
         inputs = gather(
             settings,
             period,
             ledger.put_book(document),
             opening=closed.inputs.opening,
             adjustments=closed.inputs.adjustments,
-            rates=rates if rates is not None else closed.inputs.rates,
+            rates=closed.inputs.rates if rates is None else rates,
         )
         if inputs.calculation == closed.inputs.calculation:
             again = closed.settlement

@@ -72,7 +72,7 @@ def checklist(settings: Settings, period: str) -> list[Item]:
     if settled.state.state == CLOSED:
         with Ledger(settings) as ledger:
             booked = ledger.entries(period)
-        expected = royalties.postings(settled.settlement, royalties.book_of(settings, settled))
+        expected = royalties.postings(settled.settlement, settled.inputs.opening, royalties.book_of(settings, settled))
         different = [
             (row["account"], row["payee_id"], row["kind"], row["currency"], row["amount_minor"]) for row in booked
         ] != [(row.account, row.payee_id, row.kind, row.currency, row.amount_minor) for row in expected]

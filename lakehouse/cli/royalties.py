@@ -467,6 +467,8 @@ def restate(
     """Compute a closed month again; what differs goes into the next open month, each piece pointing to its line.
 
     Contracts and rates are those that the month was closed with, unless others are given.
+    Lines are restated, accounts are not: contracts or rates with another reserve, tax, guarantee or advance of that
+    month are refused, and what would differ is named.
 
     Example: wavehouse royalties restate --period 2026-09 --reason "late plays"
     """

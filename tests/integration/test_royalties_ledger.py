@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -38,15 +40,25 @@ def ledger(stack: Settings) -> Iterator[Ledger]:
     with owner.begin() as connection:
         connection.execute(sa.text("drop schema if exists ledger cascade"))
     owner.dispose()
-    assert royalties_ledger.migrate(stack) == ["0001", "0002"]
+    assert royalties_ledger.migrate(stack) == ["0001", "0002", "0003"]
     assert royalties_ledger.migrate(stack) == []
     with Ledger(stack) as opened:
         yield opened
 
 
-def closed(ledger: Ledger, period: str, text: str = "{}") -> str:
+def taken(*adjustments: Correction) -> dict[str, Any]:
+    """The inputs of a settlement that books these, as far as the ledger looks at them."""
+    return {
+        "adjustments": [
+            {"corrects": row.corrects, "amount_minor": row.amount_minor, "key": {"period": row.from_period}}
+            for row in adjustments
+        ]
+    }
+
+
+def closed(ledger: Ledger, period: str, text: str = "{}", *adjustments: Correction) -> str:
     data, digest = document(text)
-    ledger.calculate(period, data, digest, {}, by="run")
+    ledger.calculate(period, data, digest, taken(*adjustments), by="run")
     ledger.approve(period, digest, by="Ada")
     ledger.close(period, BALANCED, by="Ada")
     return digest
@@ -94,13 +106,13 @@ def test_what_does_not_balance_in_each_currency_is_not_booked(ledger: Ledger, po
     assert ledger.balances() == []
 
 
-@pytest.mark.parametrize("table", ["settlement", "step", "transaction", "entry", "adjustment"])
+@pytest.mark.parametrize("table", ["settlement", "step", "transaction", "entry", "adjustment", "book"])
 @pytest.mark.parametrize(
     "change", ["delete from ledger.{}", "truncate ledger.{} cascade", "update ledger.{} set {} = {}"]
 )
 def test_nobody_changes_the_past(stack: Settings, ledger: Ledger, table: str, change: str) -> None:
     closed(ledger, FIRST)
-    column = {"settlement": "digest", "step": "state", "transaction": "digest"}.get(table, "payee_id")
+    column = {"settlement": "digest", "step": "state", "transaction": "digest", "book": "sha256"}.get(table, "payee_id")
     statement = sa.text(change.format(table, column, column))
     with pytest.raises(sa.exc.ProgrammingError, match="permission denied"), ledger.begin() as connection:
         connection.execute(statement)
@@ -149,9 +161,36 @@ def test_a_closed_period_is_corrected_in_an_open_one(ledger: Ledger) -> None:
     )
     with pytest.raises(RejectedInputError, match="is not closed"):
         enter(not_closed)
-    closed(ledger, SECOND, '{"second": 1}')
+    with pytest.raises(RejectedInputError, match="lacks adjustments"):
+        closed(ledger, SECOND, '{"second": 1}')
+    closed(ledger, SECOND, '{"second": 2}', change)
     too_late = Correction(
         SECOND, FIRST, before, after, "line-3", "DE", "premium", "EUR", "A1", "P1", "payable", 1, "late plays", 1
     )
     with pytest.raises(RejectedInputError, match="takes no adjustments"):
         enter(too_late)
+
+
+def test_a_month_is_final_with_every_adjustment_or_not_at_all(ledger: Ledger) -> None:
+    before = closed(ledger, FIRST)
+    data, after = document('{"restated": true}')
+    change = Correction(
+        SECOND, FIRST, before, after, "line-1", "DE", "premium", "EUR", "A1", "P1", "payable", -7, "late plays", 1
+    )
+    back = replace(change, amount_minor=7, round=2)
+    without, digest = document('{"second": 1}')
+    ledger.calculate(SECOND, without, digest, {}, by="run")
+    ledger.correct([change], period=FIRST, document=data, digest=after, inputs={})
+    with pytest.raises(RejectedInputError, match="lacks adjustments") as refused:
+        ledger.approve(SECOND, digest, by="Ada")
+    assert refused.value.reason == "wrong_step"
+    assert ledger.state(SECOND).state == "calculated"
+    # What was never entered is refused as well, and two of one line are two.
+    for number, wrong in enumerate([(change, back), (change, change), (replace(change, amount_minor=-8),)]):
+        other, digest = document(f'{{"wrong": {number}}}')
+        ledger.calculate(SECOND, other, digest, taken(*wrong), by="run")
+        with pytest.raises(RejectedInputError, match="lacks adjustments"):
+            ledger.approve(SECOND, digest, by="Ada")
+    ledger.correct([back], period=FIRST, document=data, digest=after, inputs={})
+    closed(ledger, SECOND, '{"second": 2}', back, change)
+    assert ledger.state(SECOND).state == "closed"

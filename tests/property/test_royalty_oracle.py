@@ -14,6 +14,7 @@ from lakehouse.domain.royalties.models import MODELS, Plays, Policy, Track, weig
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
 from lakehouse.domain.royalties.settlement import settle
 from tests import royalty_oracle as oracle
+from tests.royalty_books import Books
 
 MONTHS = ("2026-10", "2026-11", "2026-12")
 BLOCKS, CASES = 14, 50  # three months a case: 2,100 settlements
@@ -55,7 +56,45 @@ def some_terms(rng: random.Random, number: int, territory: list[str], tiers: lis
     return clause
 
 
-def some_book(rng: random.Random) -> dict[str, Any]:  # noqa: PLR0912 - as many choices as a contract has
+def some_months(rng: random.Random) -> list[tuple[str, str | None]]:
+    """First and last months of one clause for ever, or of two of which the second follows after a month or two."""
+    cut = rng.choice([0, 0, 1, 2])
+    return [(MONTHS[0], MONTHS[cut - 1]), (MONTHS[cut], None)] if cut else [(MONTHS[0], None)]
+
+
+def some_accounting(rng: random.Random) -> list[dict[str, Any]]:
+    clauses: list[dict[str, Any]] = []
+    for number, (first, last) in enumerate(some_months(rng)):
+        whole = {MONTHS[0]: [1], MONTHS[1]: [1, 2]}.get(last or "", [1, 2, 3])  # a guarantee isn't cut
+        for version in range(1, rng.choice([2, 2, 3])):
+            clauses.append(
+                {
+                    "clause_id": f"k{number}",
+                    "version": version,
+                    "valid_from": first,
+                    "valid_to": last,
+                    "reserve": rng.choice(["0", "0.1", "1/3"]),
+                    "release_after_months": rng.randint(1, 2),
+                    "withholding": rng.choice(["0", "0.15"]),
+                    "guarantee_minor": rng.choice([0, 2000]),
+                    "guarantee_months": rng.choice(whole),
+                }
+            )
+    return clauses
+
+
+def some_holders(rng: random.Random, agreements: list[str]) -> list[dict[str, Any]]:
+    holders = []
+    names = rng.sample([(agreement, payee) for agreement in agreements for payee in PAYEES], rng.randint(1, 3))
+    for (agreement_id, payee), share in zip(names, parts(rng, len(names)), strict=True):
+        status = rng.choice(["active"] * 6 + ["disputed"])
+        holders.append({"agreement_id": agreement_id, "payee_id": payee, "share": share, "status": status})
+    if rng.random() < 0.15:
+        holders[0] = {"agreement_id": agreements[0], "share": holders[0]["share"], "status": "unclaimed"}
+    return holders
+
+
+def some_book(rng: random.Random) -> dict[str, Any]:
     payees: list[dict[str, Any]] = [{"payee_id": name, "name": name, "country": "DE"} for name in PAYEES]
     for number, payee in enumerate(payees):  # down the list only: no circles
         below = PAYEES[number + 1 :]
@@ -85,24 +124,13 @@ def some_book(rng: random.Random) -> dict[str, Any]:  # noqa: PLR0912 - as many 
             "terms": terms,
         }
         if rng.random() < 0.6:
-            agreement["accounting"] = [
-                {
-                    "clause_id": "k",
-                    "version": 1,
-                    "valid_from": "2026-10",
-                    "reserve": rng.choice(["0", "0.1", "1/3"]),
-                    "release_after_months": rng.randint(1, 2),
-                    "withholding": rng.choice(["0", "0.15"]),
-                    "guarantee_minor": rng.choice([0, 2000]),
-                    "guarantee_months": rng.randint(1, 3),
-                }
-            ]
+            agreement["accounting"] = some_accounting(rng)
         if rng.random() < 0.5:
             agreement["advances"] = [
                 {
                     "advance_id": f"v{n}",
                     "payee_id": rng.choice(PAYEES),
-                    "period": rng.choice(MONTHS),
+                    "period": rng.choice(["2026-08", *MONTHS]),
                     "amount_minor": rng.randint(0, 900),
                 }
                 for n in range(2)
@@ -113,16 +141,9 @@ def some_book(rng: random.Random) -> dict[str, Any]:  # noqa: PLR0912 - as many 
         for share_type, of in (("master", ["A0", "A1"]), ("performance", ["A2"]), ("mechanical", ["A3"])):
             if share_type != "master" and rng.random() < 0.6:
                 continue
-            holders = []
-            names = rng.sample([(agreement, payee) for agreement in of for payee in PAYEES], rng.randint(1, 3))
-            for (agreement_id, payee), share in zip(names, parts(rng, len(names)), strict=True):
-                status = rng.choice(["active"] * 6 + ["disputed"])
-                holders.append({"agreement_id": agreement_id, "payee_id": payee, "share": share, "status": status})
-            if rng.random() < 0.15:
-                holders[0] = {"agreement_id": of[0], "share": holders[0]["share"], "status": "unclaimed"}
-            rights.append(
-                {"track_id": f"t{track}", "share_type": share_type, "valid_from": "2026-10", "holders": holders}
-            )
+            right = {"track_id": f"t{track}", "share_type": share_type}
+            for first, last in some_months(rng):
+                rights.append({**right, "valid_from": first, "valid_to": last, "holders": some_holders(rng, of)})
     return {"payees": payees, "agreements": agreements, "rights": rights}
 
 
@@ -152,8 +173,6 @@ def test_the_demo_equal_to_the_cent() -> None:
     """The demo's contracts: each kind of clause in one book."""
     catalogue = [(n, 10 + n // 3, f"Artist {10 + n // 3}") for n in range(36)]
     raw = royalties_demo.standard_book(catalogue)
-    for advance in (row for agreement in raw["agreements"] for row in agreement.get("advances", [])):
-        advance["period"] = "2026-10"  # the oracle knows no month before the first
     quoted = {currency for _, _, currency in POOLS}
     for seed in range(12):
         rates = {(row.base, row.quote): row.rate for row in royalties_demo.rates(["2026-10"], quoted)}
@@ -172,8 +191,9 @@ def compare_months(
     book = contracts.build(raw)
     facts = {name: Track(name, row["artist"], row["noise"], row["annual"]) for name, row in tracks.items()}
     policy = Policy(professional_streams=8, professional_listeners=3, listener_cap=12)
-    state: dict[str, Any] = {"earned": {}, "streams": {}, "reserves": {}, "advances": {}}
+    state: dict[str, Any] = {"earned": {}, "streams": {}, "reserves": {}, "advances": {}, "taken": set()}
     balances: Any = ()
+    books = Books()
     for period in MONTHS:
         pools = {
             pool: (rng.choice([0, 101, rng.randint(0, 10**5)]), rng.randint(0, 9)) for pool in rng.sample(POOLS, 3)
@@ -201,6 +221,7 @@ def compare_months(
             [ExchangeRate(f"{period}-28", base, quote, value) for (base, quote), value in rates.items()],
             balances,
         )
+        books.add(result, balances, book)
         balances = result.balances
         for pool in pools:
             key = PoolKey(period, *pool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from lakehouse.domain.royalties.contracts import ACTIVE, DISPUTED, Agreement, Book, Holder, Payee, Right, Terms, check
 from lakehouse.domain.royalties.models import MODELS, PRO_RATA, USER_CENTRIC, Plays, Policy, Track, weigh
 from lakehouse.domain.royalties.periods import Period, restate
-from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
+from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, convert, rate
 from lakehouse.domain.royalties.settlement import Settlement, settle
 from lakehouse.errors import RejectedInputError
 
@@ -142,6 +143,40 @@ def test_user_centric_does_not_move_beyond_a_listeners_own_share(rows: Month, ze
         assert sum(v for (at, _), v in after.items() if at == key) == len({r.listener_id for r in rows if r.key == key})
 
 
+@given(plays, amounts, st.integers(2, 1000))
+def test_user_centric_pay_outs_do_not_move_beyond_a_listeners_own_share(
+    rows: Month, nets: list[int], zeal: int
+) -> None:
+    """u0 multiplies the plays of t0: what is paid shifts by no more than u0's own money, and only to t0."""
+    more = [
+        replace(row, streams=row.streams * zeal) if (row.listener_id, row.track_id) == ("u0", "t0") else row
+        for row in rows
+    ]
+    contracts = book(USER_CENTRIC)
+    before, after = month(rows, nets, contracts), month(more, nets, contracts)
+    assert [pool.claimed_minor for pool in after.pools] == [pool.claimed_minor for pool in before.pools]
+    for pool in before.pools:
+        heard_by_u0 = {row.track_id for row in rows if (row.key, row.listener_id) == (pool.key, "u0")}
+        listeners = {row.listener_id for row in rows if row.key == pool.key}
+        own = Fraction(7, 10) * pool.net_minor / len(listeners) if "u0" in listeners else Fraction(0)
+        shifted = Fraction(0)
+        claim = sum((line.exact_minor for line in before.lines if line.key == pool.key), Fraction(0))
+        for was, now in zip(before.lines, after.lines, strict=True):
+            assert now.line_id == was.line_id
+            if was.key != pool.key:
+                continue
+            moved = now.exact_minor - was.exact_minor
+            # Before and after, a line has its part of the whole units of the claim, rounded up or down.
+            part = moved * pool.claimed_minor / claim if claim else Fraction(0)
+            assert abs(now.amount_minor - was.amount_minor - part) < 2
+            if was.track_id not in heard_by_u0:
+                assert moved == 0
+                assert abs(now.amount_minor - was.amount_minor) <= 1
+            assert moved >= 0 if was.track_id == "t0" else moved <= 0
+            shifted += max(Fraction(0), moved)
+        assert shifted <= own
+
+
 @given(plays, st.integers(0, 10**6), st.integers(0, 4), st.integers(1, 5))
 def test_more_plays_never_lower_the_tracks_pro_rata_amount(rows: Month, net: int, track: int, extra: int) -> None:
     def amount(of: Month) -> int:
@@ -154,14 +189,61 @@ def test_more_plays_never_lower_the_tracks_pro_rata_amount(rows: Month, net: int
     assert amount([*rows, Plays(KEYS[0], "u9", f"t{track}", extra)]) >= amount(rows)
 
 
+def paid_out(result: Settlement) -> dict[str, int]:
+    """What each payee is paid, in minor units of EUR."""
+    return {row.payee_id: row.amount_minor for row in result.entries if row.kind == "payable"}
+
+
+def exact_pay_outs(result: Settlement) -> tuple[dict[str, Fraction], dict[str, Fraction]]:
+    """By payee the exact amount in minor units of EUR, and how far rounding may take the pay-out from it.
+
+    An allocation rounds the sum of a pool down, and so takes less than one unit from a line, and then gives or takes
+    less than one more; a conversion rounds each currency once, by a half at most.
+    """
+    exact, slack = defaultdict[str, Fraction](Fraction), defaultdict[str, Fraction](Fraction)
+    seen = set()
+    for line in result.lines:
+        if line.account == "payable":
+            unit = convert(1, line.key.currency, "EUR", rate(RATES, PERIOD, line.key.currency, "EUR"))
+            exact[line.payee_id] += unit * line.exact_minor
+            slack[line.payee_id] += 2 * unit
+            if (line.payee_id, line.key.currency) not in seen:
+                seen.add((line.payee_id, line.key.currency))
+                slack[line.payee_id] += Fraction(1, 2)
+    return exact, slack
+
+
 @given(plays, amounts, models, st.integers(2, 50))
-def test_scaling_revenue_scales_what_is_owed(rows: Month, nets: list[int], model: str, factor: int) -> None:
+def test_scaling_revenue_scales_pay_outs(rows: Month, nets: list[int], model: str, factor: int) -> None:
+    """Exact amounts to the digit; what is paid to the unit that rounding allows, however large the factor."""
     contracts = book(model)
     once, scaled = month(rows, nets, contracts), month(rows, [net * factor for net in nets], contracts)
     for line, larger in zip(once.lines, scaled.lines, strict=True):
         assert larger.line_id == line.line_id
         assert larger.exact_minor == line.exact_minor * factor
-        assert larger.amount_minor >= 0
+        assert -2 < larger.amount_minor - line.exact_minor * factor < 1
+    for pool, larger_pool in zip(once.pools, scaled.pools, strict=True):
+        # A claim is the exact sum rounded down: scaling it before can win less than `factor` units.
+        assert 0 <= larger_pool.claimed_minor - factor * pool.claimed_minor < factor
+    exact, slack = exact_pay_outs(once)
+    paid = paid_out(scaled)
+    assert paid.keys() <= exact.keys()
+    for payee, amount in exact.items():
+        assert abs(paid.get(payee, 0) - factor * amount) <= slack[payee]
+
+
+@given(plays, amounts, models, st.integers(2, 50))
+def test_scaling_revenue_of_whole_claims_scales_pools_to_the_unit(
+    rows: Month, nets: list[int], model: str, factor: int
+) -> None:
+    """With a share of one the claim of a pool is whole: all of it scales, and each line but for its own fraction."""
+    contracts = book(model, share=Fraction(1))
+    once, scaled = month(rows, nets, contracts), month(rows, [net * factor for net in nets], contracts)
+    assert [pool.claimed_minor for pool in scaled.pools] == [factor * pool.claimed_minor for pool in once.pools]
+    for line, larger in zip(once.lines, scaled.lines, strict=True):
+        assert abs(larger.amount_minor - factor * line.exact_minor) < 1
+        if line.exact_minor == line.amount_minor:
+            assert larger.amount_minor == factor * line.amount_minor
 
 
 @given(plays, plays, plays, amounts, models)

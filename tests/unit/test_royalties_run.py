@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lakehouse.adapters import royalties, royalties_demo, royalties_files, royalties_lake
 from lakehouse.adapters.royalties import Inputs, _adapter, _dump
+from lakehouse.adapters.royalties_ledger import Correction, Posting
+from lakehouse.config.settings import Settings
+from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.contracts import Book, build
 from lakehouse.domain.royalties.models import MODELS, Use
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
-from lakehouse.domain.royalties.settlement import Balance, Settlement, Settling, settle, volumes
+from lakehouse.domain.royalties.settlement import Adjustment, Balance, Line, Settlement, Settling, settle, volumes
 from lakehouse.errors import FatalError, RejectedInputError
+from tests.fakes.payouts import MemoryLedger
 
 PERIOD = "2026-10"
 POOLS = [PoolKey(PERIOD, "DE", "premium", "EUR"), PoolKey(PERIOD, "JP", "free", "JPY")]
@@ -90,7 +97,7 @@ def test_the_books_of_the_demo_balance() -> None:
     settlement = settled()
     kinds = {entry.kind for entry in settlement.entries}
     assert kinds >= {"royalty", "reserve_held", "withholding_tax", "recoupment", "payable"}
-    postings = royalties.postings(settlement, book())
+    postings = royalties.postings(settlement, (), book())
     sums: dict[str, int] = defaultdict(int)
     owed: dict[str, int] = defaultdict(int)
     for row in postings:
@@ -109,12 +116,225 @@ def test_the_books_of_the_demo_balance() -> None:
     ]
 
 
+def test_an_advance_is_booked_by_the_settlement_that_takes_it_up() -> None:
+    """Paid in August, first settled in October: booked then, not never, and not again in November."""
+    raw = royalties_demo.standard_book(TRACKS)
+    of_last = next(row for row in raw["agreements"] if row["agreement_id"] == "A16")
+    of_last["advances"] = [{"advance_id": "first", "payee_id": "16", "period": "2026-08", "amount_minor": 500}]
+    made = build(raw)
+    october = settle(PERIOD, REVENUE, USES, made, RATES)
+    november = settle("2026-11", [], [], made, (), october.balances)
+
+    def advance(postings: list[Posting]) -> list[tuple[str, int]]:
+        return [(row.kind, row.amount_minor) for row in postings if row.account == "advance"]
+
+    booked = royalties.postings(october, (), made)
+    assert sorted(advance(booked)) == [("advance_paid", 500), ("recoupment", -500)]
+    assert advance(royalties.postings(november, october.balances, made)) == []
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> MemoryLedger:
+    """A ledger of no months; the engines are not asked: a month has no plays and no revenue of its own."""
+    made = MemoryLedger(json.dumps(royalties_demo.standard_book(TRACKS)).encode())
+    monkeypatch.setattr(royalties, "Ledger", lambda _: made)
+
+    def gather(_: Settings, period: str, book_sha256: str, **given: Any) -> Inputs:
+        rates = given.pop("rates") or RATES
+        given = {name: tuple(rows) for name, rows in given.items()}
+        return replace(inputs(), period=period, revenue=(), book_sha256=book_sha256, rates=rates, **given)
+
+    def calculate(_: Settings, of: Inputs, terms: Book) -> Settlement:
+        return settle(of.period, of.revenue, [], terms, of.rates, of.opening, of.adjustments)
+
+    monkeypatch.setattr(royalties, "gather", gather)
+    monkeypatch.setattr(royalties, "calculate", calculate)
+    monkeypatch.setattr(royalties, "_pin", lambda *_: None)
+    return made
+
+
+def run(settings: Settings, period: str) -> Settlement:
+    return royalties.run(settings, period, by="run", book=royalties_demo.standard_book(TRACKS))[0].settlement
+
+
+def finish(settings: Settings, period: str) -> None:
+    royalties.approve(settings, period, by="Ada")
+    royalties.close(settings, period, by="Ada")
+
+
+def october(ledger: MemoryLedger, state: str) -> Settlement:
+    """October as the demo's book settles it, with reserves to carry."""
+    result = settle(PERIOD, REVENUE, USES, build(royalties_demo.standard_book(TRACKS)), RATES)
+    assert any(row.reserves for row in result.balances)
+    ledger.put(result, inputs(), state)
+    return result
+
+
+def correction(line: Line, amount_minor: int, into: str = "2026-11", turn: int = 1) -> Correction:
+    at = line.key
+    where = (at.country, at.tier, at.currency, line.agreement_id, line.payee_id, line.account)
+    return Correction(into, at.period, "0" * 64, "1" * 64, line.line_id, *where, amount_minor, "late plays", turn)
+
+
+def refusal(step: Callable[[], object]) -> RejectedInputError:
+    with pytest.raises(RejectedInputError) as refused:
+        step()
+    return refused.value
+
+
+def test_a_month_begins_with_the_balances_of_the_month_before(settings: Settings, ledger: MemoryLedger) -> None:
+    before = october(ledger, "closed")
+    november = run(settings, "2026-11")
+    held = {row.payee_id: row.reserves for row in before.balances if row.reserves}
+    assert {row.payee_id: row.reserves for row in november.balances if row.reserves} == held
+    finish(settings, "2026-11")
+    assert ledger.state("2026-11").state == "closed"
+
+
+@pytest.mark.parametrize("state", ["open", "calculated", "approved"])
+def test_no_month_is_left_out(settings: Settings, ledger: MemoryLedger, state: str) -> None:
+    """October's balances would vanish: when November is skipped, and when it was rejected (`open`)."""
+    october(ledger, "closed")
+    skipped = refusal(lambda: run(settings, "2026-12"))
+    assert skipped.reason == "wrong_step"
+    assert "2026-11 is open" in skipped.message
+    run(settings, "2026-11")
+    ledger._step("2026-11", state)
+    left_out = refusal(lambda: run(settings, "2026-12"))
+    assert f"2026-11 is {state}" in left_out.message
+    assert "close 2026-11 first" in (left_out.hint or "")
+    assert ledger.state("2026-12").digest is None
+
+
+def test_a_rejected_first_month_is_not_passed_over(settings: Settings, ledger: MemoryLedger) -> None:
+    october(ledger, "open")
+    assert f"{PERIOD} is open" in refusal(lambda: run(settings, "2026-11")).message
+
+
+def test_nothing_is_put_in_before_what_is_closed(settings: Settings, ledger: MemoryLedger) -> None:
+    october(ledger, "closed")
+    assert f"{PERIOD} is closed; 2026-09 is before it" in refusal(lambda: run(settings, "2026-09")).message
+
+
+def test_a_month_calculated_before_the_one_before_is_calculated_again(settings: Settings, ledger: MemoryLedger) -> None:
+    run(settings, "2026-11")  # nothing is known yet: the books would begin here
+    october(ledger, "approved")
+    assert f"{PERIOD} is approved" in refusal(lambda: finish(settings, "2026-11")).message
+    october(ledger, "closed")
+    refused = refusal(lambda: finish(settings, "2026-11"))
+    assert refused.reason == "stale"
+    assert f"does not begin with the balances of {PERIOD}" in refused.message
+    ledger._step("2026-11", "approved")
+    assert refusal(lambda: royalties.close(settings, "2026-11", by="Ada")).reason == "stale"
+    ledger._step("2026-11", "open")
+    run(settings, "2026-11")
+    finish(settings, "2026-11")
+
+
+def test_a_month_is_not_closed_without_adjustments_entered_since(settings: Settings, ledger: MemoryLedger) -> None:
+    lines = [line for line in october(ledger, "closed").lines if line.account == "payable"]
+    run(settings, "2026-11")
+    ledger.entered.append(correction(lines[0], 7))
+    refused = refusal(lambda: royalties.approve(settings, "2026-11", by="Ada"))
+    assert refused.reason == "stale"
+    assert "takes in 0 adjustments, but 1 are entered into it; calculate it again" in refused.message
+    assert "wavehouse royalties run --period 2026-11" in (refused.hint or "")
+    ledger._step("2026-11", "approved")
+    assert "reject" in (refusal(lambda: royalties.close(settings, "2026-11", by="Ada")).hint or "")
+    ledger._step("2026-11", "open")
+    digest = run(settings, "2026-11").digest()
+    (taken,) = ledger.kept[digest][1]["adjustments"]  # as the ledger's database reads them: migration 0003
+    assert (taken["key"]["period"], taken["corrects"], taken["amount_minor"]) == (PERIOD, lines[0].line_id, 7)
+    finish(settings, "2026-11")
+    assert sum(row.amount_minor for row in ledger.booked["2026-11"] if row.kind == "adjustment") == 0
+    assert {row.refers_to for row in ledger.booked["2026-11"] if row.kind == "adjustment"} == {lines[0].line_id}
+
+
+def test_an_adjustment_that_comes_to_nothing_is_taken_in_all_the_same(settings: Settings, ledger: MemoryLedger) -> None:
+    """There and back again: the amounts are as they were, but a restatement counts both as booked."""
+    line = next(line for line in october(ledger, "closed").lines if line.account == "payable")
+    without = run(settings, "2026-11")
+    ledger.entered += [correction(line, 5), correction(line, -5, turn=2)]
+    assert refusal(lambda: royalties.approve(settings, "2026-11", by="Ada")).reason == "stale"
+    again = run(settings, "2026-11")
+    assert again.entries == without.entries
+    assert again.digest() != without.digest(), "else the calculation without them would be kept"
+    finish(settings, "2026-11")
+
+
+def test_a_settlement_without_adjustments_has_the_document_it_always_had() -> None:
+    assert b"adjustments_sha256" not in settled().to_json()
+
+
+def test_a_restatement_that_lines_do_not_carry_is_refused(
+    settings: Settings, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = october(ledger, "closed")
+    monkeypatch.setattr(royalties, "lines", lambda *_: iter(closed.lines))
+    raw = royalties_demo.standard_book(TRACKS)
+    with_reserve = next(row for row in raw["agreements"] if row["agreement_id"] == "A13")
+    with_reserve["accounting"][0]["withholding"] = "1/4"
+    refused = refusal(lambda: royalties.correct(settings, PERIOD, reason="tax corrected", book=raw))
+    assert refused.reason == "beyond_lines"
+    assert f"{with_reserve['agreement_id']}/" in refused.message
+    assert "withholding_tax" in refused.message
+    assert "from 2026-11 on" in (refused.hint or "")
+    other = [replace(row, rate=row.rate * 2) for row in RATES]
+    assert "/JPY" in refusal(lambda: royalties.correct(settings, PERIOD, reason="rates corrected", rates=other)).message
+    del raw["agreements"][raw["agreements"].index(with_reserve)]
+    raw["rights"] = [
+        row for row in raw["rights"] if with_reserve["agreement_id"] not in {h["agreement_id"] for h in row["holders"]}
+    ]
+    gone = refusal(lambda: royalties.correct(settings, PERIOD, reason="no such agreement", book=raw))
+    assert gone.reason == "unknown_agreement"
+    assert ledger.entered == []
+
+
+def test_a_book_that_was_taken_before_the_rules_became_stricter_is_still_read() -> None:
+    """Else what was closed with it could neither be computed again nor restated."""
+    raw = royalties_demo.standard_book(TRACKS)
+    next(row for row in raw["agreements"] if row["agreement_id"] == "A13")["accounting"][0]["valid_from"] = "2026-01"
+    with pytest.raises(RejectedInputError, match="gap_in_time"):
+        contracts.load(json.dumps(raw))
+    assert contracts.reload(json.dumps(raw)).agreements["A13"].accounting[0].valid_from == "2026-01"
+    kept: Any = MemoryLedger(json.dumps(raw).encode())
+    assert "A13" in royalties._book(kept, inputs()).agreements
+
+
 def test_an_unsound_settlement_is_not_booked() -> None:
     settlement = settled()
     first = next(entry for entry in settlement.entries if entry.kind == "payable")
     spoiled = [replace(e, amount_minor=e.amount_minor + 1) if e is first else e for e in settlement.entries]
     with pytest.raises(FatalError, match="don't sum to what is payable"):
-        royalties.postings(replace(settlement, entries=tuple(spoiled)), book())
+        royalties.postings(replace(settlement, entries=tuple(spoiled)), (), book())
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "reason"),
+    [
+        ([USES[0]], "duplicate_use"),
+        ([USES[0]._replace(track_id="99", streams=-1)], "negative_plays"),
+        ([USES[0]._replace(track_id="99", weight=Fraction(-1, 2))], "negative_plays"),
+        ([USES[0]._replace(key=replace(POOLS[0], country="FR"))], "missing_revenue"),
+    ],
+)
+def test_plays_that_can_not_be_are_refused(spoiled: list[Use], reason: str) -> None:
+    with pytest.raises(RejectedInputError) as caught:
+        settle(PERIOD, REVENUE, [*USES, *spoiled], book(), RATES)
+    assert caught.value.reason == reason
+    assert f"{spoiled[0].key}, track {spoiled[0].track_id}" in caught.value.message
+
+
+def test_a_balance_or_adjustment_of_no_agreement_is_refused() -> None:
+    balance = Balance("2026-09", "gone", "16", "EUR", unrecouped_minor=5)
+    with pytest.raises(RejectedInputError, match="gone: has a balance, but no contract") as caught:
+        settle(PERIOD, REVENUE, USES, book(), RATES, [balance])
+    assert caught.value.reason == "unknown_agreement"
+    key = replace(POOLS[0], period="2026-09")
+    for agreement_id, payee_id, reason in (("gone", "16", "unknown_agreement"), ("A16", "gone", "unknown_payee")):
+        adjustment = Adjustment(PERIOD, "line", key, agreement_id, payee_id, "payable", 5, "late plays")
+        with pytest.raises(RejectedInputError, match=f"line: no .* gone \\({reason}\\)"):
+            settle(PERIOD, REVENUE, USES, book(), RATES, [], [adjustment])
 
 
 def test_a_missing_rate_is_named() -> None:

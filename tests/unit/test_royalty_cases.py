@@ -2,8 +2,10 @@
 
 Shorthand: the pool is DE/premium/EUR of 2026-10 and the agreement is A (master, pro rata, 70 % in the world from
 2026-01) unless said otherwise. `plays` are "listener track streams [chosen]", `u*3` stands for three listeners. The
-`rights` of a track are "payee share [status] [@agreement]", its share type follows it. Lines read "track chain amount",
+`rights` of a track are "payee share [status] [@agreement]"; its share type and months ("2026-01..2026-10") follow it,
+without months it is licensed as long as its agreements. Lines read "track chain amount",
 entries "payee kind amount"; what isn't the default (pool, agreement, account, rule, currency) stands beside it.
+Every month of an example is booked as well: its postings must balance and its accounts stand at what is carried.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ import yaml
 
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.models import Plays, Policy, Track, Use, weigh
-from lakehouse.domain.royalties.periods import restate
+from lakehouse.domain.royalties.periods import check_accounts, restate
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
 from lakehouse.domain.royalties.settlement import Adjustment, Entry, Line, Settlement, settle
 from lakehouse.errors import RejectedInputError
+from tests.royalty_books import Books
 
 FOLDER = Path(__file__).parents[1] / "cases" / "royalties"
 POOL = "DE/premium/EUR"
@@ -94,24 +97,26 @@ def run(case: dict[str, Any]) -> dict[str, Settlement]:
         for day, pair, value in (row.split() for row in case.get("rates", ()))
     ]
     balances: Any = ()
+    books = Books()
+    began: dict[str, tuple[Any, list[Adjustment]]] = {}
     for period, month in months(case).items():
         book = contracts.build(make_book({**case, **month}))
         now: list[Adjustment] = []
         if "restates" in month:
             again = {**case, **months(case)[month["restates"]["period"]], **month["restates"]}
             old = results[again["period"]]
+            corrected = contracts.build(make_book(again))
+            check_accounts(old, old.lines, corrected, rates, *began[old.period], period)
             recomputed = settle(
-                old.period,
-                revenue(again, old.period),
-                uses(again, old.period),
-                contracts.build(make_book(again)),
-                rates,
+                old.period, revenue(again, old.period), uses(again, old.period), corrected, rates, *began[old.period]
             )
             now = restate(old, booked, recomputed, period, "late plays")
             booked += now
         result = settle(
             period, revenue({**case, **month}, period), uses({**case, **month}, period), book, rates, balances, now
         )
+        books.add(result, balances, book)
+        began[period] = (balances, now)
         results[period], balances = result, result.balances
     return results
 
@@ -178,16 +183,23 @@ def make_book(case: dict[str, Any]) -> dict[str, Any]:
         agreements.append({**defaults, **dates, **given})
     rights = []
     for name, holders in case["rights"].items():
-        track, _, share_type = name.partition(" ")
-        row: dict[str, Any] = {"track_id": track, "share_type": share_type or "master", "valid_from": "2026-01"}
-        row["holders"] = []
+        track, *rest = name.split()
+        dates = next((word for word in rest if word[0].isdigit()), "")
+        share_type = next((word for word in rest if not word[0].isdigit()), "master")
+        row: dict[str, Any] = {"track_id": track, "share_type": share_type, "holders": []}
         for text in [holders] if isinstance(holders, str) else holders:
-            payee, *rest = text.split()
+            payee, *facts = text.split()
             holder = {"agreement_id": "A", "payee_id": payee, "share": "1"}
-            for word in rest:
+            for word in facts:
                 field = "agreement_id" if word[0] == "@" else "share" if word[-1].isdigit() else "status"
                 holder[field] = word.removeprefix("@")
             row["holders"].append({k: v for k, v in holder.items() if v != "-"})
+        licensed = {holder["agreement_id"] for holder in row["holders"]}
+        of = [agreement for agreement in agreements if agreement["agreement_id"] in licensed]
+        ends = [agreement["valid_to"] for agreement in of if agreement["valid_to"]]
+        first, _, last = dates.partition("..")
+        row["valid_from"] = first or max((agreement["valid_from"] for agreement in of), default="2026-01")
+        row["valid_to"] = last or (min(ends) if ends and not first else None)
         rights.append(row)
     payees = {f"P{number}": {} for number in range(1, 10)} | case.get("payees", {})
     return {

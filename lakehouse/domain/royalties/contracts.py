@@ -305,6 +305,15 @@ def load(text: str) -> Book:
     return build(parse(text))
 
 
+def reload(text: str) -> Book:
+    """The book in a document that was taken before: as it counted then, whatever `check` has come to refuse since.
+
+    Raises:
+        RejectedInputError: `schema`.
+    """
+    return _built(parse(text))
+
+
 def parse(text: str) -> Any:
     """The YAML or JSON document `text`, unchecked.
 
@@ -320,6 +329,12 @@ def parse(text: str) -> Any:
 
 def build(raw: Any) -> Book:
     """The book in a document that was read already; raises as `load` does."""
+    book = _built(raw)
+    check(book)
+    return book
+
+
+def _built(raw: Any) -> Book:
     if not _quickly_valid(raw):
         validator = jsonschema.Draft202012Validator(_schema())
         for error in sorted(validator.iter_errors(raw), key=lambda error: list(map(str, error.absolute_path))):
@@ -369,9 +384,7 @@ def build(raw: Any) -> Book:
         for this, following in pairwise(sorted(ids)):
             if this == following:
                 _refuse(f"{name} {this}", f"duplicate_{name}", "is there twice")
-    book = Book({row.payee_id: row for row in payees}, {row.agreement_id: row for row in agreements}, tuple(rights))
-    check(book)
-    return book
+    return Book({row.payee_id: row for row in payees}, {row.agreement_id: row for row in agreements}, tuple(rights))
 
 
 T = TypeVar("T")
@@ -508,7 +521,11 @@ def _check_accounting(name: str, rules: Accounting) -> None:
 
 
 def _check_time(name: str, agreement: Agreement) -> None:
-    """No two clauses for one thing at one time, none missing in between or at an end, none that two others decide."""
+    """No two clauses for one thing at one time, none missing in between or at either end, none that two others decide.
+
+    A country's or tier's own clauses may begin after the agreement only where those of all countries or tiers decide
+    until then.
+    """
     chains: dict[tuple[str, str], list[Terms]] = defaultdict(list)
     terms = current(agreement.terms)
     for clause in terms:
@@ -517,8 +534,16 @@ def _check_time(name: str, agreement: Agreement) -> None:
                 chains[country, tier].append(clause)
     for (country, tier), clauses in sorted(chains.items()):
         _check_chain(f"{name}, {country}{f', tier {tier}' if tier else ''}", clauses, agreement.valid_to)
-    if min(clause.valid_from for clause in terms) != agreement.valid_from:
-        _refuse(name, "gap_in_time", f"no clause is in force from {agreement.valid_from} on")
+    _check_beginnings(name, agreement, chains)
+    _check_decided_once(name, chains)
+    accounting = sorted(current(agreement.accounting), key=lambda clause: clause.valid_from)
+    _check_chain(f"{name}, accounting", accounting, agreement.valid_to)
+    if accounting and accounting[0].valid_from != agreement.valid_from:
+        _refuse_beginning(f"{name}, accounting, clause {accounting[0].clause_id}", accounting[0], agreement)
+
+
+def _check_decided_once(name: str, chains: Mapping[tuple[str, str], Sequence[Terms]]) -> None:
+    """Refuse a country's clause of every tier beside the world's of one: both would decide about that tier there."""
     for (country, tier), clauses in sorted(chains.items()):
         if country == WORLD or tier:
             continue
@@ -533,7 +558,21 @@ def _check_time(name: str, agreement: Agreement) -> None:
                             "ambiguous_terms",
                             f"both claim {country}, tier {other_tier}; name the country and the tier in one clause",
                         )
-    _check_chain(f"{name}, accounting", current(agreement.accounting), agreement.valid_to)
+
+
+def _check_beginnings(name: str, agreement: Agreement, chains: Mapping[tuple[str, str], Sequence[Terms]]) -> None:
+    first = {thing: min(clauses, key=lambda clause: clause.valid_from) for thing, clauses in chains.items()}
+    for (country, tier), clause in sorted(first.items()):
+        # What decides while this one doesn't yet; each of these has no gaps from where it begins.
+        standing_in = {(country, tier), (country, ""), (WORLD, tier), (WORLD, "")} & first.keys()
+        covered_from = min(first[thing].valid_from for thing in standing_in)
+        if clause.valid_from < agreement.valid_from or covered_from > agreement.valid_from:
+            named = f"{name}, {country}{f', tier {tier}' if tier else ''}, clause {clause.clause_id}"
+            _refuse_beginning(named, clause, agreement)
+
+
+def _refuse_beginning(name: str, clause: Dated, agreement: Agreement) -> NoReturn:
+    _refuse(name, "gap_in_time", f"begins {clause.valid_from}, the agreement {agreement.valid_from}")
 
 
 def _overlap(one: Dated, other: Dated) -> bool:
@@ -570,6 +609,7 @@ def _check_rights(book: Book) -> None:
                 _refuse(name, "unknown_agreement", f"there is no agreement {holder.agreement_id}")
             if agreement.share_type != right.share_type:
                 _refuse(name, "wrong_share_type", f"{agreement.agreement_id} is about {agreement.share_type}")
+            _check_licensed(name, right, agreement)
             if holder.status != UNCLAIMED or holder.payee_id:
                 _check_payee_known(book, name, holder.payee_id)
         if total != 1:
@@ -585,6 +625,15 @@ def _check_rights(book: Book) -> None:
                 _refuse(name, "overlapping_terms", f"the shares from {this.valid_from} are still in force")
             if following.valid_from != add_months(this.valid_to, 1):
                 _refuse(name, "gap_in_time", f"nobody holds it in {add_months(this.valid_to, 1)}")
+
+
+def _check_licensed(name: str, right: Right, agreement: Agreement) -> None:
+    """Refuse a right that is in force in a month in which its agreement isn't: a play of it would have no clause."""
+    if right.valid_from < agreement.valid_from:
+        _refuse(name, "gap_in_time", f"agreement {agreement.agreement_id} begins {agreement.valid_from} only")
+    if agreement.valid_to is not None and (right.valid_to is None or right.valid_to > agreement.valid_to):
+        rule = f"ends {right.valid_to or 'never'}, its agreement {agreement.agreement_id} {agreement.valid_to}"
+        _refuse(name, "gap_in_time", rule)
 
 
 def _check_payee_known(book: Book, name: str, payee_id: str) -> None:

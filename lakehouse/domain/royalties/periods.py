@@ -6,12 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from lakehouse.domain.royalties.pools import add_months
-from lakehouse.domain.royalties.settlement import Adjustment, Line, Settlement
+from lakehouse.domain.royalties.contracts import Book
+from lakehouse.domain.royalties.pools import ExchangeRate, add_months
+from lakehouse.domain.royalties.settlement import Adjustment, Balance, Entry, Line, Settlement, account_for
 from lakehouse.errors import RejectedInputError
 
 OPEN, CALCULATED, APPROVED, CLOSED = "open", "calculated", "approved", "closed"
 STATES = (OPEN, CALCULATED, APPROVED, CLOSED)
+#: How many differences a refusal names.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,39 @@ class Period:
         )
 
 
+def predecessor(period: str, known: Iterable[Period]) -> Period | None:
+    """The closed month whose balances `period` begins with; None when the books begin with `period`.
+
+    `known` are all months the ledger knows, rejected ones too. Reserves, open advances and deficits pass from month to
+    month: none may be left out, and none put in before what is closed.
+
+    Raises:
+        RejectedInputError: `wrong_step`, the month before isn't closed though an earlier one is known, or a later
+            month is closed.
+    """
+    others = sorted((other for other in known if other.period != period), key=lambda other: other.period)
+    if later := [other.period for other in others if other.period > period and other.state == CLOSED]:
+        raise RejectedInputError(
+            f"{later[0]} is closed; {period} is before it and can't be settled any more.",
+            reason="wrong_step",
+            value=period,
+            hint="A later month began without its balances. What is owed for it needs an agreement of its own.",
+        )
+    earlier = [other for other in others if other.period < period]
+    if not earlier:
+        return None
+    needed = add_months(period, -1)
+    before = next((other for other in earlier if other.period == needed), Period(needed))
+    if before.state != CLOSED:
+        raise RejectedInputError(
+            f"{needed} is {before.state}; {period} begins with its balances, and {earlier[0].period} is in the books.",
+            reason="wrong_step",
+            value=before.state,
+            hint=f"Settle month by month: run, approve and close {needed} first.",
+        )
+    return before
+
+
 def restate(
     closed: Settlement,
     earlier: Iterable[Adjustment],
@@ -117,3 +153,70 @@ def restate(
             differences[row.corrects] -= row.amount_minor
             about.setdefault(row.corrects, replace(row, period=into, reason=reason))
     return sorted(replace(about[line_id], amount_minor=amount) for line_id, amount in differences.items() if amount)
+
+
+def check_accounts(
+    closed: Settlement,
+    lines: Iterable[Line],
+    book: Book,
+    rates: Iterable[ExchangeRate],
+    opening: Iterable[Balance],
+    adjustments: Iterable[Adjustment],
+    into: str,
+) -> None:
+    """Refuse to restate `closed` under a corrected `book` or `rates` that say other than its accounts do.
+
+    Adjustments carry what lines differ by, and nothing else: a corrected reserve, tax, guarantee, advance or exchange
+    rate of a closed month would be taken for booked, and never be. So the lines as they were closed are accounted for
+    again (`opening` and `adjustments` are those of the closed month) and must give the same entries and balances.
+    Advances that `closed` has not taken up are left aside: the next settlement takes them up by itself.
+
+    Raises:
+        RejectedInputError: `beyond_lines`, naming what differs, or as `account_for` does.
+    """
+    taken = {(row.agreement_id, advance_id) for row in closed.balances for advance_id in row.advances}
+    agreements = {
+        name: replace(row, advances=tuple(a for a in row.advances if (name, a.advance_id) in taken))
+        if row.advances
+        else row
+        for name, row in book.agreements.items()
+    }
+    entries, balances = account_for(
+        closed.period, lines, replace(book, agreements=agreements), rates, opening, adjustments
+    )
+    was, now = _accounted(closed.entries, closed.balances), _accounted(entries, balances)
+    found = [
+        f"{what}: {was.get(what, 0)}, not {now.get(what, 0)}"
+        for what in sorted({*was, *now})
+        if was.get(what, 0) != now.get(what, 0)
+    ]
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise RejectedInputError(
+            f"Restatement of {closed.period}: {'; '.join(found[:SHOWN])}{more}. Lines are restated, accounts are not.",
+            reason="beyond_lines",
+            value=closed.period,
+            hint=f"Leave accounting, advances and rates of {closed.period} as they were closed; "
+            f"a corrected clause takes effect from {into} on.",
+        )
+
+
+def _accounted(entries: Iterable[Entry], balances: Iterable[Balance]) -> dict[str, int]:
+    """What accounts say, by its name; nothing of what is zero, of clause versions and of streams."""
+    found: dict[str, int] = defaultdict(int)
+    for entry in entries:
+        if entry.amount_minor:
+            name = (
+                f"{entry.agreement_id}/{entry.payee_id} {entry.kind} {entry.refers_to}".rstrip()
+                + f" ({entry.currency})"
+            )
+            found[name] += entry.amount_minor
+    for row in balances:
+        name = f"{row.agreement_id}/{row.payee_id} carries"
+        amounts = {"unrecouped": row.unrecouped_minor, "deficit": row.deficit_minor, "earned": row.earned_minor}
+        found |= {f"{name} {what} ({row.currency})": amount for what, amount in amounts.items() if amount}
+        found |= {
+            f"{name} reserve of {reserve.held_in} until {reserve.release_in} ({row.currency})": reserve.amount_minor
+            for reserve in row.reserves
+        }
+    return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -158,7 +158,8 @@ class Settlement:
     """The result of a period; all parts in order, so that equal results are equal bytes.
 
     A month can have millions of lines: the document holds their number and SHA-256, not the lines. `lines` are all of
-    them when the month was settled in memory, else those that were asked for.
+    them when the month was settled in memory, else those that were asked for. `adjustments_sha256` names those booked,
+    empty when there are none: one may come to nothing in the account's currency, and still counts as booked.
     """
 
     period: str
@@ -168,14 +169,23 @@ class Settlement:
     line_count: int
     lines_sha256: str
     lines: tuple[Line, ...] = ()
+    adjustments_sha256: str = ""
 
     def to_json(self) -> bytes:
         """The result as canonical JSON (UTF-8, sorted keys; fractions as text): equal results are equal bytes."""
-        return canonical_json(_plain(self))
+        document = _plain(self)
+        if not self.adjustments_sha256:
+            del document["adjustments_sha256"]  # so that months without any keep the bytes they always had
+        return canonical_json(document)
 
     def digest(self) -> str:
         """SHA-256 of `to_json`, in hex: what is approved and closed."""
         return hashlib.sha256(self.to_json()).hexdigest()
+
+
+def _named(adjustments: Sequence[Adjustment]) -> str:
+    """SHA-256 of adjustments in order, in hex; empty of none."""
+    return hashlib.sha256(canonical_json(_plain(tuple(adjustments)))).hexdigest() if adjustments else ""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -220,6 +230,28 @@ def settle(
     settling = Settling(period, revenue, book, played, rates, opening, adjustments)
     lines = [line for key in sorted({*settling.pools, *by_pool}) for line in settling.settle_pool(key, by_pool[key])]
     return replace(settling.finish(), lines=tuple(lines))
+
+
+def account_for(
+    period: str,
+    lines: Iterable[Line],
+    book: Book,
+    rates: Iterable[ExchangeRate],
+    opening: Iterable[Balance],
+    adjustments: Iterable[Adjustment],
+) -> tuple[list[Entry], list[Balance]]:
+    """Entries and closing balances that `lines`, as they are, give under the accounts of `book`; without streams.
+
+    Raises:
+        RejectedInputError: missing_rate, unknown_agreement, unknown_payee, wrong_period.
+    """
+    earned: Sums = defaultdict(int)
+    for line in lines:
+        if line.agreement_id not in book.agreements:
+            raise _refused("unknown_agreement", line.line_id, f"no agreement {line.agreement_id}")
+        earned[_sum_of(line)] += line.amount_minor
+    corrections = _corrections(period, adjustments, book)
+    return _accounts(period, earned, corrections, book, tuple(rates), _opening(period, opening), {})
 
 
 def volumes(streams: Iterable[tuple[str, int]], book: Book, period: str) -> dict[str, int]:
@@ -281,9 +313,7 @@ class Settling:
             unlicensed += 0 if self._book.rights_of(track, self._period) else number
         self._results.append(PoolResult(key, row.net_minor, paid, row.net_minor - paid, streams, unlicensed))
         for line in lines:
-            is_payable = line.account == PAYABLE
-            account = line.agreement_id, line.payee_id, is_payable, "royalty", "", self._period, key.currency
-            self._earned[account] += line.amount_minor
+            self._earned[_sum_of(line)] += line.amount_minor
             self._hash.update(f"{line.to_json()}\n".encode())
         self._count += len(lines)
         return lines
@@ -302,6 +332,7 @@ class Settling:
             tuple(sorted(balances)),
             self._count,
             self._hash.hexdigest(),
+            adjustments_sha256=_named(self._corrections),
         )
 
     def _holdings(self, played: Played) -> dict[str, list[_Held]]:
@@ -390,6 +421,12 @@ class Settling:
 Played = Mapping[str, Mapping[str, Use]]  # track, model
 #: Earned minor units by (agreement, payee, is it payable, kind, what it corrects, of which month, currency).
 Sums = dict[tuple[str, str, bool, str, str, str, str], int]
+
+
+def _sum_of(line: Line) -> tuple[str, str, bool, str, str, str, str]:
+    """Which sum of what was earned a line belongs to."""
+    is_payable = line.account == PAYABLE
+    return line.agreement_id, line.payee_id, is_payable, "royalty", "", line.key.period, line.key.currency
 
 
 class _Held(NamedTuple):
