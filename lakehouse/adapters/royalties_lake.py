@@ -272,7 +272,7 @@ def put_results(
     book: Book,
     volume: Mapping[str, int],
     settlement: Settlement,
-    rates: Iterable[ExchangeRate] = (),
+    rates: Iterable[ExchangeRate],
     *,
     kind: str,
 ) -> None:

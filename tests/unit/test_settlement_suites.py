@@ -49,7 +49,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
             lake.create(made, load(name))
         with royalties_lake.lines_writer(settings, of) as writer:
             writer.write(settlement.lines)
-        royalties_lake.put_results(settings, of, revenue, (), book, volume, settlement, kind=royalties_lake.CURRENT)
+        results = revenue, (), book, volume, settlement, inputs.rates
+        royalties_lake.put_results(settings, of, *results, kind=royalties_lake.CURRENT)
     found = {name: made.load_table(name).scan().to_arrow() for name in royalties_lake.TABLES}
     # These two are counted by Trino.
     head = {"calculation": of.calculation, "period": PERIOD}
@@ -106,6 +107,8 @@ def test_a_settlement_as_it_is_written_passes(database: duckdb.DuckDBPyConnectio
 
 
 CLAUSE = "A clause has either a share between 0 and 1 or a rate."
+MINIMUM = "No minimum is below zero."
+THERE_AND_BACK = "There and back a currency is worth the same."
 ACCOUNT = "The entries of an account sum to what is payable."
 NOBODY_PAYS = "Nobody is asked to pay; a deficit is carried forward."
 CLAIMED = "The lines of a pool add up to what is claimed of it, to the minor unit."
@@ -130,6 +133,14 @@ SPOILED: list[tuple[str, set[str], str]] = [
     ("settlement_clauses", {CLAUSE}, "update settlement_clauses set share = 1.01 where share is not null"),
     ("settlement_clauses", {CLAUSE}, "update settlement_clauses set share = -0.01 where share is not null"),
     ("settlement_clauses", {CLAUSE}, "update settlement_clauses set rate_a_stream = -0.01, share = null"),
+    ("settlement_clauses", {MINIMUM}, "update settlement_clauses set minimum_a_stream = -0.01"),
+    ("settlement_clauses", {MINIMUM}, "update settlement_clauses set minimum_a_subscriber = -0.01"),
+    ("settlement_rates", {THERE_AND_BACK}, "update settlement_rates set exchange_rate = exchange_rate * 1.01 "
+     "where base_currency = 'EUR' and quote_currency = 'JPY'"),
+    ("settlement_rates", {THERE_AND_BACK}, "update settlement_rates set base_minor_units = 3 "
+     "where base_currency = 'JPY'"),
+    ("settlement_rates", {THERE_AND_BACK}, "delete from settlement_rates where base_currency = 'EUR' and "
+     "quote_currency <> 'EUR'"),
     ("settlement_entries", {ACCOUNT}, f"update settlement_entries set amount_minor = amount_minor + 1 {ENTRY}"),
     ("settlement_entries", {ACCOUNT}, f"delete from settlement_entries {ENTRY}"),
     ("settlement_entries", {ACCOUNT}, "delete from settlement_entries where entry_kind = 'payable'"),
