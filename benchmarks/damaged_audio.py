@@ -27,12 +27,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from lakehouse.adapters.audio_probe import probe
-from lakehouse.domain.audio.validation import judge
+from lakehouse.domain.audio.tagged import judge
 from lakehouse.domain.catalog.quality.records import Metadata, assess
 from lakehouse.errors import FatalError, RejectedInputError
 
 GOALS = {"right_percent": 99.9, "false_refusals_percent": 0.1}
 SECONDS = 6
+RECEIVED_ON = date(2026, 3, 1)
 #: Different excerpts; each serves in every format and for many ways of spoiling.
 MAX_EXCERPTS = 250
 FORMATS = {
@@ -163,13 +164,13 @@ def code_of(case: Case, folder: Path) -> list[str]:
     if case.sha256 and case.sha256 != facts.sha256:
         return ["checksum_mismatch"]
     try:
-        item = judge(facts)
+        item = judge(facts, RECEIVED_ON).item
     except RejectedInputError as error:
         return [error.reason]
     record = Metadata(
         title=item.title,
         artist=item.artist,
-        delivered_on=date(2026, 3, 1),
+        delivered_on=RECEIVED_ON,
         duration=case.duration,
         decoded_ms=facts.duration_ms,
         silent_ratio=facts.silent_ratio,

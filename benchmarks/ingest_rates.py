@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.features import one_thread
 from benchmarks.kit import measure
-from lakehouse.domain.audio.validation import AudioFacts, judge
+from lakehouse.domain.audio.tagged import judge
+from lakehouse.domain.audio.validation import AudioFacts
 from lakehouse.errors import FatalError, RejectedInputError
 
 LIMIT = 24
@@ -37,7 +39,7 @@ def _run(folder: Path, say: Callable[[str], None]) -> dict[str, float | int]:
             break
         probing, facts = _timed(lambda path=path: probe(path, path.name))
         try:
-            judge(facts)
+            judge(facts, datetime.now(UTC).date())
         except RejectedInputError:
             continue
         features_s += measure(lambda path=path: features_of(path)).cpu_s

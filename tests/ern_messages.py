@@ -1,8 +1,10 @@
-"""Writes ERN messages in their three versions from one description, by what is publicly known of their schemas."""
+"""Writes ERN messages in their three versions from one description, each in the shape that its schema asks for.
+
+They were checked against DDEX's schemas, which are no part of this repository.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
@@ -43,6 +45,9 @@ class Sent:
     sounds: tuple[Sound, ...] = ()
     pictures: tuple[Attached, ...] = ()
     isni: str | None = None
+    ipi: str | None = None
+    #: Titles of videos, each with a picture out of it.
+    videos: tuple[str, ...] = ()
     territories: tuple[str, ...] = ("Worldwide",)
     excluded: tuple[str, ...] = ()
     models: tuple[str, ...] = ("SubscriptionModel", "AdvertisementSupportedModel")
@@ -52,18 +57,33 @@ class Sent:
     takedown: bool = False
 
 
+#: What the root of a message must say of itself.
+_ROOTS = {
+    "43": 'AvsVersionId="3" LanguageAndScriptCode="fr"',
+    "42": 'LanguageAndScriptCode="fr"',
+    "382": 'MessageSchemaVersionId="ern/382" LanguageAndScriptCode="fr"',
+}
+
+
+def root(version: str) -> str:
+    return _ROOTS.get(version, "")
+
+
 def message(sent: Sent, version: str) -> bytes:
-    body = _v3(sent) if version == "382" else _v4(sent)
+    body = _v3(sent) if version == "382" else _v4(sent, version)
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<ern:NewReleaseMessage xmlns:ern="http://ddex.net/xml/ern/{version}">'
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<ern:NewReleaseMessage xmlns:ern="http://ddex.net/xml/ern/{version}" {root(version)}>'
         f"{body}</ern:NewReleaseMessage>"
     ).encode()
 
 
 def purge(sent: Sent, version: str) -> bytes:
+    title = f'<Title TitleType="DisplayTitle"><TitleText>{escape(sent.title)}</TitleText></Title>'
     return (
-        f'<ern:PurgeReleaseMessage xmlns:ern="http://ddex.net/xml/ern/{version}">{_header(sent)}<PurgedRelease>'
-        f"<ReleaseId><ICPN>{sent.icpn}</ICPN></ReleaseId></PurgedRelease></ern:PurgeReleaseMessage>"
+        f'<ern:PurgeReleaseMessage xmlns:ern="http://ddex.net/xml/ern/{version}" {root(version)}>'
+        f"{_header(sent)}<PurgedRelease><ReleaseId><ICPN>{sent.icpn}</ICPN></ReleaseId>{title}</PurgedRelease>"
+        "</ern:PurgeReleaseMessage>"
     ).encode()
 
 
@@ -71,164 +91,326 @@ def _header(sent: Sent) -> str:
     return (
         f"<MessageHeader><MessageThreadId>T</MessageThreadId><MessageId>{sent.message_id}</MessageId>"
         f"<MessageSender><PartyId>{sent.sender}</PartyId></MessageSender>"
+        "<MessageRecipient><PartyId>PADPIDA2009101501Y</PartyId></MessageRecipient>"
         f"<MessageCreatedDateTime>{sent.created_at}</MessageCreatedDateTime></MessageHeader>"
     )
 
 
-def _terms(sent: Sent, uses: str) -> str:
+# --- deals ---
+
+
+def _terms(sent: Sent, version: str) -> str:
+    models = "".join(f"<CommercialModelType>{model}</CommercialModelType>" for model in sent.models)
+    places = "".join(f"<TerritoryCode>{code}</TerritoryCode>" for code in sent.territories)
+    places += "".join(f"<ExcludedTerritoryCode>{code}</ExcludedTerritoryCode>" for code in sent.excluded)
+    ends = f"<EndDate>{sent.ends}</EndDate>" if sent.ends else ""
+    period = f"<ValidityPeriod><StartDate>{sent.starts}</StartDate>{ends}</ValidityPeriod>"
+    use = "<UseType>OnDemandStream</UseType>"
+    return f"{models}<Usage>{use}</Usage>{places}{period}" if version == "382" else f"{places}{period}{models}{use}"
+
+
+def _taken_down(sent: Sent) -> str:
+    """The terms by which 3.8.2 takes down."""
+    period = f"<ValidityPeriod><StartDate>{sent.starts}</StartDate></ValidityPeriod>"
+    return f"<TakeDown>true</TakeDown><TerritoryCode>Worldwide</TerritoryCode>{period}"
+
+
+def _deal(number: int, terms: str) -> str:
     return (
-        "".join(f"<CommercialModelType>{model}</CommercialModelType>" for model in sent.models)
-        + uses
-        + "".join(f"<TerritoryCode>{code}</TerritoryCode>" for code in sent.territories)
-        + "".join(f"<ExcludedTerritoryCode>{code}</ExcludedTerritoryCode>" for code in sent.excluded)
-        + f"<ValidityPeriod><StartDate>{sent.starts}</StartDate>"
-        + (f"<EndDate>{sent.ends}</EndDate>" if sent.ends else "")
-        + "</ValidityPeriod>"
+        f"<ReleaseDeal><DealReleaseReference>R{number}</DealReleaseReference>"
+        f"<Deal><DealTerms>{terms}</DealTerms></Deal></ReleaseDeal>"
     )
 
 
-def _attached_v4(kind: str, reference: str, value: str, one: Attached) -> str:
-    return (
-        f"<{kind}><ResourceReference>{reference}</ResourceReference><Type>{value}</Type><TechnicalDetails><File>"
-        f"<URI>{escape(one.path)}</URI><HashSum><Algorithm>SHA256</Algorithm><HashSumValue>{one.sha256}</HashSumValue>"
-        f"</HashSum></File></TechnicalDetails><LanguageOfText>fr</LanguageOfText></{kind}>"
-    )
-
-
-def _attached_v3(kind: str, reference: str, value: str, one: Attached) -> str:
-    folder, _, name = one.path.rpartition("/")
-    return (
-        f"<{kind}><{kind}Type>{value}</{kind}Type><ResourceReference>{reference}</ResourceReference>"
-        f"<LanguageOfText>fr</LanguageOfText><{kind}DetailsByTerritory><TerritoryCode>Worldwide</TerritoryCode>"
-        f"<Technical{kind}Details><File><FileName>{escape(name)}</FileName><FilePath>{escape(folder)}</FilePath>"
-        f"<HashSum><HashSum>{one.sha256}</HashSum><HashSumAlgorithmType>SHA-256</HashSumAlgorithmType></HashSum></File>"
-        f"</Technical{kind}Details></{kind}DetailsByTerritory></{kind}>"
-    )
-
-
-def _attachments(sent: Sent, attached: Callable[[str, str, str, Attached], str]) -> tuple[str, str]:
-    """Images and texts of the list of resources, and the items of the release's group that link them."""
-    texts = {n: s.lyrics for n, s in enumerate(sent.sounds, 1) if s.lyrics}
-    pictures = list(enumerate(sent.pictures, 1))
-    resources = "".join(attached("Image", f"I{n}", "FrontCoverImage", one) for n, one in pictures)
-    resources += "".join(attached("Text", f"X{n}", "LyricText", one) for n, one in texts.items())
-    items = "".join(
-        f"<ResourceGroupContentItem><SequenceNumber>{n}</SequenceNumber>"
-        f"<ReleaseResourceReference>A{n}</ReleaseResourceReference>"
-        + (f"<LinkedReleaseResourceReference>X{n}</LinkedReleaseResourceReference>" if n in texts else "")
-        + "</ResourceGroupContentItem>"
-        for n in range(1, len(sent.sounds) + 1)
-    )
-    return resources, items + "".join(
-        f"<ResourceGroupContentItem><ReleaseResourceReference>I{n}</ReleaseResourceReference></ResourceGroupContentItem>"
-        for n, _ in pictures
-    )
-
-
-def _own_deals(sent: Sent, uses: str) -> str:
+def _own_deals(sent: Sent, version: str) -> str:
     """Deals of the track releases."""
     return "".join(
-        f"<ReleaseDeal><DealReleaseReference>R{n}</DealReleaseReference><Deal><DealTerms>"
-        + (_terms(replace(sent, starts=s.own_from), uses) if s.own_from else "<TakeDown>true</TakeDown>")
-        + "</DealTerms></Deal></ReleaseDeal>"
+        _deal(n, _terms(replace(sent, starts=s.own_from), version) if s.own_from else _taken_down(sent))
         for n, s in enumerate(sent.sounds, 1)
         if s.own_from is not None
     )
 
 
-def _v4(sent: Sent) -> str:
-    resources, items = _attachments(sent, _attached_v4)
-    guests = [sound.guest for sound in sent.sounds if sound.guest]
-    parties = {name: f"P{number}" for number, name in enumerate(dict.fromkeys((sent.artist, *guests)), 1)}
-    sounds = "".join(
-        f"<SoundRecording><ResourceReference>A{n}</ResourceReference><Type>MusicalWorkSoundRecording</Type>"
-        f"<SoundRecordingEdition><ResourceId><ISRC>{s.isrc}</ISRC></ResourceId><TechnicalDetails>"
-        f"<TechnicalResourceDetailsReference>T{n}</TechnicalResourceDetailsReference><DeliveryFile><File>"
-        f"<URI>{escape(s.path)}</URI><HashSum><Algorithm>SHA256</Algorithm><HashSumValue>{s.sha256}</HashSumValue></HashSum>"
-        f"</File></DeliveryFile></TechnicalDetails></SoundRecordingEdition>"
-        f"<DisplayTitleText>{escape(s.title)}</DisplayTitleText>"
-        f"<DisplayArtistName>{escape(sent.artist)}</DisplayArtistName>"
-        f'<DisplayArtist SequenceNumber="1"><ArtistPartyReference>{parties[sent.artist]}</ArtistPartyReference>'
-        f"<DisplayArtistRole>MainArtist</DisplayArtistRole></DisplayArtist>"
-        + (
-            f'<DisplayArtist SequenceNumber="2"><ArtistPartyReference>{parties[s.guest]}</ArtistPartyReference>'
-            "<DisplayArtistRole>FeaturedArtist</DisplayArtistRole></DisplayArtist>" if s.guest else ""
-        )
-        + f"<Duration>{s.duration}</Duration><ParentalWarningType>{s.explicit}</ParentalWarningType>"
-        f"<LanguageOfPerformance>fr</LanguageOfPerformance>"
-        + (f"<WorkId><ISWC>{s.iswc}</ISWC></WorkId>" if s.iswc else "") + "</SoundRecording>"
+# --- what the release lists ---
+
+
+def _group(sent: Sent) -> str:
+    """The items of the release's group: recordings with their lyrics, pictures, videos with a picture out of each."""
+    items = [
+        f"<SequenceNumber>{n}</SequenceNumber>{_listed(f'A{n}')}" + (_linked(f"AX{n}") if s.lyrics else "")
         for n, s in enumerate(sent.sounds, 1)
-    )  # fmt: skip
-    deal = f"<Deal><DealTerms>{_terms(sent, '<UseType>OnDemandStream</UseType>')}</DealTerms></Deal>"
-    deals = "" if sent.takedown else (
-        f"<DealList><ReleaseDeal><DealReleaseReference>R0</DealReleaseReference>{deal}</ReleaseDeal>"
-        f"{_own_deals(sent, '<UseType>OnDemandStream</UseType>')}</DealList>"
-    )  # fmt: skip
-    singles = "".join(
-        f"<TrackRelease><ReleaseReference>R{n}</ReleaseReference><ReleaseId><ISRC>{s.isrc}</ISRC></ReleaseId>"
-        f"<ReleaseResourceReference>A{n}</ReleaseResourceReference></TrackRelease>"
-        for n, s in enumerate(sent.sounds, 1)
+    ]
+    items += [_listed(f"AI{n}") for n in range(1, len(sent.pictures) + 1)]
+    items += [_listed(f"AV{n}") + _linked(f"AS{n}") for n in range(1, len(sent.videos) + 1)]
+    return "".join(f"<ResourceGroupContentItem>{item}</ResourceGroupContentItem>" for item in items)
+
+
+def _listed(reference: str) -> str:
+    return f"<ReleaseResourceReference>{reference}</ReleaseResourceReference>"
+
+
+def _linked(reference: str) -> str:
+    return f"<LinkedReleaseResourceReference>{reference}</LinkedReleaseResourceReference>"
+
+
+def _still(sent: Sent, number: int) -> Attached:
+    return Attached(f"resources/{sent.videos[number - 1]}.jpg", "34" * 32)
+
+
+# --- 4.x ---
+
+
+def _file_v4(path: str, sha256: str) -> str:
+    return (
+        f"<File><URI>{escape(path)}</URI><HashSum><Algorithm>SHA256</Algorithm><HashSumValue>{sha256}</HashSumValue>"
+        "</HashSum></File>"
     )
-    people = "".join(
-        f"<Party><PartyReference>{ref}</PartyReference>"
-        + (f"<PartyId><ISNI>{sent.isni}</ISNI></PartyId>" if sent.isni and ref == "P1" else "")
-        + f"<PartyName><FullName>{escape(name)}</FullName></PartyName></Party>"
-        for name, ref in parties.items()
+
+
+def _technical_v4(name: str, file: str) -> str:
+    reference = f"<TechnicalResourceDetailsReference>T{name}</TechnicalResourceDetailsReference>"
+    return f"<TechnicalDetails>{reference}{file}</TechnicalDetails>"
+
+
+def _made_v4(identifier: str, name: str, file: str, version: str, kind: str) -> tuple[str, str]:
+    """Identifier and file of a recording or video: of an edition in 4.3, of itself in 4.2, there before and after."""
+    identifier = f"<ResourceId>{identifier}</ResourceId>"
+    if version == "42":
+        return identifier, _technical_v4(name, file)
+    file = f"<DeliveryFile><Type>{'Audio' if kind == 'SoundRecording' else 'Video'}File</Type>{file}</DeliveryFile>"
+    return f"<{kind}Edition>{identifier}{_technical_v4(name, file)}</{kind}Edition>", ""
+
+
+def _named_v4(title: str, artists: str, name: str) -> str:
+    return (
+        f"<DisplayTitleText>{escape(title)}</DisplayTitleText>"
+        f"<DisplayTitle><TitleText>{escape(title)}</TitleText></DisplayTitle>"
+        f"<DisplayArtistName>{escape(name)}</DisplayArtistName>{artists}"
+    )
+
+
+def _artist_v4(number: int, party: str, role: str) -> str:
+    return (
+        f'<DisplayArtist SequenceNumber="{number}"><ArtistPartyReference>{party}</ArtistPartyReference>'
+        f"<DisplayArtistRole>{role}</DisplayArtistRole></DisplayArtist>"
+    )
+
+
+def _picture_v4(reference: str, kind: str, one: Attached) -> str:
+    return (
+        f"<Image><ResourceReference>{reference}</ResourceReference><Type>{kind}</Type>"
+        f'<ResourceId><ProprietaryId Namespace="PADPIDA2014120301U">{reference}</ProprietaryId></ResourceId>'
+        f"{_technical_v4(reference, _file_v4(one.path, one.sha256))}</Image>"
+    )
+
+
+def _lyrics_v4(number: int, one: Attached, version: str) -> str:
+    language = ' LanguageAndScriptCode="fr"' if version == "42" else ""
+    return (
+        f"<Text{language}><ResourceReference>AX{number}</ResourceReference><Type>LyricText</Type>"
+        + _technical_v4(f"AX{number}", _file_v4(one.path, one.sha256))
+        + ("" if language else "<LanguageOfText>fr</LanguageOfText>")
+        + "</Text>"
+    )
+
+
+def _sound_v4(sent: Sent, number: int, sound: Sound, parties: dict[str, str], version: str) -> str:
+    before, after = _made_v4(
+        f"<ISRC>{sound.isrc}</ISRC>", f"{number}", _file_v4(sound.path, sound.sha256), version, "SoundRecording"
+    )
+    artists = _artist_v4(1, parties[sent.artist], "MainArtist")
+    if sound.guest:
+        artists += _artist_v4(2, parties[sound.guest], "FeaturedArtist")
+    return (
+        f"<SoundRecording><ResourceReference>A{number}</ResourceReference><Type>MusicalWorkSoundRecording</Type>{before}"
+        + (f"<WorkId><ISWC>{sound.iswc}</ISWC></WorkId>" if sound.iswc else "")
+        + _named_v4(sound.title, artists, sent.artist)
+        + f"<Duration>{sound.duration}</Duration><ParentalWarningType>{sound.explicit}</ParentalWarningType>"
+        f"<LanguageOfPerformance>fr</LanguageOfPerformance>{after}</SoundRecording>"
+    )
+
+
+def _video_v4(sent: Sent, number: int, title: str, parties: dict[str, str], version: str) -> str:
+    before, after = _made_v4(
+        f"<ISRC>FRZ03269{number:04}</ISRC>",
+        f"V{number}",
+        _file_v4(f"resources/{title}.mp4", "56" * 32),
+        version,
+        "Video",
     )
     return (
-        f"{_header(sent)}<PartyList>{people}</PartyList><ResourceList>{sounds}{resources}</ResourceList><ReleaseList><Release>"
-        f"<ReleaseReference>R0</ReleaseReference><ReleaseType>Album</ReleaseType>"
-        f"<ReleaseId><ICPN>{sent.icpn}</ICPN></ReleaseId><DisplayTitleText>{escape(sent.title)}</DisplayTitleText>"
-        f"<DisplayArtistName>{escape(sent.artist)}</DisplayArtistName><ReleaseDate>{sent.starts}</ReleaseDate>"
-        f"<ResourceGroup>{items}</ResourceGroup></Release>{singles}</ReleaseList>{deals}"
+        f"<Video><ResourceReference>AV{number}</ResourceReference><Type>ShortFormMusicalWorkVideo</Type>{before}"
+        + _named_v4(title, _artist_v4(1, parties[sent.artist], "MainArtist"), sent.artist)
+        + "<Duration>PT3M</Duration><ParentalWarningType>NotExplicit</ParentalWarningType>"
+        f"{after}</Video>"
+    )
+
+
+def _people_v4(sent: Sent, parties: dict[str, str]) -> str:
+    ids = f"<ISNI>{sent.isni}</ISNI>" if sent.isni else ""
+    ids += f"<IpiNameNumber>{sent.ipi}</IpiNameNumber>" if sent.ipi else ""
+    people = "".join(
+        f"<Party><PartyReference>{reference}</PartyReference><PartyName><FullName>{escape(name)}</FullName></PartyName>"
+        + (f"<PartyId>{ids}</PartyId>" if ids and name == sent.artist else "")
+        + "</Party>"
+        for name, reference in parties.items()
+    )
+    label = "<Party><PartyReference>PL</PartyReference><PartyName><FullName>Sept Lieues</FullName></PartyName></Party>"
+    return people + label
+
+
+def _v4(sent: Sent, version: str) -> str:
+    guests = [sound.guest for sound in sent.sounds if sound.guest]
+    parties = {name: f"P{number}" for number, name in enumerate(dict.fromkeys((sent.artist, *guests)), 1)}
+    resources = [_sound_v4(sent, n, sound, parties, version) for n, sound in enumerate(sent.sounds, 1)]
+    resources += [_video_v4(sent, n, title, parties, version) for n, title in enumerate(sent.videos, 1)]
+    resources += [_picture_v4(f"AI{n}", "FrontCoverImage", one) for n, one in enumerate(sent.pictures, 1)]
+    resources += [_picture_v4(f"AS{n}", "VideoScreenCapture", _still(sent, n)) for n in range(1, len(sent.videos) + 1)]
+    resources += [_lyrics_v4(n, s.lyrics, version) for n, s in enumerate(sent.sounds, 1) if s.lyrics]
+    label = "<ReleaseLabelReference>PL</ReleaseLabelReference>"
+    genre = "<Genre><GenreText>Chanson</GenreText></Genre>"
+    singles = "".join(
+        f"<TrackRelease><ReleaseReference>R{n}</ReleaseReference>"
+        f'<ReleaseId><ProprietaryId Namespace="PADPIDA2014120301U">{s.isrc}</ProprietaryId></ReleaseId>'
+        f"{_listed(f'A{n}')}{label}{genre}</TrackRelease>"
+        for n, s in enumerate(sent.sounds, 1)
+    )
+    deals = "" if sent.takedown else (
+        f"<DealList>{_deal(0, _terms(sent, version))}{_own_deals(sent, version)}</DealList>"
+    )  # fmt: skip
+    return (
+        f"{_header(sent)}<PartyList>{_people_v4(sent, parties)}</PartyList>"
+        f"<ResourceList>{''.join(resources)}</ResourceList><ReleaseList><Release>"
+        "<ReleaseReference>R0</ReleaseReference><ReleaseType>Album</ReleaseType>"
+        f"<ReleaseId><ICPN>{sent.icpn}</ICPN></ReleaseId>"
+        + _named_v4(sent.title, _artist_v4(1, parties[sent.artist], "MainArtist"), sent.artist)
+        + f"{label}{genre}<ReleaseDate>{sent.starts}</ReleaseDate>"
+        f"<ParentalWarningType>NotExplicit</ParentalWarningType><ResourceGroup>{_group(sent)}</ResourceGroup></Release>"
+        f"{singles}</ReleaseList>{deals}"
+    )
+
+
+# --- 3.8.2 ---
+
+
+def _technical_v3(kind: str, name: str, path: str, sha256: str) -> str:
+    folder, _, last = path.rpartition("/")
+    return (
+        f"<Technical{kind}Details><TechnicalResourceDetailsReference>T{name}</TechnicalResourceDetailsReference><File>"
+        f"<FileName>{escape(last)}</FileName><FilePath>{escape(folder)}</FilePath>"
+        f"<HashSum><HashSum>{sha256}</HashSum><HashSumAlgorithmType>SHA-256</HashSumAlgorithmType></HashSum></File>"
+        f"</Technical{kind}Details>"
+    )
+
+
+def _by_territory(kind: str, details: str) -> str:
+    return f"<{kind}DetailsByTerritory><TerritoryCode>Worldwide</TerritoryCode>{details}</{kind}DetailsByTerritory>"
+
+
+def _titles_v3(title: str) -> tuple[str, str]:
+    """The reference title, and the one of a territory."""
+    words = f"<TitleText>{escape(title)}</TitleText>"
+    return f"<ReferenceTitle>{words}</ReferenceTitle>", f'<Title TitleType="DisplayTitle">{words}</Title>'
+
+
+def _artist_v3(sent: Sent, name: str, role: str) -> str:
+    ids = ""
+    if role == "MainArtist":
+        ids += f'<PartyId IsISNI="true">{sent.isni}</PartyId>' if sent.isni else ""
+        ids += f'<PartyId Namespace="IPI">{sent.ipi}</PartyId>' if sent.ipi else ""
+    return (
+        f"<DisplayArtist><PartyName><FullName>{escape(name)}</FullName></PartyName>{ids}"
+        f"<ArtistRole>{role}</ArtistRole></DisplayArtist>"
+    )
+
+
+def _picture_v3(reference: str, kind: str, one: Attached) -> str:
+    return (
+        f"<Image><ImageType>{kind}</ImageType>"
+        f'<ImageId><ProprietaryId Namespace="PADPIDA2014120301U">{reference}</ProprietaryId></ImageId>'
+        f"<ResourceReference>{reference}</ResourceReference>"
+        + _by_territory("Image", _technical_v3("Image", reference, one.path, one.sha256))
+        + "</Image>"
+    )
+
+
+def _lyrics_v3(number: int, one: Attached) -> str:
+    return (
+        '<Text LanguageAndScriptCode="fr"><TextType>LyricText</TextType>'
+        f'<TextId><ProprietaryId Namespace="PADPIDA2014120301U">AX{number}</ProprietaryId></TextId>'
+        f"<ResourceReference>AX{number}</ResourceReference>"
+        + _by_territory("Text", _technical_v3("Text", f"AX{number}", one.path, one.sha256))
+        + "</Text>"
+    )
+
+
+def _sound_v3(sent: Sent, number: int, sound: Sound) -> str:
+    reference_title, title = _titles_v3(sound.title)
+    details = title + _artist_v3(sent, sent.artist, "MainArtist")
+    if sound.guest:
+        details += _artist_v3(sent, sound.guest, "FeaturedArtist")
+    details += f"<ParentalWarningType>{sound.explicit}</ParentalWarningType>"
+    details += _technical_v3("SoundRecording", f"{number}", sound.path, sound.sha256)
+    return (
+        "<SoundRecording><SoundRecordingType>MusicalWorkSoundRecording</SoundRecordingType>"
+        f"<SoundRecordingId><ISRC>{sound.isrc}</ISRC></SoundRecordingId>"
+        + (f"<IndirectSoundRecordingId><ISWC>{sound.iswc}</ISWC></IndirectSoundRecordingId>" if sound.iswc else "")
+        + f"<ResourceReference>A{number}</ResourceReference>{reference_title}"
+        f"<LanguageOfPerformance>fr</LanguageOfPerformance><Duration>{sound.duration}</Duration>"
+        f"{_by_territory('SoundRecording', details)}</SoundRecording>"
+    )
+
+
+def _video_v3(sent: Sent, number: int, name: str) -> str:
+    reference_title, title = _titles_v3(name)
+    technical = _technical_v3("Video", f"V{number}", f"resources/{name}.mp4", "56" * 32)
+    return (
+        "<Video><VideoType>ShortFormMusicalWorkVideo</VideoType>"
+        f"<VideoId><ISRC>FRZ03269{number:04}</ISRC></VideoId><ResourceReference>AV{number}</ResourceReference>"
+        f"{reference_title}<Duration>PT3M</Duration>"
+        + _by_territory("Video", title + _artist_v3(sent, sent.artist, "MainArtist") + technical)
+        + "</Video>"
+    )
+
+
+def _release_v3(reference: str, kind: str, identifier: str, title: str, resources: str, details: str) -> str:
+    main = ' IsMainRelease="true"' if reference == "R0" else ""
+    reference_title, shown = _titles_v3(title)
+    return (
+        f"<Release{main}><ReleaseId>{identifier}</ReleaseId><ReleaseReference>{reference}</ReleaseReference>"
+        f"{reference_title}<ReleaseResourceReferenceList>{resources}</ReleaseResourceReferenceList>"
+        f"<ReleaseType>{kind}</ReleaseType><ReleaseDetailsByTerritory><TerritoryCode>Worldwide</TerritoryCode>"
+        f"{details.replace('%TITLE%', shown)}</ReleaseDetailsByTerritory></Release>"
     )
 
 
 def _v3(sent: Sent) -> str:
-    resources, items = _attachments(sent, _attached_v3)
-
-    def artist(name: str, role: str) -> str:
-        full = f"<PartyName><FullName>{escape(name)}</FullName></PartyName>"
-        if sent.isni and role == "MainArtist":
-            full += f'<PartyId IsISNI="true">{sent.isni}</PartyId>'
-        return f"<DisplayArtist>{full}<ArtistRole>{role}</ArtistRole></DisplayArtist>"
-
-    sounds = "".join(
-        f"<SoundRecording><SoundRecordingId><ISRC>{s.isrc}</ISRC></SoundRecordingId>"
-        + (f"<IndirectSoundRecordingId><ISWC>{s.iswc}</ISWC></IndirectSoundRecordingId>" if s.iswc else "")
-        + f"<ResourceReference>A{n}</ResourceReference>"
-        f"<ReferenceTitle><TitleText>{escape(s.title)}</TitleText></ReferenceTitle><Duration>{s.duration}</Duration>"
-        f"<LanguageOfPerformance>fr</LanguageOfPerformance>"
-        f"<SoundRecordingDetailsByTerritory><TerritoryCode>Worldwide</TerritoryCode>{artist(sent.artist, 'MainArtist')}"
-        + (artist(s.guest, "FeaturedArtist") if s.guest else "")
-        + f"<ParentalWarningType>{s.explicit}</ParentalWarningType><TechnicalSoundRecordingDetails>"
-        f"<TechnicalResourceDetailsReference>T{n}</TechnicalResourceDetailsReference><File>"
-        f"<FileName>{escape(s.path.rsplit('/', 1)[-1])}</FileName><FilePath>{escape(s.path.rsplit('/', 1)[0])}</FilePath>"  # noqa: E501
-        f"<HashSum><HashSum>{s.sha256}</HashSum><HashSumAlgorithmType>SHA-256</HashSumAlgorithmType></HashSum></File>"
-        f"</TechnicalSoundRecordingDetails></SoundRecordingDetailsByTerritory></SoundRecording>"
+    resources = [_sound_v3(sent, n, sound) for n, sound in enumerate(sent.sounds, 1)]
+    resources += [_video_v3(sent, n, title) for n, title in enumerate(sent.videos, 1)]
+    resources += [_picture_v3(f"AI{n}", "FrontCoverImage", one) for n, one in enumerate(sent.pictures, 1)]
+    resources += [_picture_v3(f"AS{n}", "VideoScreenCapture", _still(sent, n)) for n in range(1, len(sent.videos) + 1)]
+    resources += [_lyrics_v3(n, s.lyrics) for n, s in enumerate(sent.sounds, 1) if s.lyrics]
+    references = [f"A{n}" for n in range(1, len(sent.sounds) + 1)] + [f"AV{n}" for n in range(1, len(sent.videos) + 1)]
+    listed = "".join(
+        f'<ReleaseResourceReference ReleaseResourceType="PrimaryResource">{one}</ReleaseResourceReference>'
+        for one in references
+    )
+    label = "<LabelName>Sept Lieues</LabelName>"
+    genre = "<Genre><GenreText>Chanson</GenreText></Genre>"
+    artist = _artist_v3(sent, sent.artist, "MainArtist")
+    details = (
+        f"{label}%TITLE%{artist}<ResourceGroup>{_group(sent)}</ResourceGroup>{genre}"
+        f"<ReleaseDate>{sent.starts}</ReleaseDate>"
+    )
+    releases = _release_v3("R0", "Album", f"<ICPN>{sent.icpn}</ICPN>", sent.title, listed, details)
+    releases += "".join(
+        _release_v3(f"R{n}", "TrackRelease", f"<ISRC>{s.isrc}</ISRC>", s.title, _listed(f"A{n}"),
+                    f"{label}%TITLE%{artist}{genre}")
         for n, s in enumerate(sent.sounds, 1)
-    )
-    references = "".join(
-        f'<ReleaseResourceReference ReleaseResourceType="PrimaryResource">A{n}</ReleaseResourceReference>'
-        for n in range(1, len(sent.sounds) + 1)
-    )
-    singles = "".join(
-        f"<Release><ReleaseId><ISRC>{s.isrc}</ISRC></ReleaseId><ReleaseReference>R{n}</ReleaseReference>"
-        f"<ReleaseResourceReferenceList><ReleaseResourceReference>A{n}</ReleaseResourceReference>"
-        "</ReleaseResourceReferenceList><ReleaseType>TrackRelease</ReleaseType></Release>"
-        for n, s in enumerate(sent.sounds, 1)
-    )
-    uses = "<Usage><UseType>OnDemandStream</UseType></Usage>"
-    terms = "<TakeDown>true</TakeDown>" if sent.takedown else _terms(sent, uses)
+    )  # fmt: skip
+    terms = _taken_down(sent) if sent.takedown else _terms(sent, "382")
     return (
         f"{_header(sent)}<UpdateIndicator>{'UpdateMessage' if sent.update else 'OriginalMessage'}</UpdateIndicator>"
-        f'<ResourceList>{sounds}{resources}</ResourceList><ReleaseList><Release IsMainRelease="true">'
-        f"<ReleaseId><ICPN>{sent.icpn}</ICPN></ReleaseId><ReleaseReference>R0</ReleaseReference>"
-        f"<ReferenceTitle><TitleText>{escape(sent.title)}</TitleText></ReferenceTitle>"
-        f"<ReleaseResourceReferenceList>{references}</ReleaseResourceReferenceList><ReleaseType>Album</ReleaseType>"
-        f"<ReleaseDetailsByTerritory><TerritoryCode>Worldwide</TerritoryCode>{artist(sent.artist, 'MainArtist')}"
-        f"<ResourceGroup>{items}</ResourceGroup><ReleaseDate>{sent.starts}</ReleaseDate></ReleaseDetailsByTerritory></Release>{singles}</ReleaseList>"
-        "<DealList><ReleaseDeal><DealReleaseReference>R0</DealReleaseReference>"
-        f"<Deal><DealTerms>{terms}</DealTerms></Deal>"
-        f"</ReleaseDeal>{_own_deals(sent, uses)}</DealList>"
+        f"<ResourceList>{''.join(resources)}</ResourceList><ReleaseList>{releases}</ReleaseList>"
+        f"<DealList>{_deal(0, terms)}{_own_deals(sent, '382')}</DealList>"
     )

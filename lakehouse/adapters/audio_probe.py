@@ -33,6 +33,15 @@ _ID3_NAMES = {
     "TPE2": "albumartist",
     "TRCK": "tracknumber",
     "TPOS": "discnumber",
+    "TLAN": "language",
+    # Frames that a program names; what it calls them is upper case in most.
+    "TXXX:BARCODE": "barcode",
+    "TXXX:UPC": "barcode",
+    "TXXX:ISWC": "iswc",
+    "TXXX:ITUNESADVISORY": "itunesadvisory",
+    "TXXX:EXPLICIT": "explicit",
+    # Vorbis comments have no other name for it in use than these two.
+    "UPC": "barcode",
 }
 
 
@@ -180,5 +189,5 @@ def _tags(path: Path) -> dict[str, str]:
     tags: dict[str, str] = {}
     for name, value in (file.tags or {}).items() if file else ():
         values = value if isinstance(value, list) else getattr(value, "text", None) or [value]
-        tags.setdefault(_ID3_NAMES.get(name, name.lower()), str(values[0]))
+        tags.setdefault(_ID3_NAMES.get(name.upper(), name.lower()), str(values[0]))
     return tags

@@ -23,14 +23,17 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from lakehouse.adapters import migrations
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.reasons import DUPLICATE_AUDIO
+from lakehouse.domain.audio.tagged import Judged
 from lakehouse.domain.audio.validation import AudioFacts
 from lakehouse.domain.catalog.content import KINDS, ContentKind, Item
+from lakehouse.domain.catalog.deliveries.corrections import Corrections, check_accepted, gathered
 from lakehouse.domain.catalog.deliveries.decide import Decision, Known, decide
 from lakehouse.domain.catalog.deliveries.messages import Message, Release, Window, check_in_force
 from lakehouse.domain.catalog.identifiers import name_key, recording_key
-from lakehouse.domain.catalog.ids import time_ordered_id
+from lakehouse.domain.catalog.ids import id_moment, time_ordered_id
 from lakehouse.domain.catalog.quality import duplicates
 from lakehouse.domain.catalog.quality.records import sound_findings
+from lakehouse.domain.catalog.quality.rules import Rule
 from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
 SCHEMA = "catalog"
@@ -492,7 +495,7 @@ class CatalogDb:
             return None
         return Outcome(row.object_key, row.outcome, row.sha256, row.reason, content_id=row.content_id)
 
-    def accept(self, landed: Landed, item: Item, facts: AudioFacts) -> Outcome:
+    def accept(self, landed: Landed, judged: Judged, facts: AudioFacts) -> Outcome:
         """Enter a valid file: as new content or, when its audio is known already, as a duplicate that points to it.
 
         The audio object must be in its bucket before: a row never names an object that is not there.
@@ -501,10 +504,10 @@ class CatalogDb:
             _lock(connection, facts.sha256)
             existing = connection.scalar(sa.select(content.c.content_id).where(content.c.sha256 == facts.sha256))
             if existing is None:
-                content_id = _put_item(connection, item, at=landed.received_at, audio=facts)
-                _note(connection, [facts], landed.received_at)
+                content_id = _put_judged(connection, judged, facts, landed.received_at)
                 outcome = Outcome(landed.object_key, "accepted", facts.sha256, content_id=content_id)
             else:
+                _note_isrc(connection, facts.sha256, judged.item.isrc, landed.received_at)
                 outcome = Outcome(landed.object_key, "duplicate", facts.sha256, DUPLICATE_AUDIO, content_id=existing)
             return _record(connection, landed, outcome)
 
@@ -517,8 +520,8 @@ class CatalogDb:
             "sha256": sha256,
             "size_bytes": landed.size_bytes,
             "reason": error.reason,
-            "message": error.message,
-            "value": error.value,
+            "message": _storable(error.message),
+            "value": _storable(error.value),
             "kept_as": kept_as,
             "received_at": landed.received_at,
         }
@@ -560,12 +563,11 @@ class CatalogDb:
             held = list(
                 connection.scalars(sa.select(release_track.c.content_id).where(release_track.c.release_key == key))
             )
-            content_ids = [_put_delivered(connection, message, track) for track in tracks]
+            at = id_moment(message.created_at)
+            content_ids = [_put_delivered(connection, message, track, at) for track in tracks]
             if decision == "publish":
                 assert message.release is not None  # noqa: S101 - only a release is published
-                release_id = _release_of(
-                    connection, message.release, message.created_at, known.release_id if known else None
-                )
+                release_id = _release_of(connection, message.release, at, known.release_id if known else None)
                 _place_tracks(connection, tracks, content_ids, release_id)
             else:
                 release_id = known.release_id if known else 0
@@ -604,7 +606,9 @@ class CatalogDb:
             if decision == "publish" and message.release:
                 connection.execute(insert(availability), _availability_rows(message.release))
             _show_and_hide(connection, {*held, *content_ids}, message.created_at)
-            _note(connection, [track.facts for track in tracks], message.created_at)
+            _note(connection, [track.facts for track in tracks], at)
+            for track in tracks:
+                _note_isrc(connection, track.facts.sha256, track.item.isrc, at)
         return decision
 
     def track_audio(self, release_key: str) -> dict[str, AudioFacts]:
@@ -712,6 +716,8 @@ class CatalogDb:
                 _lock(connection, sha256)
             parent = f"podcast:{guid}"
             _refuse_older(connection, guid, podcast.attributes["built_at"])
+            heard = {one.facts.sha256: one.facts for one in episodes if one.facts}
+            before = _known_audio(connection, heard)
             podcast_id, changed = _put_external(connection, parent, podcast, at, None)
             for one in episodes:
                 landed = None
@@ -720,6 +726,8 @@ class CatalogDb:
                     landed = Landed(key, one.facts.sha256, one.facts.size_bytes, at)
                 name = f"{parent}/{one.guid}"
                 changed |= _put_external(connection, name, one.item, at, podcast_id, one.facts, landed)[1]
+            # Audio of an episode that has some already is not taken.
+            _note(connection, [heard[sha256] for sha256 in _known_audio(connection, heard) - before], at)
         return "publish" if changed else "unchanged"
 
     def record_delivery(self, digest: str, source: str, values: dict[str, Any]) -> None:
@@ -783,7 +791,8 @@ class CatalogDb:
             return [dict(row._mapping) for row in connection.execute(query.order_by(release_version.c.version))]
 
     def quarantined(self, object_key: str) -> dict[str, Any]:
-        """The newest refused file of this key, with `fixes` (tags to lay over its own) and `actions`.
+        """The newest refused file of this key, with `actions` and the `corrections` that they lay over it: tags, and
+        rules to pass over.
 
         Raises:
             RejectedInputError: `not_in_quarantine`.
@@ -805,7 +814,7 @@ class CatalogDb:
                 .order_by(quarantine_action.c.number)
             )
             found["actions"] = [dict(action._mapping) for action in actions]
-        found["fixes"] = {k: v for a in found["actions"] if a["action"] == "fix" for k, v in (a["value"] or {}).items()}
+        found["corrections"] = gathered([action["value"] for action in found["actions"] if action["action"] == "fix"])
         return found
 
     def actions(self, *, limit: int = 100) -> list[dict[str, Any]]:
@@ -818,14 +827,17 @@ class CatalogDb:
         with self.begin() as connection:
             return [dict(row._mapping) for row in connection.execute(newest.limit(limit))]
 
-    def fix(self, object_key: str, tags: dict[str, str], *, actor: str, note: str, at: datetime) -> None:
-        """Lay `tags` over those of a refused file; `actor` says so, at `at`. See `quarantined` for errors."""
+    def fix(self, object_key: str, laid: Corrections, *, actor: str, note: str, at: datetime) -> None:
+        """Lay tags over those of a refused file, and pass over rules; `actor` says so, at `at`. See `quarantined` and
+        `corrections.check_accepted` for errors.
+        """
+        check_accepted(laid)
         found = self.quarantined(object_key)
         with self.begin() as connection:
-            _act(connection, found, "fix", actor, note, tags, at)
+            _act(connection, found, "fix", actor, note, laid.as_json(), at)
 
     def release_from_quarantine(
-        self, object_key: str, item: Item, facts: AudioFacts, *, actor: str, note: str, at: datetime
+        self, object_key: str, judged: Judged, facts: AudioFacts, *, actor: str, note: str, at: datetime
     ) -> Outcome:
         """Take a refused file that passes now: its ledger row tells the new outcome, its quarantine row moves into the
         audit entry. See `quarantined` for errors.
@@ -836,9 +848,11 @@ class CatalogDb:
             _lock(connection, facts.sha256)
             existing = connection.scalar(sa.select(content.c.content_id).where(content.c.sha256 == facts.sha256))
             reason = DUPLICATE_AUDIO if existing is not None else None
-            content_id = existing or _put_item(connection, item, at=found["received_at"], audio=facts)
             if existing is None:
-                _note(connection, [facts], found["received_at"])
+                content_id = _put_judged(connection, judged, facts, found["received_at"])
+            else:
+                content_id = existing
+                _note_isrc(connection, facts.sha256, judged.item.isrc, found["received_at"])
             outcome = Outcome(object_key, "duplicate" if reason else "accepted", facts.sha256, reason, None, content_id)
             was = {name: found[name] for name in ("reason", "message", "value", "kept_as")}
             _act(connection, found, "release", actor, note, was, at)
@@ -1067,20 +1081,37 @@ def _note(connection: sa.Connection, all_facts: Sequence[AudioFacts], at: dateti
     It waits until other transactions that do the same have ended: of two encodings that come in at once, the second to
     commit must find the first. So it comes after all else that takes time.
     """
+    if not all_facts:
+        return
     connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('fingerprints'))"))
     for facts in sorted(all_facts, key=lambda one: one.sha256):
         for finding in sound_findings(facts.silent_ratio, facts.clipped_ratio):
             _find(connection, facts.sha256, finding.rule.code, "", finding.value, at)
-        if len(facts.fingerprint) < duplicates.MIN_LENGTH:
-            continue
-        numbers = np.array(facts.fingerprint, np.uint32)
-        isrc = sa.select(content.c.isrc).where(content.c.sha256 == facts.sha256)
-        new = duplicates.Recording(facts.sha256, facts.sha256, numbers, connection.scalar(isrc))
+        row = {"sha256": facts.sha256, "numbers": np.array(facts.fingerprint, np.uint32).view(np.int32).tolist()}
+        if facts.fingerprint:  # audio that was not sent again has its row
+            connection.execute(insert(audio_fingerprint).values(row).on_conflict_do_nothing())
+        [new] = _recordings(connection.execute(_heard().where(content.c.sha256 == facts.sha256)))
         for known in _comparable(connection, new):
             for rule in duplicates.between(new, known):
                 _find(connection, facts.sha256, rule.code, known.sha256, None, at)
-        row = {"sha256": facts.sha256, "numbers": numbers.view(np.int32).tolist()}
-        connection.execute(insert(audio_fingerprint).values(row).on_conflict_do_nothing())
+
+
+def _heard() -> sa.Select[Any]:
+    """What decides about the sameness of recordings; the audio of few is too short for a fingerprint."""
+    return (
+        sa.select(content.c.sha256, audio_fingerprint.c.numbers, content.c.isrc, audio_object.c.duration_ms)
+        .join(audio_object, audio_object.c.sha256 == content.c.sha256)
+        .outerjoin(audio_fingerprint, audio_fingerprint.c.sha256 == content.c.sha256)
+    )
+
+
+def _recordings(rows: Iterable[Any]) -> list[duplicates.Recording]:
+    return [
+        duplicates.Recording(
+            row.sha256, row.sha256, np.array(row.numbers or [], np.int32).view(np.uint32), row.isrc, row.duration_ms
+        )
+        for row in rows
+    ]
 
 
 def _comparable(connection: sa.Connection, new: duplicates.Recording) -> list[duplicates.Recording]:
@@ -1088,36 +1119,60 @@ def _comparable(connection: sa.Connection, new: duplicates.Recording) -> list[du
 
     The former are of about the same length and share whole numbers of the fingerprint.
     """
-    wanted = sa.literal(np.unique(new.fingerprint.view(np.int32)).tolist(), ARRAY(sa.Integer))
-    shared = sa.func.cardinality(
-        sa.func.array(
-            sa.intersect(
-                sa.select(sa.func.unnest(audio_fingerprint.c.numbers)).correlate(audio_fingerprint),
-                sa.select(sa.func.unnest(wanted)),
-            ).scalar_subquery()
+    others = _heard().where(content.c.sha256 != new.sha256)
+    rows: list[Any] = []
+    if len(new.fingerprint) >= duplicates.MIN_LENGTH:
+        wanted = sa.literal(np.unique(new.fingerprint.view(np.int32)).tolist(), ARRAY(sa.Integer))
+        shared = sa.func.cardinality(
+            sa.func.array(
+                sa.intersect(
+                    sa.select(sa.func.unnest(audio_fingerprint.c.numbers)).correlate(audio_fingerprint),
+                    sa.select(sa.func.unnest(wanted)),
+                ).scalar_subquery()
+            )
         )
-    )
-    least, most = duplicates.comparable_lengths(len(new.fingerprint))
-    others = (
-        sa.select(audio_fingerprint.c.sha256, audio_fingerprint.c.numbers, content.c.isrc)
-        .join(content, content.c.sha256 == audio_fingerprint.c.sha256)
-        .where(audio_fingerprint.c.sha256 != new.sha256)
-    )
-    similar = (
-        others.where(
-            audio_fingerprint.c.numbers.overlap(wanted),
-            sa.func.cardinality(audio_fingerprint.c.numbers).between(least, most),
+        least, most = duplicates.comparable_lengths(len(new.fingerprint))
+        similar = (
+            others.where(
+                audio_fingerprint.c.numbers.overlap(wanted),
+                sa.func.cardinality(audio_fingerprint.c.numbers).between(least, most),
+            )
+            .order_by(shared.desc(), audio_fingerprint.c.sha256)
+            .limit(_MOST_CANDIDATES)
         )
-        .order_by(shared.desc(), audio_fingerprint.c.sha256)
-        .limit(_MOST_CANDIDATES)
-    )
-    rows = list(connection.execute(similar))
+        rows += connection.execute(similar)
     if new.isrc:
         rows += connection.execute(others.where(content.c.isrc == new.isrc))
-    return [
-        duplicates.Recording(sha256, sha256, np.array(numbers, np.int32).view(np.uint32), isrc)
-        for sha256, numbers, isrc in {row.sha256: row for row in rows}.values()
-    ]
+    return _recordings({row.sha256: row for row in rows}.values())
+
+
+def _note_isrc(connection: sa.Connection, sha256: str, isrc: str | None, at: datetime) -> None:
+    """Note that audio which the catalogue has under an ISRC came under another one, `isrc`; of further ones, all."""
+    known = connection.scalar(sa.select(content.c.isrc).where(content.c.sha256 == sha256))
+    if not known or not isrc or known == isrc:
+        return
+    key = {"sha256": sha256, "code": Rule.RECORDING_HAS_TWO_ISRCS.code, "other": ""}
+    before = connection.scalar(sa.select(audio_finding.c.value).filter_by(**key)) or []
+    isrcs = sorted({known, isrc, *before})
+    connection.execute(
+        insert(audio_finding)
+        .values(**key, value=isrcs, at=at)
+        .on_conflict_do_update(index_elements=["sha256", "code", "other"], set_={"value": isrcs})
+    )
+
+
+def _known_audio(connection: sa.Connection, hashes: Iterable[str]) -> set[str]:
+    """Those of `hashes` that are of audio in the catalogue."""
+    return set(connection.scalars(sa.select(audio_object.c.sha256).where(audio_object.c.sha256.in_(list(hashes)))))
+
+
+def _put_judged(connection: sa.Connection, judged: Judged, facts: AudioFacts, at: datetime) -> int:
+    """Enter a tagged file whose audio is new, with what there is to say of its tags and its sound."""
+    content_id = _put_item(connection, judged.item, at=at, audio=facts)
+    for code, said in judged.noted().items():
+        _find(connection, facts.sha256, code, "", _storable(said), at)
+    _note(connection, [facts], at)
+    return content_id
 
 
 def _find(connection: sa.Connection, sha256: str, code: str, other: str, value: Any, at: datetime) -> None:
@@ -1279,17 +1334,17 @@ def _put_external(
     return content_id, changed
 
 
-def _put_delivered(connection: sa.Connection, message: Message, track: DeliveredTrack) -> int:
+def _put_delivered(connection: sa.Connection, message: Message, track: DeliveredTrack, at: datetime) -> int:
     """The content of one delivered track, made when its audio is new, and its row in the ledger."""
     existing = connection.scalar(sa.select(content.c.content_id).where(content.c.sha256 == track.facts.sha256))
-    content_id = existing or _put_item(connection, track.item, at=message.created_at, audio=track.facts)
+    content_id = existing or _put_item(connection, track.item, at=at, audio=track.facts)
     reason = DUPLICATE_AUDIO if existing else None
     if track.facts.object_key:  # audio that came before and was not sent again has its row
         landed = Landed(
             f"delivery:{message.sender}/{message.message_id}/{track.facts.object_key}",
             track.facts.sha256,
             track.facts.size_bytes,
-            message.created_at,
+            at,
         )
         outcome = "duplicate" if existing else "accepted"
         _record(connection, landed, Outcome(landed.object_key, outcome, track.facts.sha256, reason, None, content_id))

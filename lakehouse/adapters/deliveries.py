@@ -18,10 +18,12 @@ from lakehouse.adapters.delivery_assets import artwork_of, links_of, lyrics_of
 from lakehouse.adapters.delivery_sources import Source, folder_of, opened
 from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import Settings
+from lakehouse.domain.audio.tagged import judge
 from lakehouse.domain.audio.validation import AudioFacts, check_sound
 from lakehouse.domain.catalog.content import TRACK, Item
 from lakehouse.domain.catalog.deliveries import changes, ern, merch
 from lakehouse.domain.catalog.deliveries.corrections import Corrections, corrected, gathered
+from lakehouse.domain.catalog.deliveries.faults import Fault
 from lakehouse.domain.catalog.deliveries.messages import File, Message, Release, Text, Track
 from lakehouse.domain.catalog.deliveries.xml import MAX_BYTES
 from lakehouse.domain.catalog.identifiers import normalise_isrc
@@ -258,7 +260,9 @@ def _prepare(
         RejectedInputError: a resource is missing or faulty, or a record must be looked at; the value says which.
     """
     if not release.tracks:
-        raise RejectedInputError("The release has no sound recording.", reason="ern_incomplete", value=release.key)
+        # Of videos alone the message may be complete; it is not for us.
+        why = Fault.UNSUPPORTED_RESOURCE if message.left_out else Fault.ERN_INCOMPLETE
+        raise RejectedInputError("The release has no sound recording.", reason=why.code, value=release.key)
     files: dict[str, Path] = {}  # to be stored, by hash
     held = db.track_audio(release.key)
     kept = db.delivered_assets(release.key)
@@ -271,6 +275,7 @@ def _prepare(
         for track, assessment in zip(release.tracks, judged, strict=True)
         for finding in assessment.findings
     ]
+    findings += [Fault.UNSUPPORTED_RESOURCE.about(reference, kind) for reference, kind in message.left_out]
     assets: list[DeliveredAsset] = []
     for picture in release.pictures:
         if picture.file:
@@ -503,21 +508,21 @@ def release_message(settings: Settings, digest: str, *, actor: str, note: str, a
 
 
 def release_from_quarantine(settings: Settings, object_key: str, *, actor: str, note: str, at: Any) -> dict[str, Any]:
-    """Judge a refused file once more, with the tags that were laid over its own, and take it if it passes.
+    """Judge a refused file once more, with the tags that were laid over its own and without the rules that were passed
+    over, and take it if it passes.
 
     Raises:
         RejectedInputError: it still breaks a rule, or it is not in quarantine.
     """
-    from lakehouse.domain.audio.validation import judge
-
     objects = Objects(settings)
     with CatalogDb(settings) as db, tempfile.TemporaryDirectory(prefix="wavehouse-release-") as name:
         found = db.quarantined(object_key)
         path = Path(name) / "object"
         objects.fetch_rejected(found["sha256"], path)
         facts = probe(path, object_key)
-        facts = replace(facts, tags=facts.tags | found["fixes"])
-        item = judge(facts)
+        laid: Corrections = found["corrections"]
+        facts = replace(facts, tags=facts.tags | laid.values)
+        judged = judge(facts, found["received_at"].date(), accepted=laid.accepted)
         objects.put_audio(path, facts.sha256)
-        outcome = db.release_from_quarantine(object_key, item, facts, actor=actor, note=note, at=at)
+        outcome = db.release_from_quarantine(object_key, judged, facts, actor=actor, note=note, at=at)
     return {"object_key": object_key, "outcome": outcome.outcome, "content_id": outcome.content_id}

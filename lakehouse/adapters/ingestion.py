@@ -25,7 +25,8 @@ from lakehouse.adapters.objects import (
 )
 from lakehouse.adapters.repeating import repeat
 from lakehouse.config.settings import Settings
-from lakehouse.domain.audio.validation import Limits, judge
+from lakehouse.domain.audio.tagged import judge
+from lakehouse.domain.audio.validation import Limits
 from lakehouse.domain.catalog.deliveries.companions import companions
 from lakehouse.errors import RejectedInputError, RetryableError
 from lakehouse.failures import refused
@@ -127,11 +128,11 @@ def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | No
         objects.fetch(landed, path)
         facts = probe(path, landed.object_key)
     try:
-        item = judge(facts, limits)
+        judged = judge(facts, landed.received_at.date(), limits)
     except RejectedInputError as error:
         return db.reject(landed, facts.sha256, error, objects.keep_rejected(landed, facts.sha256))
     objects.keep_audio(landed, facts.sha256)
-    return db.accept(landed, item, facts)
+    return db.accept(landed, judged, facts)
 
 
 def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:

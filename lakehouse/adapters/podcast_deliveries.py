@@ -17,10 +17,11 @@ from lakehouse.adapters.objects import Objects
 from lakehouse.domain.audio.validation import AudioFacts, check_sound
 from lakehouse.domain.catalog.content import EPISODE, PODCAST, Item
 from lakehouse.domain.catalog.deliveries import podcast
+from lakehouse.domain.catalog.deliveries.faults import Fault
 from lakehouse.domain.catalog.deliveries.podcast import Episode, Feed, Tag
 from lakehouse.domain.catalog.deliveries.xml import head
-from lakehouse.domain.catalog.ids import EPOCH
-from lakehouse.domain.catalog.quality.records import Metadata, assess
+from lakehouse.domain.catalog.ids import EPOCH, id_moment
+from lakehouse.domain.catalog.quality.records import Metadata, assess, sound_findings
 from lakehouse.errors import RejectedInputError
 
 #: A feed begins with its root, after declaration, comments and style sheet.
@@ -41,7 +42,7 @@ def deliver(objects: Objects, db: CatalogDb, source: Source, name: str, document
         RejectedInputError: the feed can't be read, says too much of itself, or is older than the one in force.
     """
     feed = podcast.read(document)
-    built_at = max(feed.built_at or EPOCH, EPOCH)
+    built_at = id_moment(feed.built_at or EPOCH)
     findings: list[dict[str, Any]] = [
         {"resource": f"item {rejected.position}", "code": rejected.reason, "severity": "quarantined"}
         for rejected in feed.rejected
@@ -65,23 +66,34 @@ def deliver(objects: Objects, db: CatalogDb, source: Source, name: str, document
         findings += [finding.about(one.guid) for finding in judged.findings]
         if judged.quarantined:
             continue
+        heard: tuple[AudioFacts, Path] | None = None
         try:
             file = _file_name(one)
             if file is None:
-                raise RejectedInputError(f"'{one.audio_url}' is no address.", reason="invalid_audio_url")
+                raise RejectedInputError(
+                    f"'{one.audio_url}' is no address.", reason=Fault.INVALID_AUDIO_URL.code, value=one.audio_url
+                )
             item = _episode(one, judged.record)
             EPISODE.check(item.attributes)
-            facts = None
             if named[file] == 1:
-                facts = _audio(source, folder_of(name), file, files)
+                heard = _audio(source, folder_of(name), file)
             elif file and source.find(folder_of(name), file):
-                findings.append({"resource": one.guid, "code": "ambiguous_audio", "severity": "noted",
-                                 "meaning": f"The addresses of {named[file]} episodes end in '{file}': the file beside "
-                                            "the feed is taken for none of them."})  # fmt: skip
+                meaning = (
+                    f"The addresses of {named[file]} episodes end in '{file}': the file beside the feed is taken for "
+                    "none of them."
+                )
+                findings.append(Fault.AMBIGUOUS_AUDIO.about(one.guid, file, meaning))
         except RejectedInputError as error:
             findings.append({"resource": one.guid, "code": error.reason, "severity": "quarantined",
                              "meaning": error.message})  # fmt: skip
             continue
+        facts, path = heard or (None, None)
+        if facts and path:
+            sound = sound_findings(facts.silent_ratio, facts.clipped_ratio)
+            findings += [finding.about(one.guid) for finding in sound]
+            if sound:
+                continue
+            files[facts.sha256] = path
         episodes.append(DeliveredEpisode(one.guid, item, facts))
     attributes = {
         "built_at": built_at.isoformat(),
@@ -123,8 +135,8 @@ def _file_name(episode: Episode) -> str | None:
         return None
 
 
-def _audio(source: Source, folder: str, name: str, files: dict[str, Path]) -> AudioFacts | None:
-    """Facts about an episode's audio if its file `name` lies beside the feed.
+def _audio(source: Source, folder: str, name: str) -> tuple[AudioFacts, Path] | None:
+    """An episode's audio, with the facts about it, if its file `name` lies beside the feed.
 
     Raises:
         RejectedInputError: it is no sound audio.
@@ -134,8 +146,7 @@ def _audio(source: Source, folder: str, name: str, files: dict[str, Path]) -> Au
         return None
     facts = probe(path, name)
     check_sound(facts)
-    files[facts.sha256] = path
-    return facts
+    return facts, path
 
 
 def _episode(episode: Episode, record: Metadata) -> Item:

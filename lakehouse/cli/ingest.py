@@ -37,8 +37,11 @@ app = typer.Typer(
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lakehouse.adapters.catalog_db import Outcome
     from lakehouse.adapters.deliveries import Delivered
+    from lakehouse.domain.catalog.quality.catalogue import Entry
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -239,15 +242,13 @@ def report(as_json: Json = False) -> None:
 
 @app.command()
 def reasons(as_json: Json = False) -> None:
-    """Explain the reason codes of refused files and how to mend each.
+    """Explain the codes that quarantine files, messages and feeds, and how to mend each; `rules` has all codes.
 
     Example: wavehouse ingest reasons
     """
-    from lakehouse.domain.audio.reasons import Reason
+    from lakehouse.domain.catalog.quality.catalogue import ENTRIES
 
-    out = Output(as_json=as_json)
-    out.table("Reasons", ["code", "meaning", "what to do"], [(r.code, r.meaning, r.fix) for r in Reason])
-    out.result([{"code": r.code, "meaning": r.meaning, "fix": r.fix} for r in Reason])
+    _show_codes(Output(as_json=as_json), [entry for entry in ENTRIES.values() if entry.severity == "quarantined"])
 
 
 @app.command()
@@ -257,18 +258,21 @@ def rules(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Explain the rules about metadata: code, severity, example and how to mend each.
+    """Explain all rules about metadata, files and deliveries: code, severity, example and how to mend each.
 
     Example: wavehouse ingest rules
     """
-    from lakehouse.domain.catalog.quality.rules import Rule, as_markdown
+    from lakehouse.domain.catalog.quality.catalogue import ENTRIES, as_markdown
 
     if markdown:
         sys.stdout.write(as_markdown())
         return
-    out = Output(as_json=as_json)
+    _show_codes(Output(as_json=as_json), ENTRIES.values())
+
+
+def _show_codes(out: Output, entries: Iterable[Entry]) -> None:
     columns = ["code", "severity", "meaning", "example", "fix"]
-    rows = [(r.code, r.severity, r.meaning, r.example, r.fix) for r in Rule]
+    rows = [(e.code, e.severity, e.meaning, e.example, e.fix) for e in entries]
     out.table("Rules", columns, rows)
     out.result([dict(zip(columns, row, strict=True)) for row in rows])
 
@@ -473,7 +477,7 @@ def quarantine(
 
 @app.command()
 def findings(limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100, as_json: Json = False) -> None:
-    """List what was noticed about accepted audio: the same recording in another encoding, silence, clipping.
+    """List what was noticed about accepted audio: the same recording in another encoding, silence, mended tags.
 
     Nothing is merged or hidden for it; `wavehouse ingest rules` explains the codes.
 
@@ -506,7 +510,8 @@ def inspect(
             found["actions"] = db.message_actions(found["digest"])
         else:
             found = db.quarantined(key)
-    rows = [(name, value) for name, value in found.items() if name not in ("actions", "fixes", "beside")]
+            found["corrections"] = found["corrections"].as_json()
+    rows = [(name, value) for name, value in found.items() if name not in ("actions", "corrections", "beside")]
     out.table(key, ["field", "value"], rows)
     _show_actions(out, found["actions"])
     out.result(found)
@@ -543,9 +548,7 @@ def fix(
     key: Annotated[str, typer.Argument(help="Key of the refused file or message.")],
     by: Actor,
     tags: Annotated[list[str] | None, typer.Option("--set", help="name=value; several times.")] = None,
-    accept: Annotated[
-        list[str] | None, typer.Option("--accept", help="Of a message: a rule to pass over; several times.")
-    ] = None,
+    accept: Annotated[list[str] | None, typer.Option("--accept", help="A rule to pass over; several times.")] = None,
     note: Note = "",
     as_json: Json = False,
 ) -> None:
@@ -564,15 +567,11 @@ def fix(
         raise RejectedInputError("A tag is not name=value.", reason="invalid_tag", value=tags, hint="--set title=Name")
     settings, at = load_settings(), datetime.now(UTC)
     with CatalogDb(settings) as db:
+        laid = Corrections(pairs, frozenset(accept or ()))
         if db.refused_message(key):
-            laid = Corrections(pairs, frozenset(accept or ()))
             deliveries.fix_message(settings, key, laid, actor=by, note=note, at=at)
-        elif accept:
-            raise RejectedInputError(
-                "Only rules of messages can be passed over.", reason="invalid_correction", value=accept
-            )
         else:
-            db.fix(key, pairs, actor=by, note=note, at=at)
+            db.fix(key, laid, actor=by, note=note, at=at)
     out = Output(as_json=as_json)
     out.info(f"{key}: {', '.join([*pairs, *(accept or ())])} will be used")
     out.result({"object_key": key, "tags": pairs, "accepted": accept or []})

@@ -582,6 +582,50 @@ def test_a_podcast(stack: Settings, tmp_path: Path) -> None:
     assert [check for check in report["checks"] if not check["equal"]] == []
 
 
+def test_audio_of_episodes_is_compared(stack: Settings, tmp_path: Path) -> None:
+    """One episode in two encodings is noticed; a silent one is left out and told."""
+    notes = np.random.default_rng(int(RUN[8:16], 16)).integers(0, 12, 40)
+    tune = np.concatenate([chord(220 * 2 ** (note / 12), 0.5) for note in notes])
+    for name in ("1.flac", "2.mp3"):
+        write(tmp_path / name, tune, title=RUN)
+    write(tmp_path / "3.flac", np.zeros(3 * 44_100, np.float32), title=f"{RUN} still")
+    items = "".join(
+        f"<item><title>Nr. {name[0]}</title><guid>g{name[0]}</guid>"
+        f'<enclosure url="https://x.example/{RUN}/{name}" type="audio/x"/></item>'
+        for name in ("1.flac", "2.mp3", "3.flac")
+    )
+    title = f"Doppelt {RUN}"
+    (tmp_path / "feed.xml").write_text(f"<rss><channel><title>{title}</title>{items}</channel></rss>")
+    [done] = deliveries.deliver(stack, str(tmp_path))
+    assert (done.outcome, [(f["resource"], f["code"]) for f in done.findings]) == ("published", [("g3", "silence")])
+    reader = CatalogReader(stack)
+    show = next(row for row in reader.podcasts(after=None, limit=10_000) if row.title == title)
+    ids = {row.content_id for row in reader.episodes(show.content_id, after=None, limit=10)}
+    reader.close()
+    with CatalogDb(stack) as db:
+        found = [row for row in db.findings(limit=10_000) if row["content_id"] in ids]
+    assert [row["code"] for row in found] == ["duplicate_recording"]
+    assert {found[0]["content_id"], found[0]["other_content_id"]} == ids
+
+
+def test_an_old_message_with_a_video(stack: Settings, tmp_path: Path) -> None:
+    """Dated before ids begin; a wrong reference in the next one takes nothing down."""
+    icpn = ean(int(RUN, 16) + 65)
+    single = sound(tmp_path / "one", "51.flac", 577, "Ancienne", "FRZ032600051")
+    sent = Sent(message_id="O1", icpn=f"0{icpn}", artist=ARTIST, created_at="2014-09-24T14:57:25+01:00",
+                sounds=(single,), videos=("Clip",))  # fmt: skip
+    done = send(stack, tmp_path / "one", sent, "42")
+    assert (done.outcome, done.release_key) == ("published", icpn)
+    assert {f["code"] for f in done.findings} == {"unsupported_resource"}
+    wrong = message(replace(sent, message_id="O2", created_at="2014-09-25T00:00:00Z"), "42")
+    (tmp_path / "one" / "message.xml").write_bytes(
+        wrong.replace(b"<DealReleaseReference>R0<", b"<DealReleaseReference>R9<")
+    )
+    [refused] = deliveries.deliver(stack, str(tmp_path / "one"))
+    assert refused.reason == "unmatched_deals"
+    assert "Ancienne" in titles(stack)
+
+
 def test_tagged_files_with_what_lies_beside_them(stack: Settings, tmp_path: Path) -> None:
     album = tmp_path / f"Album {RUN}"
     tags = {"artist": ARTIST, "album": f"Fichiers {RUN}"}

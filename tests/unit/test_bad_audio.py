@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import soundfile
 
 from lakehouse.adapters.audio_probe import probe
 from lakehouse.domain.audio.protection import protection
-from lakehouse.domain.audio.validation import judge
+from lakehouse.domain.audio.tagged import judge
 from lakehouse.errors import RejectedInputError
 from tests import audio_files
 from tests.memory import measured
 
 TAGS = {"title": "T", "artist": "A"}
+RECEIVED_ON = date(2026, 3, 1)
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
@@ -62,7 +64,7 @@ PLAIN = {
 
 def reason_of(path: Path) -> str:
     with pytest.raises(RejectedInputError) as caught:
-        judge(probe(path, path.name))
+        judge(probe(path, path.name), RECEIVED_ON)
     assert caught.value.hint
     return caught.value.reason
 
@@ -104,15 +106,15 @@ def test_masters_with_many_bits_and_channels_are_accepted(tmp_path: Path, rate_h
             sound.title, sound.artist = "T", "A"
             sound.write(samples)
         facts = probe(path, path.name)
-        assert judge(facts).title == "T"
+        assert judge(facts, RECEIVED_ON).item.title == "T"
         assert (facts.sample_rate_hz, facts.channels, facts.duration_ms) == (rate_hz, channels, 2000)
 
 
 def test_silence_and_clipping_are_seen_and_not_refused(tmp_path: Path) -> None:
     silent = probe(audio_files.write(tmp_path / "s.flac", np.zeros(3 * 44_100, np.float32), **TAGS), "s.flac")
     loud = probe(audio_files.write(tmp_path / "c.flac", 9 * audio_files.chord(440, 3), **TAGS), "c.flac")
-    assert judge(silent)
-    assert judge(loud)
+    assert judge(silent, RECEIVED_ON)
+    assert judge(loud, RECEIVED_ON)
     assert silent.silent_ratio == 1.0
     assert loud.clipped_ratio > 0.3
     assert loud.silent_ratio < 0.1

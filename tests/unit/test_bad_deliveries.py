@@ -102,10 +102,12 @@ class World:
 
     def deliver(self) -> dict[str, tuple[str, str | None]]:
         """Outcomes and reasons by message."""
+        return {one.source: (one.outcome, one.reason) for one in self.outcomes()}
+
+    def outcomes(self) -> list[deliveries.Delivered]:
         source = Folder(cast(Objects, None), self.folder)
         db = cast(CatalogDb, self.catalogue)
-        done = deliveries.deliver_named(cast(Objects, self.store), db, source, source.documents())
-        return {one.source: (one.outcome, one.reason) for one in done}
+        return deliveries.deliver_named(cast(Objects, self.store), db, source, source.documents())
 
     def land(self, name: str, document: bytes) -> None:
         """Have a whole document appear at once."""
@@ -200,9 +202,7 @@ BAD_MESSAGES: dict[str, Callable[[bytes], bytes]] = {
     ),
     "xml_invalid": lambda d: d[: len(d) // 2],
     "name_too_long": lambda d: d.replace(b"Solo", "Très long ".encode() * 60),
-    "attributes_too_large": lambda d: d.replace(
-        b"<ResourceGroup>", b"<Genre><GenreText>" + b"folk" * 250_000 + b"</GenreText></Genre><ResourceGroup>", 1
-    ),
+    "attributes_too_large": lambda d: d.replace(b"<GenreText>Chanson<", b"<GenreText>" + b"folk" * 250_000 + b"<", 1),
     "ern_incomplete": lambda d: d.replace(b"resources/01.flac", b"../good/resources/01.flac"),
 }
 
@@ -215,6 +215,32 @@ def test_a_bad_message_stores_nothing_and_harms_no_other(world: World, reason: s
     assert world.deliver() == {"bad/m.xml": ("rejected", reason), "good/m.xml": ("published", None)}
     assert world.catalogue.titles == {GOOD: ["Gut"]}
     assert len(world.store.kept) == 1
+
+
+def test_a_wrong_reference_takes_nothing_down(world: World) -> None:
+    world.deliver()
+    good = sound(world.folder / "good", "Gut", 440)
+    sent = Sent(message_id="G2", icpn=GOOD, created_at="2026-03-06T00:00:00Z", sounds=(good,))
+    (world.folder / "good" / "m.xml").write_bytes(
+        message(sent, "43").replace(b"<DealReleaseReference>R0<", b"<DealReleaseReference>R9<")
+    )
+    assert world.deliver() == {"good/m.xml": ("rejected", "unmatched_deals")}
+    assert world.catalogue.titles == {GOOD: ["Gut"]}
+
+
+def test_a_release_with_a_video_is_taken_without_it(world: World) -> None:
+    """And says so; a release of videos alone is not for us."""
+    solo = sound(world.folder / "mixed", "Solo", 300)
+    world.put("mixed/m.xml", Sent(message_id="V", icpn=BAD, sounds=(solo,), videos=("Clip",)))
+    world.put("videos/m.xml", Sent(message_id="W", icpn=THIRD, videos=("Clip",)))
+    done = {one.source: one for one in world.outcomes()}
+    assert done["mixed/m.xml"].outcome == "published"
+    assert [(found["resource"], found["code"], found["value"]) for found in done["mixed/m.xml"].findings] == [
+        ("AV1", "unsupported_resource", "Video"),
+        ("AS1", "unsupported_resource", "VideoScreenCapture"),
+    ]
+    assert done["videos/m.xml"].reason == "unsupported_resource"
+    assert world.catalogue.titles == {GOOD: ["Gut"], BAD: ["Solo"]}
 
 
 def test_a_takedown_of_what_never_came(world: World) -> None:
@@ -451,6 +477,41 @@ def test_a_track_is_judged_by_the_territories_of_its_deals() -> None:
     assert [record.territories for record in records] == [("FR",), ("Worldwide",)]
 
 
+class Podcasts:
+    """A catalogue that takes every feed."""
+
+    def __init__(self) -> None:
+        self.episodes: list[DeliveredEpisode] = []
+
+    def check_podcast(self, *_: object) -> None: ...
+
+    def put_podcast(self, _guid: str, _item: object, episodes: list[DeliveredEpisode], **_: object) -> str:
+        self.episodes += episodes
+        return "publish"
+
+
+def feed_of(*names: str) -> bytes:
+    items = "".join(
+        f"<item><title>Nr. {n}</title><guid>g{n}</guid><enclosure url='https://x.example/{name}' type='a/b'/></item>"
+        for n, name in enumerate(names, 1)
+    )
+    return f"<rss><channel><title>Show</title>{items}</channel></rss>".encode()
+
+
+def test_silent_and_clipped_audio_leaves_its_episode_out(tmp_path: Path) -> None:
+    """As in a release; the episodes around it are taken."""
+    silent(tmp_path).rename(tmp_path / "1.flac")
+    write(tmp_path / "2.flac", 9 * chord(300, 3))
+    write(tmp_path / "3.flac", chord(300, 3))
+    db, store = Podcasts(), Store()
+    source = Folder(cast(Objects, None), tmp_path)
+    feed = feed_of("1.flac", "2.flac", "3.flac")
+    done = podcast_deliveries.deliver(cast(Objects, store), cast(CatalogDb, db), source, "feed.xml", feed)
+    assert [one.guid for one in db.episodes] == ["g3"]
+    assert [(found["resource"], found["code"]) for found in done["findings"]] == [("g1", "silence"), ("g2", "clipping")]
+    assert store.kept.keys() == {hashlib.sha256((tmp_path / "3.flac").read_bytes()).hexdigest()}
+
+
 def test_audio_of_episodes_is_taken_where_it_lies_and_never_fetched(tmp_path: Path) -> None:
     """A damaged one leaves its episode out, with its reason, and no other; so does too much text."""
     write(tmp_path / "1.ogg", chord(300, 3))
@@ -464,18 +525,10 @@ def test_audio_of_episodes_is_taken_where_it_lies_and_never_fetched(tmp_path: Pa
         )
     )
     feed = f"<rss><channel><title>Show</title>{items}</channel></rss>".encode()
-    put_in: list[DeliveredEpisode] = []
-
-    class Podcasts:
-        def check_podcast(self, *_: object) -> None: ...
-
-        def put_podcast(self, guid: str, item: object, episodes: list[DeliveredEpisode], **_: object) -> str:
-            put_in.extend(episodes)
-            return "publish"
-
-    store = Store()
+    podcasts, store = Podcasts(), Store()
+    put_in = podcasts.episodes
     source = Folder(cast(Objects, None), tmp_path)
-    done = podcast_deliveries.deliver(cast(Objects, store), cast(CatalogDb, Podcasts()), source, "feed.xml", feed)
+    done = podcast_deliveries.deliver(cast(Objects, store), cast(CatalogDb, podcasts), source, "feed.xml", feed)
     taken = hashlib.sha256((tmp_path / "1.ogg").read_bytes()).hexdigest()
     assert [(one.guid, one.facts.sha256 if one.facts else None) for one in put_in] == [("g1", taken), ("g3", None)]
     assert put_in[1].item.attributes["audio_url"] == "https://x.example/3.mp3?t"

@@ -11,6 +11,7 @@ from lakehouse.domain.catalog.deliveries import changes, ern, lyrics, merch, pod
 from lakehouse.domain.catalog.deliveries.corrections import Corrections, corrected, gathered
 from lakehouse.domain.catalog.deliveries.decide import Known, decide
 from lakehouse.domain.catalog.deliveries.messages import check_in_force, permitting
+from lakehouse.domain.catalog.ids import EPOCH, id_moment, time_ordered_id
 from lakehouse.errors import RejectedInputError
 from tests.ern_messages import Attached, Sent, Sound, message, purge
 
@@ -32,6 +33,7 @@ SENT = Sent(
     excluded=("US",),
     ends="2026-12-31",
     isni="000000012281955X",
+    ipi="00000000297",
 )
 VERSIONS = ("43", "42", "382")
 
@@ -56,12 +58,14 @@ def test_three_versions_say_the_same() -> None:
     assert (file.path, file.algorithm, file.digest) == ("resources/01 été.flac", "sha256", "ab" * 32)
     assert [picture.file.path for picture in found.release.pictures if picture.file] == ["resources/cover.jpg"]
     assert [[words.file.path for words in track.lyrics] for track in found.release.tracks] == [[], ["resources/02.lrc"]]
-    assert (found.release.tracks[1].iswc, found.release.tracks[1].isni) == ("T0345246801", "000000012281955X")
+    track = found.release.tracks[1]
+    assert (track.iswc, track.isni, track.ipi) == ("T0345246801", "000000012281955X", "00000000297")
+    assert (track.lyrics[0].language, found.release.genre, found.release.label) == ("fr", "Chanson", "Sept Lieues")
 
 
 def test_lyrics_of_no_track() -> None:
-    assert reason(message(SENT, "43").replace(b"<LinkedReleaseResourceReference>X2<", b"<Nothing>X2<")
-                  .replace(b"X2</LinkedReleaseResourceReference>", b"X2</Nothing>")) == "ern_incomplete"  # fmt: skip
+    assert reason(message(SENT, "43").replace(b"<LinkedReleaseResourceReference>AX2<", b"<Nothing>AX2<")
+                  .replace(b"AX2</LinkedReleaseResourceReference>", b"AX2</Nothing>")) == "ern_incomplete"  # fmt: skip
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -127,6 +131,69 @@ def test_takedowns(version: str) -> None:
     assert ern.read(message(replace(SENT, takedown=True), version)).action == "takedown"
     found = ern.read(purge(SENT, version))
     assert (found.action, found.release_key) == ("takedown", "4006381333931")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_deals_about_something_else_are_no_takedown(version: str) -> None:
+    """Whoever mistypes a reference wants to publish: nothing may be taken down for it, nor a deal be lost."""
+    good = message(replace(SENT, sounds=(replace(SOUNDS[0], own_from="2026-06-01"), SOUNDS[1])), version)
+    about = b"<DealReleaseReference>%s<"
+    assert reason(message(SENT, version).replace(about % b"R0", about % b"R9")) == "unmatched_deals"
+    assert reason(good.replace(about % b"R1", about % b"R9")) == "unmatched_deals"
+    # A release of the message that is not read, such as one disc of a box.
+    kind = "Release" if version == "382" else "TrackRelease"
+    disc = f"<{kind}><ReleaseReference>R7</ReleaseReference></{kind}></ReleaseList>"
+    other = message(SENT, version).replace(b"</ReleaseList>", disc.encode())
+    assert ern.read(other).action == "publish"
+    assert reason(other.replace(about % b"R0", about % b"R7")) == "unmatched_deals"
+
+
+def test_a_release_whose_tracks_are_all_taken_down() -> None:
+    sent = replace(SENT, sounds=tuple(replace(sound, own_from="") for sound in SOUNDS))
+    document = message(sent, "382")
+    start = document.index(b"<ReleaseDeal>")
+    of_release = document[start : document.index(b"</ReleaseDeal>") + len(b"</ReleaseDeal>")]
+    assert ern.read(document).action == "publish"
+    assert ern.read(document.replace(of_release, b"")).action == "takedown"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_videos_are_left_out(version: str) -> None:
+    """With the pictures out of them; what is described nowhere is another matter."""
+    mixed = message(replace(SENT, videos=("Clip",)), version)
+    found = ern.read(mixed)
+    assert found.left_out == (("AV1", "Video"), ("AS1", "VideoScreenCapture"))
+    assert found.release == ern.read(message(SENT, version)).release
+    resource = b"<ReleaseResourceReference>AV1<"
+    assert reason(mixed.replace(resource, resource.replace(b"AV1", b"AV2"))) == "ern_incomplete"
+
+
+@pytest.mark.parametrize(
+    ("created_at", "refused"),
+    [
+        ("2005-12-31T23:59:59Z", True),
+        ("2006-01-01T00:00:00Z", False),
+        ("2014-09-24T14:57:25+01:00", False),
+        ("2088-12-31T23:59:59Z", False),
+        ("2089-01-01T00:00:00Z", True),
+    ],
+)
+def test_the_dates_that_a_message_may_have(created_at: str, refused: bool) -> None:
+    """From DDEX's founding on; what is older than ids begins with them."""
+    document = message(replace(SENT, created_at=created_at), "42")
+    if refused:
+        assert reason(document) == "ern_incomplete"
+        return
+    at = ern.read(document).created_at
+    assert at == datetime.fromisoformat(created_at)
+    assert time_ordered_id(id_moment(at), "x") > 0
+    assert id_moment(at) == max(at, EPOCH)
+
+
+def test_a_upc_in_fourteen_digits() -> None:
+    found = ern.read(message(replace(SENT, icpn="00036000291452"), "42"))
+    assert found.release is not None
+    assert (found.release_key, found.release.icpn) == ("0036000291452", "0036000291452")
 
 
 def test_refused_messages() -> None:
@@ -203,6 +270,39 @@ def test_podcast_feed() -> None:
     assert caught.value.reason == "feed_invalid"
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://podcastindex.org/namespace/1.0",
+        "https://github.com/Podcastindex-org/podcast-namespace/blob/main/docs/1.0.md",
+    ],
+)
+def test_people_and_values_of_a_podcast_and_of_an_episode(address: str) -> None:
+    """Both addresses of the namespace; elements of another one with the same names are none of them."""
+    person = (
+        '<podcast:person role="host" group="cast">Ada</podcast:person><other:person xmlns:other="x">Cy</other:person>'
+    )
+    value = (
+        '<podcast:value type="lightning" method="keysend" suggested="0.00000005">'
+        '<podcast:valueRecipient name="Bo" address="03e" split="100" fee="true"/></podcast:value>'
+    )
+    document = FEED.replace("https://podcastindex.org/namespace/1.0", address)
+    document = document.replace("<language>", f"{person}<language>").replace(
+        "<podcast:season>", f"{value}<podcast:season>"
+    )
+    feed = podcast.read(document.encode())
+    assert [(tag.name, tag.text, tag.attributes) for tag in feed.tags] == [
+        ("person", "Ada", (("role", "host"), ("group", "cast"))),
+        ("value", "", (("type", "lightning"), ("method", "keysend"))),
+    ]
+    [episode] = feed.episodes
+    [own] = episode.values
+    assert dict(own.attributes)["suggested"] == "0.00000005"
+    assert [(inner.name, dict(inner.attributes)["address"]) for inner in own.inner] == [("valueRecipient", "03e")]
+    assert [(tag.text, dict(tag.attributes)) for tag in episode.persons] == [("Bo", {"role": "guest"})]
+    assert [tag.name for tag in (*episode.chapters, *episode.transcripts)] == ["chapters", "transcript"]
+
+
 def test_lyrics() -> None:
     found = lyrics.read("[ti:Lied]\n[offset:100]\n[00:12.5]zwei\n[00:01.00][00:20]eins\n".encode("utf-8-sig"))
     assert found.lines == ((900, "eins"), (12_400, "zwei"), (19_900, "eins"))
@@ -260,6 +360,11 @@ def test_corrections_of_a_message() -> None:
     found = corrected(message_, laid)
     assert found.release is not None
     assert (found.release.title, found.release.tracks[0].title, laid.accepted) == ("Neu", "y", {"silence"})
+    # As they were kept of files before rules could be passed over there.
+    assert gathered([{"title": "x"}, {"values": {"isrc": "y"}, "accepted": []}, None]).values == {
+        "title": "x",
+        "isrc": "y",
+    }
     for bad in (
         Corrections({"A9.title": "x"}), Corrections({"sha256": "x"}), Corrections({"A1.file": "x"}),
         Corrections({}, frozenset({"checksum_mismatch"})), Corrections({}, frozenset({"no such rule"})),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -12,9 +14,10 @@ import pytest
 from benchmarks import damaged_audio
 from benchmarks import metadata as labelled
 from lakehouse.domain.catalog import identifiers
+from lakehouse.domain.catalog.quality.catalogue import ENTRIES, SECTIONS, as_markdown
 from lakehouse.domain.catalog.quality.codes import normalise_language, normalise_territory
 from lakehouse.domain.catalog.quality.records import Metadata, assess, read_date, read_duration
-from lakehouse.domain.catalog.quality.rules import Rule, as_markdown
+from lakehouse.domain.catalog.quality.rules import Rule
 from tests.audio_files import chord, clicks, write
 
 RECORD = Metadata(title="Song", artist="Ada", delivered_on=date(2026, 1, 1))
@@ -25,6 +28,9 @@ RECORD = Metadata(title="Song", artist="Ada", delivered_on=date(2026, 1, 1))
     [
         (identifiers.normalise_icpn, "4006381333931", "4006381333931"),
         (identifiers.normalise_icpn, "UPC 0 36000 29145 2", "0036000291452"),
+        (identifiers.normalise_icpn, "04006381333931", "4006381333931"),
+        (identifiers.normalise_icpn, "00036000291452", "0036000291452"),
+        (identifiers.normalise_icpn, "14006381333938", None),  # a case of several
         (identifiers.normalise_iswc, "T-034.524.680-1", "T0345246801"),
         (identifiers.normalise_ipi, "297", None),
         (identifiers.normalise_ipi, "00000000297", "00000000297"),
@@ -93,6 +99,47 @@ def test_real_audio_is_spoilt_and_found_out(tmp_path: Path) -> None:
     assert found["met"], [kind for kind in found["kinds"] if kind["right"] < kind["injected"]]
     unseen = [kind for kind in found["kinds"] if kind["out_of_reach"]]
     assert {kind["right"] for kind in unseen} == {0}, "without a hash, nothing could know"
+
+
+def test_every_code_is_there_once_with_what_to_do() -> None:
+    assert len(ENTRIES) == sum(len(entries) for _, entries in SECTIONS)
+    for code, entry in ENTRIES.items():
+        assert re.fullmatch(r"[a-z_]+", code)
+        assert entry.severity in ("corrected", "quarantined", "noted")
+        assert entry.meaning.endswith(".")
+        assert entry.example
+        assert entry.fix.endswith(".")
+
+
+#: Modules that judge what is delivered.
+JUDGES = (
+    "domain/audio/[rv]*.py", "domain/catalog/*.py", "domain/catalog/deliveries/*.py", "domain/catalog/quality/*.py",
+    "adapters/catalog_db.py", "adapters/deliveries.py", "adapters/delivery_*.py", "adapters/ingestion.py",
+    "adapters/intake.py", "adapters/objects.py", "adapters/podcast_deliveries.py", "failures.py",
+)  # fmt: skip
+#: What is wrong with a command, which says nothing about what was delivered.
+COMMANDS = {
+    "invalid_correction", "no_files", "no_messages", "no_such_folder", "no_such_track", "not_available",
+    "not_in_quarantine", "track_hidden",
+}  # fmt: skip
+
+
+def test_every_code_that_can_be_given_is_in_the_catalogue() -> None:
+    """Most come from its registries, where they can't lack; the others are written out as a reason or a code."""
+    root = Path(__file__).parents[2] / "lakehouse"
+    given: set[object] = set()
+    for module in {path for pattern in JUDGES for path in root.glob(pattern)}:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "reason":
+                values = [*ast.walk(node.value)] if isinstance(node.value, ast.IfExp) else [node.value]
+            elif isinstance(node, ast.Dict):
+                named = zip(node.keys, node.values, strict=True)
+                values = [value for key, value in named if getattr(key, "value", "") in ("reason", "code")]
+            else:
+                continue
+            given |= {value.value for value in values if isinstance(value, ast.Constant)}
+    assert given - {None} <= ENTRIES.keys() | COMMANDS
+    assert given > COMMANDS
 
 
 def test_the_page_of_rules_is_the_generated_one() -> None:

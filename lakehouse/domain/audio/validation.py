@@ -1,16 +1,15 @@
-"""Decides from the facts about a file whether it enters the catalogue. Pure: the facts are gathered elsewhere."""
+"""Decides from the facts about a file whether its audio is sound. Pure: the facts are gathered elsewhere.
+
+`tagged` decides what its tags make of it; Spark's workers, which load this for every file, need none of that.
+"""
 
 from __future__ import annotations
 
 import posixpath
-import re
 from dataclasses import dataclass, field
-from typing import Any
 
 from lakehouse.domain.audio.containers import EXTENSIONS, Integrity
 from lakehouse.domain.audio.reasons import Reason
-from lakehouse.domain.catalog.content import TRACK, Item
-from lakehouse.domain.catalog.identifiers import name_fits, normalise_isrc, tidy
 from lakehouse.errors import RejectedInputError
 
 
@@ -66,23 +65,11 @@ class AudioFacts:
         return (self.decoded_frames * 1000 + self.sample_rate_hz // 2) // self.sample_rate_hz
 
 
-def judge(facts: AudioFacts, limits: Limits | None = None) -> Item:
-    """The catalogue item that a file makes. The first rule it breaks names it, the most basic ones first.
-
-    Whether the same audio is known already is not asked here: that is no fault of the file.
-
-    Raises:
-        RejectedInputError: the file breaks a rule; `reason` is the code of a `Reason`, `value` the offending value.
-    """
-    check_sound(facts, limits)
-    return _item(facts)
-
-
 def check_sound(facts: AudioFacts, limits: Limits | None = None) -> None:
     """Check the file and its sound, whatever its tags say.
 
     Raises:
-        RejectedInputError: the file breaks a rule; see `judge`.
+        RejectedInputError: the file breaks a rule; `reason` is the code of a `Reason`, `value` the offending value.
     """
     _check_file(facts)
     _check_audio(facts, limits or Limits())
@@ -132,54 +119,3 @@ def _check_audio(facts: AudioFacts, limits: Limits) -> None:
         raise rejection(Reason.SAMPLE_RATE, f"{facts.sample_rate_hz} Hz", facts.sample_rate_hz)
     if facts.channels > limits.max_channels:
         raise rejection(Reason.CHANNELS, f"{facts.channels} channels, at most {limits.max_channels}", facts.channels)
-
-
-def _item(facts: AudioFacts) -> Item:
-    tags = {name: value for name, text in facts.tags.items() if (value := tidy(text))}
-    if missing := [name for name in ("title", "artist") if name not in tags]:
-        raise rejection(Reason.MISSING_TAGS, f"no {' and no '.join(missing)}", missing)
-    for name in ("title", "artist", "album", "albumartist", "album artist"):
-        if not name_fits(tags.get(name, "")):
-            raise rejection(Reason.NAME_TOO_LONG, f"`{name}` has {len(tags[name])} characters", tags[name][:100])
-    isrc = None
-    if "isrc" in tags:
-        try:
-            isrc = normalise_isrc(tags["isrc"])
-        except ValueError as error:
-            raise rejection(Reason.INVALID_ISRC, str(error), tags["isrc"]) from error
-    attributes = track_attributes(tags)
-    TRACK.check(attributes)
-    return Item(
-        kind=TRACK.kind,
-        title=tags["title"],
-        artist=tags["artist"],
-        release=tags.get("album"),
-        release_artist=attributes.get("album_artist"),
-        isrc=isrc,
-        sha256=facts.sha256,
-        attributes=attributes,
-    )
-
-
-#: Attribute of a track <- the tags that may carry it, first found first.
-_TEXT_ATTRIBUTES = {
-    "genre": ("genre",),
-    "licence": ("license", "licence"),
-    "date": ("date", "year"),
-    "composer": ("composer",),
-    "album_artist": ("albumartist", "album artist"),
-}
-_NUMBER_ATTRIBUTES = {"track_number": "tracknumber", "disc_number": "discnumber"}
-
-
-def track_attributes(tags: dict[str, str]) -> dict[str, Any]:
-    """Attributes of a track from its tidy tags. `3/12` is number 3; a number that can't be read is left out."""
-    attributes: dict[str, Any] = {}
-    for name, sources in _TEXT_ATTRIBUTES.items():
-        if value := next((tags[source] for source in sources if source in tags), None):
-            attributes[name] = value
-    for name, source in _NUMBER_ATTRIBUTES.items():
-        # ASCII digits only: int() would take any script's digits, and a supplier's typing error is not a number.
-        if (match := re.match(r"[0-9]{1,6}", tags.get(source, ""))) and int(match[0]) > 0:
-            attributes[name] = int(match[0])
-    return attributes

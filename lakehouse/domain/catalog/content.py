@@ -92,6 +92,8 @@ TRACK = ContentKind(
             "language": TEXT,
             "label": TEXT,
             "iswc": TEXT,
+            # Of its release, where no message delivers one.
+            "icpn": TEXT,
             "isni": TEXT,
             "ipi": TEXT,
         },

@@ -24,10 +24,14 @@ def normalise_isrc(text: str) -> str:
 def normalise_icpn(text: str) -> str:
     """`text` as the 13 digits of an EAN, or of a UPC with a zero in front (GS1 General Specifications 7.9).
 
+    With one more zero in front it is the same trade item as a GTIN-14; another first digit there means a case of them.
+
     Raises:
         ValueError: it is neither, or its check digit is wrong.
     """
     bare = _bare(text, "UPC", "EAN", "ICPN")
+    if re.fullmatch(r"0[0-9]{13}", bare):
+        bare = bare[1:]
     if not re.fullmatch(r"[0-9]{12,13}", bare):
         raise ValueError(f"'{text}' is not a UPC or EAN")
     digits = _digits(bare.zfill(13))

@@ -31,6 +31,11 @@ def time_ordered_id(at: datetime, natural_key: str, *, attempt: int = 0) -> int:
     return milliseconds << HASH_BITS | (digest + attempt) % (1 << HASH_BITS)
 
 
+def id_moment(at: datetime) -> datetime:
+    """`at`, or the first moment that ids have where it is older: what was said earlier came in with the first ids."""
+    return max(at, EPOCH)
+
+
 def time_of_id(entity_id: int) -> datetime:
     """The moment inside an id, UTC, to the millisecond."""
     return EPOCH + timedelta(milliseconds=entity_id >> HASH_BITS)

@@ -22,7 +22,9 @@ ACCEPTABLE = frozenset(
 
 @dataclass(frozen=True)
 class Corrections:
-    """Values by field (`title`, or `A1.title` for the track with the reference A1) and codes of rules to pass over."""
+    """Values by field (`title`, or `A1.title` for the track with the reference A1; of a file its tags) and codes of
+    rules to pass over.
+    """
 
     values: dict[str, str] = field(default_factory=dict)
     accepted: frozenset[str] = frozenset()
@@ -33,13 +35,23 @@ class Corrections:
 
 
 def gathered(entries: list[dict[str, Any] | None]) -> Corrections:
-    """All corrections of audit entries, the later ones over the earlier ones."""
+    """All corrections of audit entries, the later ones over the earlier ones. Older entries of files are tags alone."""
     values: dict[str, str] = {}
     accepted: set[str] = set()
     for entry in entries:
-        values |= (entry or {}).get("values", {})
+        values |= (entry or {}).get("values", entry or {})
         accepted |= set((entry or {}).get("accepted", ()))
     return Corrections(values, frozenset(accepted))
+
+
+def check_accepted(corrections: Corrections) -> None:
+    """Check that a person may pass over the accepted rules.
+
+    Raises:
+        RejectedInputError: `invalid_correction`.
+    """
+    if unknown := corrections.accepted - {rule.code for rule in ACCEPTABLE}:
+        raise _refused(f"No rule '{min(unknown)}' may be passed over.", sorted(unknown))
 
 
 def corrected(message: Message, corrections: Corrections) -> Message:
@@ -48,8 +60,7 @@ def corrected(message: Message, corrections: Corrections) -> Message:
     Raises:
         RejectedInputError: `invalid_correction`; there is no such field, track or rule that a person may pass over.
     """
-    if unknown := corrections.accepted - {rule.code for rule in ACCEPTABLE}:
-        raise _refused(f"No rule '{min(unknown)}' may be passed over.", sorted(unknown))
+    check_accepted(corrections)
     release = message.release
     for name, value in corrections.values.items():
         reference, _, wanted = name.rpartition(".")

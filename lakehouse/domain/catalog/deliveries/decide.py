@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from lakehouse.domain.catalog.deliveries.faults import Fault
 from lakehouse.domain.catalog.deliveries.messages import Message
 from lakehouse.errors import RejectedInputError
 
@@ -32,17 +33,17 @@ def decide(message: Message, digest: str, known: Known | None) -> Decision:
     """
     if known is None:
         if message.action == "takedown":
-            raise _refused("unknown_release", message, f"Release {message.release_key} was never delivered.")
+            raise _refused(Fault.UNKNOWN_RELEASE, message, f"Release {message.release_key} was never delivered.")
         return "publish"
     if known.sender != message.sender:
-        raise _refused("foreign_release", message, f"Release {message.release_key} is {known.sender}'s.")
+        raise _refused(Fault.FOREIGN_RELEASE, message, f"Release {message.release_key} is {known.sender}'s.")
     if message.message_id == known.message_id:
         if digest == known.digest:
             return "unchanged"
-        raise _refused("message_reused", message, f"Message {message.message_id} came before with other content.")
+        raise _refused(Fault.MESSAGE_REUSED, message, f"Message {message.message_id} came before with other content.")
     if message.created_at <= known.message_at:
         raise _refused(
-            "out_of_order",
+            Fault.OUT_OF_ORDER,
             message,
             f"Message {message.message_id} of {message.created_at.isoformat()} is not newer than "
             f"{known.message_id} of {known.message_at.isoformat()}, which is in force.",
@@ -50,7 +51,5 @@ def decide(message: Message, digest: str, known: Known | None) -> Decision:
     return message.action
 
 
-def _refused(reason: str, message: Message, text: str) -> RejectedInputError:
-    return RejectedInputError(
-        text, reason=reason, value=message.message_id, hint="Send a new message with a new id and the date of now."
-    )
+def _refused(why: Fault, message: Message, text: str) -> RejectedInputError:
+    return RejectedInputError(text, reason=why.code, value=message.message_id, hint=why.fix)

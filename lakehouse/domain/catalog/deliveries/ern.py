@@ -10,13 +10,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
 
-from lakehouse.domain.catalog.deliveries.messages import File, Message, Picture, Release, Text, Track, Window, moment
+from lakehouse.domain.catalog.deliveries.faults import Fault
+from lakehouse.domain.catalog.deliveries.messages import (
+    Action,
+    File,
+    Message,
+    Picture,
+    Release,
+    Text,
+    Track,
+    Window,
+    moment,
+)
 from lakehouse.domain.catalog.deliveries.xml import children, head, local, namespace, parse, text
 from lakehouse.domain.catalog.identifiers import normalise_icpn
 from lakehouse.domain.catalog.identifiers import release_key as key_of
-from lakehouse.domain.catalog.ids import EPOCH
 from lakehouse.domain.catalog.quality.codes import WORLDWIDE, normalise_territory
 from lakehouse.domain.catalog.quality.rules import Rule
 from lakehouse.errors import RejectedInputError
@@ -31,6 +42,9 @@ _MANIFEST = re.compile(rb"<([A-Za-z][\w.-]*:)?ManifestMessage[\s>]")
 _MESSAGE = re.compile(rb"<([A-Za-z][\w.-]*:)?[A-Za-z]+Message[\s>]")
 #: The last day that dates have: how systems without an empty date write a deal that does not end.
 _NEVER = "9999-12-31"
+#: DDEX was founded in 2006: no message of ERN is older, and a date before it comes from a clock that nobody set. One
+#: after the moments that ids have would be in force for good, for an update must be newer than what it updates.
+FIRST_MESSAGE, LAST_MESSAGE = datetime(2006, 1, 1, tzinfo=UTC), datetime(2089, 1, 1, tzinfo=UTC)
 
 
 def is_manifest(document: bytes) -> bool:
@@ -57,60 +71,110 @@ def read(document: bytes) -> Message:
 
     Raises:
         RejectedInputError: `xml_*` (see `xml.parse`), `unknown_version`, `unknown_message`, `ern_incomplete` (something
-            that the catalogue needs is missing or unreadable), `invalid_icpn`, `invalid_territory`.
+            that the catalogue needs is missing or unreadable), `unmatched_deals`, `invalid_icpn`, `invalid_territory`.
     """
     root = parse(document)
     version = VERSIONS.get(namespace(root).rsplit("/", 1)[-1]) if "/ern/" in namespace(root) else None
     if version is None:
-        raise _refused("unknown_version", f"'{namespace(root)}' is no version of ERN that is read.", namespace(root))
+        raise _refused(
+            Fault.UNKNOWN_VERSION, f"'{namespace(root)}' is no version of ERN that is read.", namespace(root)
+        )
     if local(root) not in ("NewReleaseMessage", "PurgeReleaseMessage"):
-        raise _refused("unknown_message", f"'{local(root)}' is no message that is read.", local(root))
+        raise _refused(Fault.UNKNOWN_MESSAGE, f"'{local(root)}' is no message that is read.", local(root))
     header = _one(root, "MessageHeader")
     message_id = _need(header, "MessageId")
     sender = _need(header, "MessageSender/PartyId")
     try:
         created_at = moment(_need(header, "MessageCreatedDateTime"))
-        if created_at < EPOCH:
-            raise ValueError(f"it was made at {created_at.isoformat()}, before ids begin")
+        if not FIRST_MESSAGE <= created_at < LAST_MESSAGE:
+            raise ValueError(f"it says that it was made at {created_at.isoformat()}")
         if local(root) == "PurgeReleaseMessage":
             key = _key(_one(root, "PurgedRelease/ReleaseId", "PurgedRelease"))
             return Message(version, message_id, sender, created_at, "takedown", key)
         main = _main_release(root)
-        takedown = any(
-            (text(terms, "TakeDown") or "").lower() == "true"
-            for _, terms in _terms(root, _need(main, "ReleaseReference"))
-        )
-        release = _release(root, main)
+        left_out = _left_out(root, main)
+        release = _release(root, main, {reference for reference, _ in left_out})
+        action = _action(root, main, release)
     except ValueError as error:
-        raise _refused("ern_incomplete", f"Message {message_id} cannot be read: {error}.", str(error)) from error
+        raise _refused(Fault.ERN_INCOMPLETE, f"Message {message_id} cannot be read: {error}.", str(error)) from error
     return Message(
         standard=version,
         message_id=message_id,
         sender=sender,
         created_at=created_at,
-        # Before 4.0 a deal says TakeDown; since then a message without deals does (ERN 4, "Taking down releases").
-        action="takedown" if takedown or not release.all_windows else "publish",
+        action=action,
         release_key=release.key,
         is_update=text(root, "UpdateIndicator") == "UpdateMessage",
         release=release,
+        left_out=left_out,
     )
 
 
-def _refused(reason: str, message: str, value: object) -> RejectedInputError:
-    known = ", ".join(VERSIONS.values())
-    return RejectedInputError(message, reason=reason, value=value, hint=f"Send a NewReleaseMessage of {known}.")
+def _action(root: Element, main: Element, release: Release) -> Action:
+    """What the deals of a message do to its release. A message without any takes it down, in 3.8.2 also a deal that
+    says TakeDown (ERN 4, "Taking down releases"). Deals about other things than the release do neither.
+
+    Raises:
+        RejectedInputError: `unmatched_deals`; a deal names what the message does not describe, or none is about the
+            release or a track of it.
+    """
+    about = {
+        (found.text or "").strip()
+        for found in children(root, "DealList/ReleaseDeal/DealReleaseReference")
+        if found.text
+    }
+    known = {text(one, "ReleaseReference") for releases in children(root, "ReleaseList") for one in releases}
+    if unknown := about - known:
+        raise _refused(
+            Fault.UNMATCHED_DEALS,
+            f"Deals name releases that the message does not describe: {', '.join(sorted(unknown))}.",
+            sorted(unknown),
+        )
+    if not any(children(root, "DealList/ReleaseDeal/Deal/DealTerms")):
+        return "takedown"
+    own = [terms for _, terms in _terms(root, _need(main, "ReleaseReference"))]
+    if any((text(terms, "TakeDown") or "").lower() == "true" for terms in own):
+        return "takedown"
+    windows = [track.windows for track in release.tracks]
+    if own or any(one is not None for one in windows):
+        # Deals that take down every track leave nothing of the release.
+        return "publish" if own or any(one != () for one in windows) else "takedown"
+    raise _refused(Fault.UNMATCHED_DEALS, "No deal is about the release or one of its tracks.", sorted(about))
+
+
+#: Resources that the catalogue keeps. A picture out of a video goes with it.
+_KEPT = ("SoundRecording", "Image", "Text")
+_OUT_OF_VIDEO = "VideoScreenCapture"
+
+
+def _left_out(root: Element, main: Element) -> tuple[tuple[str, str], ...]:
+    """Reference and kind of the release's resources that are described, but are nothing that the catalogue keeps."""
+    wanted = _resource_references(main)
+    found: dict[str, str] = {}
+    for resources in children(root, "ResourceList"):
+        for resource in resources:
+            reference, kind = text(resource, "ResourceReference"), local(resource)
+            if text(resource, "Type", "ImageType") == _OUT_OF_VIDEO:
+                kind = _OUT_OF_VIDEO
+            if reference in wanted and kind not in _KEPT:
+                found[reference] = kind
+    return tuple((reference, found[reference]) for reference in wanted if reference in found)
+
+
+def _refused(why: Fault | Rule, message: str, value: object) -> RejectedInputError:
+    return RejectedInputError(message, reason=why.code, value=value, hint=why.fix)
 
 
 def _one(element: Element, *paths: str) -> Element:
     for path in paths:
         for found in children(element, path):
             return found
-    raise _refused("ern_incomplete", f"'{local(element)}' has no {paths[0]}.", paths[0])
+    raise _refused(Fault.ERN_INCOMPLETE, f"'{local(element)}' has no {paths[0]}.", paths[0])
 
 
 def _need(element: Element, *paths: str) -> str:
     if (found := text(element, *paths)) is None:
-        raise _refused("ern_incomplete", f"'{local(element)}' has no {paths[0]}.", paths[0])
+        raise _refused(Fault.ERN_INCOMPLETE, f"'{local(element)}' has no {paths[0]}.", paths[0])
     return found
 
 
@@ -125,7 +189,7 @@ def _icpn(code: str) -> str:
     try:
         return normalise_icpn(code)
     except ValueError as error:
-        raise _refused(Rule.INVALID_ICPN.code, f"{error}.", code) from error
+        raise _refused(Rule.INVALID_ICPN, f"{error}.", code) from error
 
 
 def _territories(terms: Element, name: str) -> list[str]:
@@ -134,7 +198,7 @@ def _territories(terms: Element, name: str) -> list[str]:
         try:
             found.append(normalise_territory(element.text or ""))
         except ValueError as error:
-            raise _refused(Rule.INVALID_TERRITORY.code, f"{error}.", element.text) from error
+            raise _refused(Rule.INVALID_TERRITORY, f"{error}.", element.text) from error
     return found
 
 
@@ -145,11 +209,11 @@ def _main_release(root: Element) -> Element:
         if release.get("IsMainRelease") == "true" or text(release, "ReleaseReference") == "R0":
             return release
     if not releases:
-        raise _refused("ern_incomplete", "The message has no release.", "ReleaseList/Release")
+        raise _refused(Fault.ERN_INCOMPLETE, "The message has no release.", "ReleaseList/Release")
     return releases[0]
 
 
-def _release(root: Element, main: Element) -> Release:
+def _release(root: Element, main: Element, left_out: set[str]) -> Release:
     parties = {
         reference: Party(name, text(party, "PartyId/ISNI"), text(party, "PartyId/IpiNameNumber"))
         for party in children(root, "PartyList/Party")
@@ -157,9 +221,9 @@ def _release(root: Element, main: Element) -> Release:
     }
     details = next(children(main, "ReleaseDetailsByTerritory"), main)
     label = parties.get(text(main, "ReleaseLabelReference") or "")
-    wanted = _resource_references(main)
+    wanted = [reference for reference in _resource_references(main) if reference not in left_out]
     sounds = list(children(root, "ResourceList/SoundRecording"))
-    texts, lyrics = _lyrics(root, main, [_need(sound, "ResourceReference") for sound in sounds])
+    texts, lyrics = _lyrics(root, main, [_need(sound, "ResourceReference") for sound in sounds], left_out)
     tracks = [_track(sound, parties, lyrics) for sound in sounds]
     own = _own_windows(root, main, {track.reference for track in tracks})
     tracks = [replace(track, windows=own.get(track.reference)) for track in tracks]
@@ -188,11 +252,13 @@ def _release(root: Element, main: Element) -> Release:
     )
 
 
-def _lyrics(root: Element, main: Element, sounds: list[str]) -> tuple[set[str], dict[str, list[Text]]]:
+def _lyrics(
+    root: Element, main: Element, sounds: list[str], left_out: set[str]
+) -> tuple[set[str], dict[str, list[Text]]]:
     """References of all texts, and the lyrics of each sound recording.
 
     A group of the release links a recording with its texts, or a text names the recording it is related to; lyrics of
-    a release with one recording need neither.
+    a release with one recording need neither. Those of what is left out are too.
     """
     owners: dict[str, str] = {}
     for item in main.iter():
@@ -209,9 +275,12 @@ def _lyrics(root: Element, main: Element, sounds: list[str]) -> tuple[set[str], 
             continue  # booklets and liner notes are not shown
         related = text(element, "RelatedResource/ResourceRelatedResourceReference", "RelatedResource/ResourceReference")
         owner = owners.get(reference) or related or (sounds[0] if len(sounds) == 1 else None)
+        if owner in left_out:
+            continue
         if owner not in sounds:
             raise ValueError(f"the lyrics {reference} belong to no sound recording")
-        found.setdefault(owner, []).append(Text(reference, text(element, "LanguageOfText", "LanguageOfLyrics"), file))
+        language = text(element, "LanguageOfText", "LanguageOfLyrics") or element.get("LanguageAndScriptCode")
+        found.setdefault(owner, []).append(Text(reference, language, file))
     return references, found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from lakehouse.domain.catalog.deliveries.faults import Fault
 from lakehouse.errors import RejectedInputError
 
 MAX_CHARACTERS = 100_000
@@ -36,9 +37,11 @@ def read(document: bytes) -> Lyrics:
         if "\0" in content:
             raise ValueError("NULs: UTF-16 without its mark")
     except ValueError as error:
-        raise RejectedInputError("The lyrics are not UTF-8.", reason="lyrics_invalid", hint="Save as UTF-8.") from error
+        raise RejectedInputError(
+            "The lyrics are not UTF-8.", reason=Fault.LYRICS_INVALID.code, hint="Save as UTF-8."
+        ) from error
     if len(content) > MAX_CHARACTERS:
-        raise RejectedInputError(f"Lyrics of {len(content)} characters are too long.", reason="lyrics_invalid")
+        raise RejectedInputError(f"Lyrics of {len(content)} characters are too long.", reason=Fault.LYRICS_INVALID.code)
     timed: list[tuple[int, str]] = []
     plain: list[tuple[int | None, str]] = []
     tags: dict[str, str] = {}
@@ -61,5 +64,5 @@ def read(document: bytes) -> Lyrics:
     # A positive offset shows the lines earlier.
     lines = [(max(0, at - offset), line) for at, line in sorted(timed, key=lambda pair: pair[0])]
     if not timed and not any(line for _, line in plain):
-        raise RejectedInputError("The lyrics have no line.", reason="lyrics_invalid")
+        raise RejectedInputError("The lyrics have no line.", reason=Fault.LYRICS_INVALID.code)
     return Lyrics(tuple(lines) if timed else tuple(plain), tuple(tags.items()))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import jsonschema
 
 from lakehouse.domain.catalog.content import TEXT
+from lakehouse.domain.catalog.deliveries.faults import Fault
 from lakehouse.domain.catalog.identifiers import release_key
 from lakehouse.errors import RejectedInputError
 
@@ -72,7 +73,7 @@ def read(document: bytes) -> tuple[Link, ...]:
 def _refused(why: str) -> RejectedInputError:
     return RejectedInputError(
         f"'{FILE}' can't be read: {why}",
-        reason="merch_invalid",
+        reason=Fault.MERCH_INVALID.code,
         value=why,
         hint='Send [{"title": "...", "url": "https://..."}].',
     )

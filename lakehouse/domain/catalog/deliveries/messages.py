@@ -122,6 +122,8 @@ class Message:
     release_key: str
     is_update: bool = False
     release: Release | None = None
+    #: Reference and kind of the release's resources that are neither sound, picture nor text, such as a video.
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 def moment(text: str, *, end_of_day: bool = False) -> datetime:

@@ -14,7 +14,9 @@ from email.utils import parsedate_to_datetime
 from uuid import UUID, uuid5
 from xml.etree.ElementTree import Element
 
+from lakehouse.domain.catalog.deliveries.faults import Fault
 from lakehouse.domain.catalog.deliveries.xml import local, namespace, parse
+from lakehouse.domain.catalog.quality.rules import Rule
 from lakehouse.errors import RejectedInputError
 
 _PODCAST = frozenset(
@@ -96,7 +98,10 @@ def read(document: bytes) -> Feed:
     title = _text(channel, "title") if channel is not None else None
     if channel is None or local(root) != "rss" or title is None:
         raise RejectedInputError(
-            "The document is no RSS feed with a title.", reason="feed_invalid", value=local(root), hint="Send RSS 2.0."
+            "The document is no RSS feed with a title.",
+            reason=Fault.FEED_INVALID.code,
+            value=local(root),
+            hint="Send RSS 2.0.",
         )
     image = next((e.get("href") for e in channel if local(e) == "image" and namespace(e) == _ITUNES), None)
     episodes: list[Episode] = []
@@ -107,7 +112,7 @@ def read(document: bytes) -> Feed:
         if isinstance(found, str):
             rejected.append(Rejected(position, found))
         elif found.guid in seen:
-            rejected.append(Rejected(position, "duplicate_guid"))
+            rejected.append(Rejected(position, Fault.DUPLICATE_GUID.code))
         else:
             seen.add(found.guid)
             episodes.append(found)
@@ -145,13 +150,13 @@ def _episode(item: Element) -> Episode | str:
     enclosure = next((e for e in item if local(e) == "enclosure"), None)
     url = enclosure.get("url") if enclosure is not None else None
     if enclosure is None or not url:
-        return "missing_audio"
+        return Fault.MISSING_AUDIO.code
     title = _text(item, "title") or _text(item, "title", _ITUNES)
     if title is None:
-        return "missing_title"
+        return Rule.MISSING_TITLE.code
     published_at = _date(item, "pubDate")
     if published_at is None and _text(item, "pubDate"):
-        return "invalid_date"
+        return Rule.INVALID_DATE.code
     tags = tuple(_tags(item))
     named = {name: tuple(t for t in tags if t.name == name) for name in ("chapters", "transcript", "person", "value")}
     return Episode(

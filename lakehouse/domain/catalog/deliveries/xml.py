@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
+from lakehouse.domain.catalog.deliveries.faults import Fault
 from lakehouse.errors import RejectedInputError
 
 MAX_BYTES = 64 << 20
@@ -32,7 +33,7 @@ def parse(document: bytes) -> Element:
     """
     if len(document) > MAX_BYTES:
         raise _refused(
-            "xml_too_large", f"The document has {len(document)} bytes, more than {MAX_BYTES}.", len(document)
+            Fault.XML_TOO_LARGE, f"The document has {len(document)} bytes, more than {MAX_BYTES}.", len(document)
         )
     depth = count = 0
     root: Element | None = None
@@ -45,14 +46,16 @@ def parse(document: bytes) -> Element:
             depth, count = depth + 1, count + 1
             if depth > MAX_DEPTH or count > MAX_ELEMENTS:
                 raise _refused(
-                    "xml_too_large", f"More than {MAX_DEPTH} levels or {MAX_ELEMENTS} elements.", [depth, count]
+                    Fault.XML_TOO_LARGE, f"More than {MAX_DEPTH} levels or {MAX_ELEMENTS} elements.", [depth, count]
                 )
     except DefusedXmlException as error:
-        raise _refused("xml_forbidden", f"The document has a DTD or entities: {type(error).__name__}.", None) from error
+        raise _refused(
+            Fault.XML_FORBIDDEN, f"The document has a DTD or entities: {type(error).__name__}.", None
+        ) from error
     except (ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that does not exist
-        raise _refused("xml_invalid", f"The document is not well-formed XML: {error}.", None) from error
+        raise _refused(Fault.XML_INVALID, f"The document is not well-formed XML: {error}.", None) from error
     if root is None:
-        raise _refused("xml_invalid", "The document is empty.", None)
+        raise _refused(Fault.XML_INVALID, "The document is empty.", None)
     return root
 
 
@@ -83,5 +86,5 @@ def text(element: Element, *paths: str) -> str | None:
     return None
 
 
-def _refused(reason: str, message: str, value: object) -> RejectedInputError:
-    return RejectedInputError(message, reason=reason, value=value, hint="Send a plain XML document without a DTD.")
+def _refused(why: Fault, message: str, value: object) -> RejectedInputError:
+    return RejectedInputError(message, reason=why.code, value=value, hint=why.fix)

@@ -29,17 +29,22 @@ MIN_OVERLAP = 0.95
 PART, MAX_PART_BIT_ERROR_RATE = 64, 0.30
 #: Five seconds: shorter fingerprints are alike by chance.
 MIN_LENGTH = 40
+#: Encodings of audio that is too short for any fingerprint differ in length by their padding.
+MAX_PADDING_MS = 250
 _POPULAR = 50
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What decides about sameness. `key` names it in the findings; an empty fingerprint matches nothing."""
+    """What decides about sameness. `key` names it in the findings; an empty fingerprint, that of very short audio,
+    matches nothing.
+    """
 
     key: str
     sha256: str
     fingerprint: Fingerprint
     isrc: str | None = None
+    duration_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,16 +88,26 @@ def same_recording(first: Fingerprint, second: Fingerprint) -> bool:
 def between(first: Recording, second: Recording) -> list[Rule]:
     """What is between two recordings: whether they are the same, and what their ISRCs say then."""
     rules = []
+    alike = same_recording(first.fingerprint, second.fingerprint)
     if first.sha256 == second.sha256:
         rules = [Rule.DUPLICATE_AUDIO]
-    elif same_recording(first.fingerprint, second.fingerprint):
+    elif alike and min(len(first.fingerprint), len(second.fingerprint)) >= MIN_LENGTH:
         rules = [Rule.DUPLICATE_RECORDING]
     if first.isrc and second.isrc:
         if rules and first.isrc != second.isrc:
             rules.append(Rule.RECORDING_HAS_TWO_ISRCS)
-        elif not rules and first.isrc == second.isrc:
+        # Likeness by chance makes no duplicate, but with one ISRC it is no chance.
+        elif not rules and first.isrc == second.isrc and not alike and not _same_in_length(first, second):
             rules.append(Rule.ISRC_REUSED)
     return rules
+
+
+def _same_in_length(first: Recording, second: Recording) -> bool:
+    """Whether two recordings without any fingerprint are of one length: more can't be known of them."""
+    lengths = (first.duration_ms, second.duration_ms)
+    if len(first.fingerprint) or len(second.fingerprint) or lengths[0] is None or lengths[1] is None:
+        return False
+    return abs(lengths[0] - lengths[1]) <= MAX_PADDING_MS
 
 
 def compare(recordings: Sequence[Recording]) -> list[Pair]:

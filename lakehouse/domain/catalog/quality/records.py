@@ -144,6 +144,11 @@ _PLACEHOLDER = re.compile(
 )
 
 
+def is_placeholder(text: str) -> bool:
+    """Whether a program's default stands where a name belongs."""
+    return bool(_PLACEHOLDER.fullmatch(text))
+
+
 def _has_lost_characters(text: str) -> bool:
     """U+FFFD; or what an encoder writes for letters it lacks: a question mark inside of a word, or four of them."""
     inside = re.search(r"[^\W\d_]\?([^\W\d_])", text)
@@ -189,7 +194,7 @@ def _texts(record: Metadata, findings: list[Finding]) -> Metadata:
             findings.append(Finding(Rule.NAME_TOO_LONG, name, value[:100]))
         if _has_lost_characters(mended):
             findings.append(Finding(Rule.LOST_CHARACTERS, name, value))
-        if _PLACEHOLDER.fullmatch(mended):
+        if is_placeholder(mended):
             findings.append(Finding(Rule.PLACEHOLDER, name, value))
         record = _with(record, {name: mended})
     return record
@@ -250,8 +255,8 @@ def _codes(record: Metadata, findings: list[Finding]) -> Metadata:
         except ValueError:
             findings.append(Finding(invalid, name, value))
             continue
-        # A UPC is an EAN with a zero in front: twelve digits are no fault.
-        if normal not in (value, f"0{value}"):
+        # A UPC is an EAN with a zero in front, a GTIN-14 one with one more: neither is a fault.
+        if normal not in (value, f"0{value}") and value != f"0{normal}":
             findings.append(Finding(form, name, value, normal))
         record = _with(record, {name: normal})
     territories: list[str] = []
