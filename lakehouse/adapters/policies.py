@@ -46,17 +46,21 @@ def month(period: str) -> tuple[date, date]:
 def judgement_sql(period: str, plays: str = "lake.silver.plays", flags: str = "lake.silver.play_flags") -> str:
     """A query of the plays of a month with one column a policy, `reason_<n>`: NULL where the play counts."""
     first, last = month(period)
-    days = f"played_on BETWEEN DATE '{first}' AND DATE '{last}'"
+    # Policies that count repetitions once look at the day before, too.
+    read = f"played_on BETWEEN DATE '{first - timedelta(days=rules.REPEATED_DAYS)}' AND DATE '{last}'"
     known = rules.policies()
     row = ", ".join(f"{p.row_reason_sql('flagged_by')} AS row_{n}" for n, p in enumerate(known))
     whole = ", ".join(f"{p.reason_sql(f'row_{n}')} AS reason_{n}" for n, p in enumerate(known))
+    columns = ", ".join(f"reason_{n}" for n in range(len(known)))
     return f"""WITH flagged AS (
-  SELECT event_id, ARRAY_AGG(rule) AS rules FROM {flags} WHERE {days} GROUP BY event_id
+  SELECT event_id, ARRAY_AGG(rule) AS rules FROM {flags} WHERE {read} GROUP BY event_id
 ), plays AS (
   SELECT p.*, COALESCE(flagged.rules, ARRAY[]) AS flagged_by
-  FROM {plays} AS p LEFT JOIN flagged ON p.event_id = flagged.event_id WHERE {days}
-), rows AS (SELECT *, {row} FROM plays)
-SELECT event_id, user_id, track_id, country, played_at, ms_played, {whole} FROM rows"""
+  FROM {plays} AS p LEFT JOIN flagged ON p.event_id = flagged.event_id WHERE {read}
+), judged_alone AS (SELECT *, {row} FROM plays),
+judged AS (SELECT *, {whole} FROM judged_alone)
+SELECT event_id, user_id, track_id, country, played_at, ms_played, {columns} FROM judged
+WHERE played_on >= DATE '{first}'"""
 
 
 def royalty_plays_sql(plays: str = "lake.silver.plays", flags: str = "lake.silver.play_flags") -> str:

@@ -26,14 +26,20 @@ def list_(as_json: JsonFlag = False) -> None:
 
     out = Output(as_json=as_json)
     default = rules.policy().label
+    paid = [{"from_period": entry.from_period, "policy": entry.policy.label} for entry in rules.royalty_policies()]
+    uses = {default: ["streams and live counts"]}
+    for entry in paid:
+        uses.setdefault(entry["policy"], []).append(f"royalties from {entry['from_period']}")
     out.table(
         "Counting policies",
-        ["policy", "counts when", "leaves out", "once a day per", "source"],
+        ["policy", "used for", "counts when", "leaves out", "once in", "of the same", "source"],
         [
             (
-                p.label + (" (royalties)" if p.label == default else ""),
+                p.label,
+                ", ".join(uses.get(p.label, ())),
                 " and ".join(c.when for c in p.conditions),
                 ", ".join(p.exclude),
+                p.once_in.replace("_", " "),
                 ", ".join(p.once_per),
                 p.source,
             )
@@ -51,6 +57,7 @@ def list_(as_json: JsonFlag = False) -> None:
     out.result(
         {
             "default": default,
+            "royalties": paid,
             "policies": [asdict(p) | {"label": p.label} for p in rules.policies()],
             "rules": [asdict(r) for r in rules.artificial_rules()],
         }

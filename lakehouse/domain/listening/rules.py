@@ -21,7 +21,10 @@ LATE_HOURS = 1
 
 
 BOT_USER_AGENT = "bot-user-agent"
-REPEATED = "repeated_within_24_h"
+#: Reason against a play that repeats one of the same `once_per`, by what `once_in` says.
+REPEATED = {"utc_day": "repeated_on_the_day", "24_hours": "repeated_within_24_h"}
+#: Days before a play that a judgement by `once_in` looks at.
+REPEATED_DAYS = 1
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Policy:
     exclude: tuple[str, ...]
     source: str
     once_per: tuple[str, ...] = ()
+    once_in: str = ""
 
     @property
     def label(self) -> str:
@@ -55,12 +59,19 @@ class Policy:
         return "CASE " + " ".join(f"WHEN {when} THEN '{reason}'" for when, reason in cases) + " ELSE NULL END"
 
     def reason_sql(self, row_reason: str) -> str:
-        """SQL of the whole judgement, where the column `row_reason` holds `row_reason_sql`."""
+        """SQL of the whole judgement, where the column `row_reason` holds `row_reason_sql`.
+
+        It is that of a play if the plays of the `REPEATED_DAYS` before it are among the rows.
+        """
         if not self.once_per:
             return row_reason
-        key = ", ".join((*self.once_per, "played_on", f"{row_reason} IS NULL"))
-        nth = f"ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY played_at, event_id)"
-        return f"COALESCE({row_reason}, IF({nth} > 1, '{REPEATED}'))"
+        key = ", ".join((*self.once_per, f"{row_reason} IS NULL"))
+        order = "ORDER BY played_at, event_id"
+        if self.once_in == "utc_day":
+            repeated = f"ROW_NUMBER() OVER (PARTITION BY {key}, played_on {order}) > 1"
+        else:
+            repeated = f"LAG(played_at) OVER (PARTITION BY {key} {order}) > played_at - INTERVAL '24' HOUR"
+        return f"COALESCE({row_reason}, CASE WHEN {repeated} THEN '{REPEATED[self.once_in]}' END)"
 
 
 @dataclass(frozen=True)
@@ -142,6 +153,7 @@ def policies() -> tuple[Policy, ...]:
             exclude=tuple(spec["exclude"]),
             source=spec["source"],
             once_per=tuple(spec.get("once_per", ())),
+            once_in=spec.get("once_in", ""),
         )
         for spec in _raw()["policies"]
     )
@@ -173,7 +185,8 @@ def royalty_policies(entries: Sequence[Mapping[str, str]] | None = None) -> tupl
 
     Raises:
         KeyError: an entry names a policy that doesn't exist.
-        ValueError: two entries begin in one month, or a policy counts once a day: what is paid is judged play by play.
+        ValueError: two entries begin in one month, or a policy counts repetitions once: what is paid is judged play by
+            play.
     """
     found = tuple(
         RoyaltyPolicy(entry["from_period"], policy(entry["policy"]))
@@ -182,7 +195,7 @@ def royalty_policies(entries: Sequence[Mapping[str, str]] | None = None) -> tupl
     if len({entry.from_period for entry in found}) < len(found):
         raise ValueError("two royalty policies begin in one month")
     if once := [entry.policy.label for entry in found if entry.policy.once_per]:
-        raise ValueError(f"{once[0]} counts once a day; royalties are judged play by play")
+        raise ValueError(f"{once[0]} counts repeated plays once; royalties are judged play by play")
     return found
 
 
