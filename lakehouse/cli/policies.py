@@ -117,14 +117,23 @@ def compare(
 def impact(period: Period, as_json: JsonFlag = False) -> None:
     """What artificial plays amount to by track and by rights holder; a play under two rules stands under both.
 
+    Streams are what would bear royalties but for the flags. Rights holders are the payees of the book of contracts that
+    the month, or else the newest one, was settled by; where nothing was settled yet, the artists of the catalogue.
+
     Example: wavehouse policies impact --period 2026-10
     """
-    from lakehouse.adapters import policies
+    from lakehouse.adapters import policies, royalties
 
     out = Output(as_json=as_json)
     settings = load_settings()
-    found = {by: policies.impact(settings, period, by) for by in ("track_id", "payee_id")}
-    for by, rows in found.items():
-        title = f"Artificial plays of {period} by {'track' if by == 'track_id' else 'rights holder'}"
-        out.table(title, list(rows[0]) if rows else [], [tuple(row.values()) for row in rows])
-    out.result({"period": period} | {f"by_{by}": rows for by, rows in found.items()})
+    by_track = policies.impact(settings, period, "track_id")
+    found = royalties.book_for(settings, period)
+    if found is None:
+        who, by_payee = "artists of the catalogue", policies.impact(settings, period, "payee_id")
+    else:
+        who, by_payee = f"payees of the contracts of {found[0]}", policies.impact_by_payee(settings, period, found[1])
+    for title, rows in (("track", by_track), (f"rights holder ({who})", by_payee)):
+        out.table(
+            f"Artificial plays of {period} by {title}", list(rows[0]) if rows else [], [tuple(r.values()) for r in rows]
+        )
+    out.result({"period": period, "rights_holders": who, "by_track_id": by_track, "by_payee_id": by_payee})

@@ -6,23 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lakehouse.adapters import policies
-from lakehouse.contracts import load
 from lakehouse.domain.listening import rules
+from tests import model_sql
+from tests.fakes.trino import contract_rows
 
 MIDNIGHT = datetime(2026, 10, 1, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 LONG = 60_000
-
-
-def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows of a contract's columns; what is not given is null."""
-    schema = load(name).arrow_schema()
-    return pa.Table.from_pylist(rows, schema=pa.schema([field.with_nullable(True) for field in schema]))
 
 
 def play(number: int, at: datetime, **others: Any) -> dict[str, Any]:
@@ -37,8 +31,8 @@ def verdicts(label: str, plays: list[dict[str, Any]], flagged: dict[str, str] | 
     number = [p.label for p in rules.policies()].index(label)
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
-        database.register("plays_", table("silver_audit.plays", plays))
-        database.register("flags_", table("silver_audit.play_flags", flags))
+        database.register("plays_", contract_rows("silver_audit.plays", plays))
+        database.register("flags_", contract_rows("silver_audit.play_flags", flags))
         sql = policies.judgement_sql("2026-10", "plays_", "flags_")
         return dict(database.sql(f"SELECT event_id, reason_{number} FROM ({sql})").fetchall())  # noqa: S608
 
@@ -98,3 +92,28 @@ def test_without_an_address_the_account_stands_for_it() -> None:
 def test_only_plays_of_the_month_are_judged() -> None:
     plays = [play(1, MIDNIGHT - MINUTE), play(2, MIDNIGHT), play(3, datetime(2026, 11, 1, tzinfo=UTC))]
     assert verdicts("streamed-30s@1", plays) == {"002": None}
+
+
+def test_the_impact_counts_what_would_have_been_paid_for_but_for_the_flags() -> None:
+    """Also of named automata, which never count as streams."""
+    plays = [
+        play(1, MIDNIGHT, country="SE", ms_played=30_000, is_stream=False),
+        play(2, MIDNIGHT, country="SE", ms_played=29_999, is_stream=False),
+        play(3, MIDNIGHT, country="SE", ms_played=30_000, is_stream=True),
+    ]
+    flags = [
+        {"event_id": row["event_id"], "rule": "bot-user-agent", "rule_version": 1, "played_on": row["played_on"]}
+        for row in plays[:2]
+    ]
+    (row,) = model_sql.rows(
+        "artificial_plays_monthly",
+        {
+            "plays": contract_rows("silver_audit.plays", plays),
+            "play_flags": contract_rows("silver_audit.play_flags", flags),
+            "tracks": contract_rows("silver_audit.tracks", [{"track_id": 1, "artist_id": 7}]),
+        },
+        touched=lambda *_: "true",
+        royalty_bearing_but_for_flags=lambda period: rules.royalty_bearing_sql(period, None),
+    )
+    assert (row["period"], row["rule"], row["payee_id"]) == ("2026-10", "bot-user-agent", 7)
+    assert (row["plays"], row["streams"], row["ms_played"]) == (2, 1, 59_999)

@@ -52,10 +52,13 @@ class Policy:
         """`<name>@<version>`, as tables name it."""
         return f"{self.name}@{self.version}"
 
-    def row_reason_sql(self, flags: str) -> str:
-        """SQL of the first reason against a play by its row and `flags`, the array of its rules; else NULL."""
+    def row_reason_sql(self, flags: str | None) -> str:
+        """SQL of the first reason against a play by its row and `flags`, the array of its rules; else NULL.
+
+        Without `flags` it is judged as if no rule had flagged it.
+        """
         cases = [(f"NOT COALESCE({c.when}, FALSE)", c.reason) for c in self.conditions]
-        cases += [(f"CONTAINS({flags}, '{rule}')", rule) for rule in self.exclude]
+        cases += [(f"CONTAINS({flags}, '{rule}')", rule) for rule in self.exclude if flags is not None]
         return "CASE " + " ".join(f"WHEN {when} THEN '{reason}'" for when, reason in cases) + " ELSE NULL END"
 
     def reason_sql(self, row_reason: str) -> str:
@@ -211,8 +214,11 @@ def royalty_policy(period: str, entries: Sequence[Mapping[str, str]] | None = No
     return begun[-1]
 
 
-def royalty_bearing_sql(period: str, flags: str) -> str:
-    """SQL predicate over a valid play of the month `period` (an expression) with `flags`, the array of its rules."""
+def royalty_bearing_sql(period: str, flags: str | None) -> str:
+    """SQL predicate over a valid play of the month `period` (an expression) with `flags`, the array of its rules.
+
+    Without `flags`: it would bear royalties, had no rule flagged it.
+    """
     cases = " ".join(
         f"WHEN {period} >= '{entry.from_period}' THEN ({entry.policy.row_reason_sql(flags)}) IS NULL"
         for entry in reversed(royalty_policies())
