@@ -34,7 +34,8 @@ def verdicts(label: str, plays: list[dict[str, Any]], flagged: dict[str, str] | 
         database.register("plays_", contract_rows("silver_audit.plays", plays))
         database.register("flags_", contract_rows("silver_audit.play_flags", flags))
         sql = policies.judgement_sql("2026-10", "plays_", "flags_")
-        return dict(database.sql(f"SELECT event_id, reason_{number} FROM ({sql})").fetchall())  # noqa: S608
+        found = database.sql(f"SELECT event_id, reason_{number} FROM ({sql}) ORDER BY event_id")  # noqa: S608
+        return dict(found.fetchall())
 
 
 def expected(plays: list[dict[str, Any]], flagged: dict[str, str]) -> dict[str, str | None]:
