@@ -135,16 +135,21 @@ def windows(
 
 
 @app.command()
-def sessions(start: Start = None, end: End = None, as_json: AsJson = False) -> None:
-    """Listening sessions: plays without a pause of more than half an hour.
+def sessions(
+    start: Start = None,
+    end: End = None,
+    country: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-2 code; default: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Listening sessions that begin in a range: plays without a pause of more than half an hour between them.
 
-    Example: wavehouse live sessions --from 2026-10-31 --to 2026-11-01
+    Example: wavehouse live sessions --from 2026-10-31 --to 2026-11-01 --country SE
     """
     from lakehouse.adapters.clickhouse import LiveCounts
 
     out, counts = Output(as_json=as_json), LiveCounts(load_settings())
     start, end = _range(counts, start, end)
-    found = vars(counts.sessions(start, end))
+    found = vars(counts.sessions(start, end, country=country))
     out.table(f"Sessions, {start:%F %R} to {end:%F %R} UTC", list(found), [list(found.values())])
     out.result(found)
 

@@ -244,9 +244,11 @@ def list_windows(
 
 
 @live.get("/live/sessions", summary="Listening sessions", responses=responses(503))
-def get_sessions(service: Service, start: From = None, end: To = None) -> LiveSessions:
-    """Sessions in a range of at most 100 days; a pause of more than half an hour between two plays ends one."""
-    return service.sessions(start, end)
+def get_sessions(service: Service, start: From = None, end: To = None, country: Country = None) -> LiveSessions:
+    """Sessions that begin in a range of at most 100 days, of the plays in a country or of all; a pause of more than
+    half an hour between two plays ends one.
+    """
+    return service.sessions(start, end, country=country)
 
 
 @live.get("/live/freshness", summary="How far the live counts are", responses=responses(503))

@@ -168,8 +168,8 @@ class Live(Protocol):
     ) -> list[WindowCounts]:
         """Windows within the range, in order."""
 
-    def sessions(self, start: datetime, end: datetime) -> Sessions:
-        """Sessions of the range."""
+    def sessions(self, start: datetime, end: datetime, *, country: str | None) -> Sessions:
+        """Sessions that begin in the range."""
 
     def newest(self) -> datetime | None:
         """The newest minute."""
@@ -376,10 +376,10 @@ class CatalogService:
             windows=[Window(**vars(row)) for row in rows],
         )
 
-    def sessions(self, start: datetime | None, end: datetime | None) -> LiveSessions:
-        """Sessions in [start, end)."""
+    def sessions(self, start: datetime | None, end: datetime | None, *, country: str | None) -> LiveSessions:
+        """Sessions that begin in [start, end)."""
         span = self._range(start, end, longest=MAX_RANKING)
-        found = self._live.sessions(*span) if span else Sessions(0, 0, 0, 0)
+        found = self._live.sessions(*span, country=country) if span else Sessions(0, 0, 0, 0)
         return LiveSessions(**_bounds(span), **vars(found))
 
     def _tracks_of(self, artist_id: int) -> list[int]:

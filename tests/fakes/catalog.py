@@ -230,9 +230,10 @@ class FakeLive(Switch):
             at += step or width
         return found
 
-    def sessions(self, start: datetime, end: datetime) -> Sessions:
+    def sessions(self, start: datetime, end: datetime, *, country: str | None) -> Sessions:
         self.ping()
-        plays = sum(c.plays for *_, c in self.counts if start <= c.window_start < end)
+        counts = [c for _, where, c in self.counts if country in (None, where)]
+        plays = sum(c.plays for c in counts if start <= c.window_start < end)
         return Sessions(plays, plays, plays, plays * 1000)
 
     def newest(self) -> datetime | None:

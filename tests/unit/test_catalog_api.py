@@ -335,6 +335,8 @@ class TestLive:
     def test_sessions(self, world: World) -> None:
         body = world.client.get("/v1/live/sessions").json()
         assert body["sessions"] == body["plays"] > 0
+        swedish = world.client.get("/v1/live/sessions", params={"country": "SE"}).json()
+        assert 0 < swedish["sessions"] < body["sessions"]
         world.live.counts = []
         assert world.client.get("/v1/live/sessions").json()["sessions"] == 0
 
