@@ -155,17 +155,27 @@ def sessions(
 
 
 @app.command()
-def freshness(as_json: AsJson = False) -> None:
+def freshness(
+    with_lake: Annotated[
+        bool,
+        typer.Option("--with-lake", help="Count in silver, too, what came too late for the live counts; takes longer."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """How far the live counts have come, what is still to be loaded, and how many events came late.
 
-    Example: wavehouse live freshness
+    Late events are counted in the minute they belong to; those that came more than 44 days late are in the lake alone.
+
+    Example: wavehouse live freshness --with-lake
     """
+    from lakehouse.adapters import reconcile
     from lakehouse.adapters.clickhouse import LiveCounts
     from lakehouse.adapters.window_loader import pending
 
     out, settings = Output(as_json=as_json), load_settings()
     counts, rows = LiveCounts(settings), []
     late = counts.late()
+    too_late = reconcile.too_late(settings) if with_lake else {}
     for table, lag in pending(settings).items():
         state = counts.state(table)
         rows.append(
@@ -177,6 +187,7 @@ def freshness(as_json: AsJson = False) -> None:
                 "uncommitted_offsets": lag.uncommitted,
                 "late_events": late[table],
             }
+            | ({"too_late_events": too_late[table]} if with_lake else {})
         )
     titles = [
         "table",
@@ -185,6 +196,7 @@ def freshness(as_json: AsJson = False) -> None:
         "records to load",
         "offsets in open transactions",
         "late events",
+        *(["too late, in the lake alone"] if with_lake else []),
     ]
     out.table("Live counts", titles, [list(row.values()) for row in rows])
     out.result(rows)
