@@ -190,7 +190,7 @@ class _Slide:
     end: datetime
     width: timedelta
     step: timedelta
-    country: str | None
+    countries: Sequence[str] | None
 
     def parameters(self) -> dict[str, Any]:
         """Query parameters.
@@ -209,7 +209,8 @@ class _Slide:
             "end": _utc(self.end),
             "width_s": int(self.width.total_seconds()),
             "step_s": int(self.step.total_seconds()),
-            "country": self.country or "",
+            "everywhere": self.countries is None,
+            "countries": list(self.countries or ()),
         }
 
 
@@ -370,10 +371,10 @@ class LiveCounts:
         width: timedelta,
         step: timedelta | None = None,
         track_ids: Sequence[int] | None = None,
-        country: str | None = None,
+        countries: Sequence[str] | None = None,
     ) -> list[WindowCounts]:
         """Windows of `width` that begin every `step` (default: where the last one ends) and lie within the range, with
-        at least one play, in order: of some tracks (an artist's, say) or all, in one country or all.
+        at least one play, in order: of some tracks (an artist's, say) or all, in some countries (a region's) or all.
 
         Windows begin at multiples of `step` since 1970 in UTC. Both are whole minutes; a step is no longer than its
         window.
@@ -386,7 +387,7 @@ class LiveCounts:
             "sum(plays), sum(streams), sum(bot_plays), sum(late_plays), uniqExact(user_id), sum(ms_played)",
             "plays > 0 AND ({every_track:Bool} OR track_id IN {track_ids:Array(Int64)})",
             {"every_track": track_ids is None, "track_ids": list(track_ids or ())},
-            _Slide(start, end, width, step or width, country),
+            _Slide(start, end, width, step or width, countries),
             WindowCounts,
         )
 
@@ -398,7 +399,7 @@ class LiveCounts:
         width: timedelta,
         step: timedelta | None = None,
         campaign_id: int | None = None,
-        country: str | None = None,
+        countries: Sequence[str] | None = None,
     ) -> list[AdWindowCounts]:
         """As `windows`, of the impressions of a campaign or of all."""
         return self._windows(
@@ -406,7 +407,7 @@ class LiveCounts:
             "sum(impressions), sum(late_impressions), uniqExact(user_id), sum(cost_micros)",
             "impressions > 0 AND ({every_campaign:Bool} OR campaign_id = {campaign_id:Int64})",
             {"every_campaign": campaign_id is None, "campaign_id": campaign_id or 0},
-            _Slide(start, end, width, step or width, country),
+            _Slide(start, end, width, step or width, countries),
             AdWindowCounts,
         )
 
@@ -477,7 +478,7 @@ class LiveCounts:
                 (intDiv(minute - {{width_s:Int64}}, {{step_s:Int64}}) + 1) * {{step_s:Int64}} AS first,
                 arrayJoin(range(first, minute + 1, {{step_s:Int64}})) AS window
               FROM live.{table} FINAL
-              WHERE {where} AND ({{country:String}} = '' OR country = {{country:String}})
+              WHERE {where} AND ({{everywhere:Bool}} OR country IN {{countries:Array(String)}})
                 AND window_start >= {{start:DateTime64(6, 'UTC')}} AND window_start < {{end:DateTime64(6, 'UTC')}}
             )
             WHERE toDateTime64(window, 6, 'UTC') >= {{start:DateTime64(6, 'UTC')}}

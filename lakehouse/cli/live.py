@@ -109,6 +109,9 @@ def windows(
     track_id: Annotated[int | None, typer.Option("--track", help="Only this track.")] = None,
     campaign_id: Annotated[int | None, typer.Option("--campaign", help="Impressions of this campaign instead.")] = None,
     country: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-2 code; default: all.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="UN M49 code, as 154 (Northern Europe) or 150 (Europe); default: all.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tumbling or sliding windows with exact distinct listeners; late events are in the window they belong to.
@@ -116,18 +119,22 @@ def windows(
     Example: wavehouse live windows --minutes 60 --every 5 --country SE --from 2026-10-31T18:00 --to 2026-10-31T22:00
     """
     from lakehouse.adapters.clickhouse import AdWindowCounts, LiveCounts, WindowCounts
+    from lakehouse.domain.listening import regions
 
     out, counts = Output(as_json=as_json), LiveCounts(load_settings())
     if track_id is not None and campaign_id is not None:
         raise FatalError("A window is of a track or of a campaign.", hint="Give --track or --campaign.")
     start, end = _range(counts, start, end)
+    if region is not None and region not in regions.codes():
+        raise FatalError(f"There is no region '{region}'.", hint=f"One of {', '.join(sorted(regions.codes()))}.")
+    places = regions.chosen(country, region)
     width, step = timedelta(minutes=minutes), timedelta(minutes=every or minutes)
     rows: Sequence[WindowCounts | AdWindowCounts]
     if campaign_id is None:
         tracks = None if track_id is None else [track_id]
-        rows = counts.windows(start, end, width=width, step=step, track_ids=tracks, country=country)
+        rows = counts.windows(start, end, width=width, step=step, track_ids=tracks, countries=places)
     else:
-        rows = counts.ad_windows(start, end, width=width, step=step, campaign_id=campaign_id, country=country)
+        rows = counts.ad_windows(start, end, width=width, step=step, campaign_id=campaign_id, countries=places)
     found = [vars(row) | {"window_start": row.window_start.isoformat()} for row in rows]
     titles = list(found[0]) if found else ["window_start"]
     out.table(f"Windows of {minutes} minutes", titles, [list(row.values()) for row in found])

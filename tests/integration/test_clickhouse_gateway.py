@@ -412,7 +412,7 @@ def test_sliding_windows_are_those_of_a_plain_count(gateway: Gateway, live: Live
     newest = {(r["window_start"], r["track_id"], r["country"], r["user_id"]): r for r in rows}
     start, end = MINUTE + timedelta(minutes=2), MINUTE + timedelta(minutes=140)
     found = LiveCounts(gateway.settings()).windows(
-        start, end, width=timedelta(minutes=width), step=timedelta(minutes=step), track_ids=[1, 3], country="SE"
+        start, end, width=timedelta(minutes=width), step=timedelta(minutes=step), track_ids=[1, 3], countries=["SE"]
     )
     expected = []
     for minute in range(-150, 150):
@@ -541,8 +541,11 @@ def test_windows_and_rankings_of_campaigns(gateway: Gateway, live: LiveTables) -
         AdWindowCounts(MINUTE, 5, 1, 2, 3_000),
         AdWindowCounts(MINUTE + width, 1, 0, 1, 1_000),
     ]
-    swedish = counts.ad_windows(start, end, width=width, campaign_id=1, country="SE")
+    swedish = counts.ad_windows(start, end, width=width, campaign_id=1, countries=["SE"])
     assert [(w.impressions, w.listeners) for w in swedish] == [(4, 1), (1, 1)]
+    assert counts.ad_windows(start, end, width=width, campaign_id=1, countries=[]) == []
+    both = counts.ad_windows(start, end, width=width, campaign_id=1, countries=["SE", "US"])
+    assert [w.impressions for w in both] == [5, 1]
     sliding = counts.ad_windows(start, end, width=width, step=timedelta(minutes=1))
     assert [w.impressions for w in sliding] == [18, 16, 7, 2, 2, 1]
     assert counts.top_campaigns(start, end) == [

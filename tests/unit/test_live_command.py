@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,15 @@ from typer.testing import CliRunner
 from lakehouse.adapters import clickhouse, trino, window_loader
 from lakehouse.cli.live import app
 from lakehouse.domain.listening.rules import LIVE_DAYS
+from lakehouse.errors import FatalError
 from tests.fakes.trino import DuckTrino
 
 AT = datetime(2026, 10, 1, 12, tzinfo=UTC)
 LIMIT = timedelta(days=LIVE_DAYS)
+
+
+#: Countries that windows were asked of.
+asked: list[Sequence[str] | None] = []
 
 
 class Counts:
@@ -28,7 +34,11 @@ class Counts:
     def late(self) -> dict[str, int]:
         return {"play_minutes": 3, "ad_minutes": 0}
 
-    def state(self, _: str) -> clickhouse.WindowState:
+    def windows(self, *_: datetime, countries: Sequence[str] | None, **__: object) -> list[clickhouse.WindowCounts]:
+        asked.append(countries)
+        return []
+
+    def state(self, _: str = "play_minutes") -> clickhouse.WindowState:
         return clickhouse.WindowState(AT, 1, {0: 9})
 
 
@@ -58,3 +68,13 @@ def test_without_the_lake_no_other_engine_is_asked(monkeypatch: pytest.MonkeyPat
     done = CliRunner().invoke(app, ["freshness", "--json"])
     assert [row["late_events"] for row in json.loads(done.stdout)] == [3, 0]
     assert "too_late_events" not in done.stdout
+
+
+def test_windows_of_a_region_are_those_of_its_countries() -> None:
+    asked.clear()
+    for chosen in (["--region", "018"], ["--region", "154", "--country", "SE"], ["--country", "SE"], []):
+        assert CliRunner().invoke(app, ["windows", *chosen]).exit_code == 0
+    assert asked == [["BW", "LS", "NA", "SZ", "ZA"], ["SE"], ["SE"], None]
+    unknown = CliRunner().invoke(app, ["windows", "--region", "001"]).exception
+    assert isinstance(unknown, FatalError)
+    assert "154" in unknown.hint
