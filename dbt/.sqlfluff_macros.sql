@@ -5,6 +5,7 @@
 {% macro ad_impressions_rejection_reason() %}cast(null as varchar){% endmacro %}
 {% macro is_bot() %}(user_agent = 'bot'){% endmacro %}
 {% macro is_stream() %}(ms_played > 0){% endmacro %}
+{% macro royalty_bearing_but_for_flags(period) %}({{ period }} > '2000-01' and ms_played > 0){% endmacro %}
 {% macro royalty_bearing(period, flags) %}({{ period }} > '2000-01' and {{ flags }} is null){% endmacro %}
 {% macro royalty_policy(period) %}{{ period }}{% endmacro %}
 {% macro is_noise(genre) %}({{ genre }} is null){% endmacro %}

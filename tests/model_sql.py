@@ -11,6 +11,9 @@ import pyarrow as pa
 
 from lakehouse.config.settings import CHECKOUT
 
+#: Functions of Trino that DuckDB has under another name.
+FUNCTIONS = "create macro date_format(moment, format) as strftime(moment, format)"
+
 
 def sql(model: str, **macros: Any) -> str:
     """The SQL of `model`; `macros` stand for those of the project."""
@@ -22,6 +25,7 @@ def sql(model: str, **macros: Any) -> str:
 def rows(model: str, tables: Mapping[str, pa.Table], *, views: tuple[str, ...] = (), **macros: Any) -> list[Any]:
     """Rows of `model` as dicts, over `tables` by name and the models `views`, made in this order."""
     with duckdb.connect() as database:
+        database.execute(FUNCTIONS)
         for name, table in tables.items():
             database.register(name, table)
         for view in views:

@@ -20,6 +20,10 @@ CASE WHEN cost_micros < 0 THEN 'negative_cost' WHEN shown_at > received_at + INT
 (CASE WHEN {{ period }} >= '2000-01' THEN (CASE WHEN NOT COALESCE(ms_played >= 30000, FALSE) THEN 'under_30_s' WHEN CONTAINS({{ flags }}, 'bot-user-agent') THEN 'bot-user-agent' WHEN CONTAINS({{ flags }}, 'overlapping-plays') THEN 'overlapping-plays' WHEN CONTAINS({{ flags }}, 'track-loop') THEN 'track-loop' WHEN CONTAINS({{ flags }}, 'shared-device') THEN 'shared-device' ELSE NULL END) IS NULL ELSE FALSE END)
 {%- endmacro %}
 
+{% macro royalty_bearing_but_for_flags(period) -%}
+(CASE WHEN {{ period }} >= '2000-01' THEN (CASE WHEN NOT COALESCE(ms_played >= 30000, FALSE) THEN 'under_30_s' ELSE NULL END) IS NULL ELSE FALSE END)
+{%- endmacro %}
+
 {% macro royalty_policy(period) -%}
 (CASE WHEN {{ period }} >= '2000-01' THEN 'streamed-30s@2' END)
 {%- endmacro %}

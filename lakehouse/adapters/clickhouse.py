@@ -32,8 +32,10 @@ HINT = "`wavehouse status` shows whether it runs; `wavehouse logs clickhouse` sa
 #: Server errors that pass: can't write or close a file, too many queries, timeout, network, memory, no space on the
 #: disk, too many parts, cancelled at a stop.
 PASSING_CODES = frozenset({75, 77, 159, 202, 209, 210, 241, 243, 252, 394})
-#: Half an hour without a new play ends a session, the convention of web analytics (Google Analytics' default).
+#: Half an hour without anything heard ends a session, the convention of web analytics (Google Analytics' default).
 SESSION_GAP = timedelta(minutes=30)
+#: Longer ones are rejected (lakehouse/domain/listening/rules.yaml), so what began earlier than that is over.
+LONGEST_PLAY = timedelta(days=1)
 #: Of rows in a ranking, where none is asked for: more than ClickHouse could send.
 NO_LIMIT = 2**32 - 1
 T = TypeVar("T")
@@ -117,7 +119,7 @@ class AdWindowCounts:
 
 @dataclass(frozen=True)
 class Sessions:
-    """Sessions in a range of event time: plays of a listener of which none starts long after the one before."""
+    """Sessions in a range of event time: plays of a listener of which none starts long after the others have ended."""
 
     sessions: int
     listeners: int
@@ -188,7 +190,7 @@ class _Slide:
     end: datetime
     width: timedelta
     step: timedelta
-    country: str | None
+    countries: Sequence[str] | None
 
     def parameters(self) -> dict[str, Any]:
         """Query parameters.
@@ -207,7 +209,8 @@ class _Slide:
             "end": _utc(self.end),
             "width_s": int(self.width.total_seconds()),
             "step_s": int(self.step.total_seconds()),
-            "country": self.country or "",
+            "everywhere": self.countries is None,
+            "countries": list(self.countries or ()),
         }
 
 
@@ -368,10 +371,10 @@ class LiveCounts:
         width: timedelta,
         step: timedelta | None = None,
         track_ids: Sequence[int] | None = None,
-        country: str | None = None,
+        countries: Sequence[str] | None = None,
     ) -> list[WindowCounts]:
         """Windows of `width` that begin every `step` (default: where the last one ends) and lie within the range, with
-        at least one play, in order: of some tracks (an artist's, say) or all, in one country or all.
+        at least one play, in order: of some tracks (an artist's, say) or all, in some countries (a region's) or all.
 
         Windows begin at multiples of `step` since 1970 in UTC. Both are whole minutes; a step is no longer than its
         window.
@@ -384,7 +387,7 @@ class LiveCounts:
             "sum(plays), sum(streams), sum(bot_plays), sum(late_plays), uniqExact(user_id), sum(ms_played)",
             "plays > 0 AND ({every_track:Bool} OR track_id IN {track_ids:Array(Int64)})",
             {"every_track": track_ids is None, "track_ids": list(track_ids or ())},
-            _Slide(start, end, width, step or width, country),
+            _Slide(start, end, width, step or width, countries),
             WindowCounts,
         )
 
@@ -396,7 +399,7 @@ class LiveCounts:
         width: timedelta,
         step: timedelta | None = None,
         campaign_id: int | None = None,
-        country: str | None = None,
+        countries: Sequence[str] | None = None,
     ) -> list[AdWindowCounts]:
         """As `windows`, of the impressions of a campaign or of all."""
         return self._windows(
@@ -404,28 +407,54 @@ class LiveCounts:
             "sum(impressions), sum(late_impressions), uniqExact(user_id), sum(cost_micros)",
             "impressions > 0 AND ({every_campaign:Bool} OR campaign_id = {campaign_id:Int64})",
             {"every_campaign": campaign_id is None, "campaign_id": campaign_id or 0},
-            _Slide(start, end, width, step or width, country),
+            _Slide(start, end, width, step or width, countries),
             AdWindowCounts,
         )
 
-    def sessions(self, start: datetime, end: datetime, *, gap: timedelta = SESSION_GAP) -> Sessions:
-        """Sessions made of the plays in a range. A session ends where no play starts for longer than `gap`; minutes are
-        compared, and what lies outside the range is not looked at.
+    def sessions(
+        self, start: datetime, end: datetime, *, country: str | None = None, gap: timedelta = SESSION_GAP
+    ) -> Sessions:
+        """Sessions that begin in the range, each as a whole, made of the plays in one country or all.
+
+        A session ends where nothing is heard for longer than `gap`. A play is taken to begin with its minute and to be
+        heard for its `ms_played`. Plays of a day before the range are read, so that none that goes on is taken for a
+        new one, and of a day after it: a session is cut only where it is still going on then.
         """
         [found] = self._rows(
             """
-            SELECT sum(1 + arrayCount(pause -> pause > {gap_s:Int64}, arrayDifference(arraySort(minutes)))),
-              count(), sum(user_plays), sum(user_ms_played)
+            SELECT count(), uniqExact(user_id), sum(session_plays), sum(session_ms_played)
             FROM (
-              SELECT user_id, groupUniqArray(toInt64(toUnixTimestamp(window_start))) AS minutes,
-                sum(plays) AS user_plays, sum(ms_played) AS user_ms_played
-              FROM live.play_minutes FINAL
-              WHERE plays > 0
-                AND window_start >= {start:DateTime64(6, 'UTC')} AND window_start < {end:DateTime64(6, 'UTC')}
-              GROUP BY user_id
+              SELECT user_id, min(began) AS session_began, sum(user_plays) AS session_plays,
+                sum(user_ms_played) AS session_ms_played
+              FROM (
+                SELECT *, sum(is_first) OVER (PARTITION BY user_id ORDER BY began ROWS UNBOUNDED PRECEDING) AS session
+                FROM (
+                  SELECT *, began - max(ended) OVER (
+                    PARTITION BY user_id ORDER BY began ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                  ) > {gap_ms:Int64} AS is_first
+                  FROM (
+                    SELECT user_id, toUnixTimestamp64Milli(window_start) AS began, max(began + ms_played) AS ended,
+                      sum(plays) AS user_plays, sum(ms_played) AS user_ms_played
+                    FROM live.play_minutes FINAL
+                    WHERE plays > 0 AND ({country:String} = '' OR country = {country:String})
+                      AND window_start >= {first:DateTime64(6, 'UTC')} AND window_start < {last:DateTime64(6, 'UTC')}
+                    GROUP BY user_id, window_start
+                  )
+                )
+              )
+              GROUP BY user_id, session
             )
+            WHERE session_began >= toUnixTimestamp64Milli({start:DateTime64(6, 'UTC')})
+              AND session_began < toUnixTimestamp64Milli({end:DateTime64(6, 'UTC')})
             """,
-            {"start": _utc(start), "end": _utc(end), "gap_s": int(gap.total_seconds())},
+            {
+                "start": _utc(start),
+                "end": _utc(end),
+                "first": _utc(start - LONGEST_PLAY - gap),
+                "last": _utc(end + LONGEST_PLAY),
+                "country": country or "",
+                "gap_ms": gap // timedelta(milliseconds=1),
+            },
             Sessions,
         )
         return found
@@ -449,7 +478,7 @@ class LiveCounts:
                 (intDiv(minute - {{width_s:Int64}}, {{step_s:Int64}}) + 1) * {{step_s:Int64}} AS first,
                 arrayJoin(range(first, minute + 1, {{step_s:Int64}})) AS window
               FROM live.{table} FINAL
-              WHERE {where} AND ({{country:String}} = '' OR country = {{country:String}})
+              WHERE {where} AND ({{everywhere:Bool}} OR country IN {{countries:Array(String)}})
                 AND window_start >= {{start:DateTime64(6, 'UTC')}} AND window_start < {{end:DateTime64(6, 'UTC')}}
             )
             WHERE toDateTime64(window, 6, 'UTC') >= {{start:DateTime64(6, 'UTC')}}

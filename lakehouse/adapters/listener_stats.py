@@ -64,8 +64,8 @@ def stats(settings: Settings, user_id: int, range_name: str, *, as_of: date | No
         key = "recording_key" if columns[-1] == "title" else names
         shown = ", ".join(f"min({name}) as {name}" for name in columns)
         sql = (
-            f"select {shown}, {MEASURES} from {TABLE} {where} and {columns[-1]} is not null "  # noqa: S608
-            f"group by {key} order by streams + listens desc, {', '.join(reversed(columns))} limit {limit:d}"
+            f"select * from (select {shown}, {MEASURES} from {TABLE} {where} and {columns[-1]} is not null "  # noqa: S608
+            f"group by {key}) order by streams + listens desc, {', '.join(reversed(columns))} limit {limit:d}"
         )
         return trino.query(settings, sql, parameters).dicts()
 

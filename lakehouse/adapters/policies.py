@@ -12,6 +12,7 @@ from typing import Any
 from lakehouse.adapters import trino
 from lakehouse.config.settings import Settings
 from lakehouse.domain.listening import rules
+from lakehouse.domain.royalties.contracts import Book
 from lakehouse.errors import RejectedInputError
 
 COUNTS = "counts"
@@ -46,17 +47,21 @@ def month(period: str) -> tuple[date, date]:
 def judgement_sql(period: str, plays: str = "lake.silver.plays", flags: str = "lake.silver.play_flags") -> str:
     """A query of the plays of a month with one column a policy, `reason_<n>`: NULL where the play counts."""
     first, last = month(period)
-    days = f"played_on BETWEEN DATE '{first}' AND DATE '{last}'"
+    # Policies that count repetitions once look at the day before, too.
+    read = f"played_on BETWEEN DATE '{first - timedelta(days=rules.REPEATED_DAYS)}' AND DATE '{last}'"
     known = rules.policies()
     row = ", ".join(f"{p.row_reason_sql('flagged_by')} AS row_{n}" for n, p in enumerate(known))
     whole = ", ".join(f"{p.reason_sql(f'row_{n}')} AS reason_{n}" for n, p in enumerate(known))
+    columns = ", ".join(f"reason_{n}" for n in range(len(known)))
     return f"""WITH flagged AS (
-  SELECT event_id, ARRAY_AGG(rule) AS rules FROM {flags} WHERE {days} GROUP BY event_id
+  SELECT event_id, ARRAY_AGG(rule) AS rules FROM {flags} WHERE {read} GROUP BY event_id
 ), plays AS (
   SELECT p.*, COALESCE(flagged.rules, ARRAY[]) AS flagged_by
-  FROM {plays} AS p LEFT JOIN flagged ON p.event_id = flagged.event_id WHERE {days}
-), rows AS (SELECT *, {row} FROM plays)
-SELECT event_id, user_id, track_id, country, played_at, ms_played, {whole} FROM rows"""
+  FROM {plays} AS p LEFT JOIN flagged ON p.event_id = flagged.event_id WHERE {read}
+), judged_alone AS (SELECT *, {row} FROM plays),
+judged AS (SELECT *, {whole} FROM judged_alone)
+SELECT event_id, user_id, track_id, country, played_at, ms_played, {columns} FROM judged
+WHERE played_on >= DATE '{first}'"""
 
 
 def royalty_plays_sql(plays: str = "lake.silver.plays", flags: str = "lake.silver.play_flags") -> str:
@@ -124,27 +129,72 @@ def plays(settings: Settings, period: str, limit: int) -> list[dict[str, Any]]:
 
 
 def impact(settings: Settings, period: str, by: str) -> list[dict[str, Any]]:
-    """Artificial plays of a month by rule and `track_id` or `payee_id`, beside all streams of the same.
+    """Artificial plays of a month by rule and `track_id` or `payee_id` (the artist), beside the streams that are paid.
 
-    `share_of_streams` says which part of the streams the rule takes away, or would, under a policy that excludes it.
+    `streams` are those plays that would bear royalties, had no rule flagged them; `share_of_streams` is their part of
+    them and the paid ones together.
     """
     month(period)
     if by not in ("track_id", "payee_id"):
         raise RejectedInputError(f"There is no impact by '{by}'.", reason="bad_argument")
     owner = "s.track_id" if by == "track_id" else "t.artist_id"
-    return trino.query(
+    found = trino.query(
         settings,
-        f"""WITH streamed AS (
-  SELECT {owner} AS {by}, SUM(s.streams) AS streams
+        f"""WITH paid AS (
+  SELECT {owner} AS {by}, SUM(s.royalty_streams) AS streams
   FROM lake.gold.streams_monthly AS s LEFT JOIN lake.silver.tracks AS t ON s.track_id = t.track_id
   WHERE s.period = ? GROUP BY {owner}
 )
 SELECT a.{by}, a.rule, MAX(a.rule_version) AS rule_version, SUM(a.plays) AS plays, SUM(a.streams) AS streams,
-  MAX(streamed.streams) AS all_streams,
-  ROUND(CAST(SUM(a.streams) AS DECIMAL(18, 6)) / NULLIF(MAX(streamed.streams), 0), 4) AS share_of_streams
+  COALESCE(MAX(paid.streams), 0) AS paid_streams
 FROM lake.gold.artificial_plays_monthly AS a
-LEFT JOIN streamed ON a.{by} IS NOT DISTINCT FROM streamed.{by}
-WHERE a.period = ? GROUP BY a.{by}, a.rule ORDER BY SUM(a.streams) DESC, SUM(a.plays) DESC, a.{by}, a.rule""",
+LEFT JOIN paid ON a.{by} IS NOT DISTINCT FROM paid.{by}
+WHERE a.period = ? GROUP BY a.{by}, a.rule""",
         [period, period],
         user="analyst",
     ).dicts()
+    return _ranked(found, by)
+
+
+def impact_by_payee(settings: Settings, period: str, book: Book) -> list[dict[str, Any]]:
+    """As `impact`, by the payees who hold a right in the track by the contracts of `book`.
+
+    A play stands under every payee with a right in its track, whatever the share, and under None where nobody has one.
+    """
+    flagged = impact(settings, period, "track_id")
+    paid = trino.query(
+        settings,
+        "SELECT track_id, SUM(royalty_streams) FROM lake.gold.streams_monthly WHERE period = ? GROUP BY track_id",
+        [period],
+        user="analyst",
+    ).rows
+
+    def holders(track_id: int) -> set[str | None]:
+        rights = book.rights_of(str(track_id), period)
+        return {holder.payee_id for right in rights for holder in right.holders} or {None}
+
+    streams: Counter[str | None] = Counter()
+    for track_id, number in paid:
+        for payee_id in holders(track_id):
+            streams[payee_id] += number or 0
+    sums: dict[tuple[str | None, str], dict[str, Any]] = {}
+    for row in flagged:
+        for payee_id in holders(row["track_id"]):
+            name = None if payee_id is None else book.payees[payee_id].name
+            total = sums.setdefault(
+                (payee_id, row["rule"]),
+                {"payee_id": payee_id, "name": name, "rule": row["rule"], "rule_version": 0, "plays": 0, "streams": 0},
+            )
+            total["rule_version"] = max(total["rule_version"], row["rule_version"])
+            total["plays"] += row["plays"]
+            total["streams"] += row["streams"]
+            total["paid_streams"] = streams[payee_id]
+    return _ranked(list(sums.values()), "payee_id")
+
+
+def _ranked(rows: list[dict[str, Any]], by: str) -> list[dict[str, Any]]:
+    """Rows with their share, what takes most first; of equals by `by` and rule."""
+    for row in rows:
+        everything = row["streams"] + row["paid_streams"]
+        row["share_of_streams"] = round(row["streams"] / everything, 4) if everything else None
+    return sorted(rows, key=lambda row: (-row["streams"], -row["plays"], row[by] is None, row[by] or 0, row["rule"]))

@@ -283,6 +283,24 @@ def _live(settings: Settings) -> Iterable[Check]:
         yield Check(f"live: {name}", "silver", int(left or 0), "ClickHouse", int(right or 0))
 
 
+def too_late(settings: Settings) -> dict[str, int]:
+    """Events in silver that came too late for the live minutes of their time, by the live table that lacks them.
+
+    They are told by the rule that the stream job goes by; reads two columns of all of silver.
+
+    Raises:
+        FatalError: nothing is published yet.
+        RetryableError: Trino does not answer.
+    """
+    return {
+        table: _scalar(settings, f"select count(*) from lake.silver.{source} where not {counts_live_sql(event_time)}")
+        for table, source, event_time in (
+            ("play_minutes", "plays", "played_at"),
+            ("ad_minutes", "ad_impressions", "shown_at"),
+        )
+    }
+
+
 def _streams(valid: pa.Table) -> pa.Table:
     """The plays of the ledger that count: heard long enough, and by people."""
     long_enough = pc.greater_equal(valid["ms_played"], STREAM_MS)

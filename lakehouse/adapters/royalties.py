@@ -19,7 +19,7 @@ from typing import Any
 
 from lakehouse.adapters import audit, lake, policies, publish, royalties_demo, royalties_lake, trino
 from lakehouse.adapters.royalties_lake import CURRENT, RESTATEMENT, Calculation
-from lakehouse.adapters.royalties_ledger import Correction, Ledger, PeriodState, Posting
+from lakehouse.adapters.royalties_ledger import Correction, Ledger, NoLedgerError, PeriodState, Posting
 from lakehouse.config.settings import Settings
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.allocation import exact_sum
@@ -466,6 +466,23 @@ def book_of(settings: Settings, settled: Settled) -> Book:
     """The contracts that a settlement was made with."""
     with Ledger(settings) as ledger:
         return _book(ledger, settled.inputs)
+
+
+def book_for(settings: Settings, period: str) -> tuple[str, Book] | None:
+    """The contracts that `period` was settled by, or else those of the newest month that was; and which month that is.
+
+    None when nothing was settled yet.
+    """
+    with Ledger(settings) as ledger:
+        try:
+            settled = {state.period: state for state in ledger.periods() if state.digest is not None}
+        except NoLedgerError:
+            return None
+        if not settled:
+            return None
+        of = period if period in settled else max(settled)
+        _, inputs = ledger.settlement(settled[of].digest or "")
+        return of, contracts.load(ledger.book(inputs["book_sha256"]).decode())
 
 
 def _book(ledger: Ledger, inputs: Inputs) -> Book:

@@ -28,6 +28,10 @@ MIGRATIONS = Path(__file__).with_name("royalties_migrations")
 REASONS = {"WH001": "wrong_step", "WH002": "bad_booking", "WH003": "bad_adjustment", "WH004": "append_only"}
 
 
+class NoLedgerError(FatalError):
+    """The payout ledger was never made."""
+
+
 @dataclass(frozen=True)
 class Posting:
     """One side of a booking: minor units of `currency` on `account`, for a payee under a clause of an agreement."""
@@ -120,7 +124,7 @@ def _connected(engine: sa.Engine, settings: Settings) -> Iterator[sa.Connection]
                 hint="`wavehouse royalties periods` shows where each period stands; nothing was changed.",
             ) from error
         if state in {"42P01", "3F000"}:  # undefined table or schema
-            raise FatalError(
+            raise NoLedgerError(
                 "The payout ledger has no tables yet.", hint="Make them with `wavehouse royalties migrate`."
             ) from error
         raise

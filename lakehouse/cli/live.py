@@ -109,6 +109,9 @@ def windows(
     track_id: Annotated[int | None, typer.Option("--track", help="Only this track.")] = None,
     campaign_id: Annotated[int | None, typer.Option("--campaign", help="Impressions of this campaign instead.")] = None,
     country: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-2 code; default: all.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="UN M49 code, as 154 (Northern Europe) or 150 (Europe); default: all.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tumbling or sliding windows with exact distinct listeners; late events are in the window they belong to.
@@ -116,18 +119,22 @@ def windows(
     Example: wavehouse live windows --minutes 60 --every 5 --country SE --from 2026-10-31T18:00 --to 2026-10-31T22:00
     """
     from lakehouse.adapters.clickhouse import AdWindowCounts, LiveCounts, WindowCounts
+    from lakehouse.domain.listening import regions
 
     out, counts = Output(as_json=as_json), LiveCounts(load_settings())
     if track_id is not None and campaign_id is not None:
         raise FatalError("A window is of a track or of a campaign.", hint="Give --track or --campaign.")
     start, end = _range(counts, start, end)
+    if region is not None and region not in regions.codes():
+        raise FatalError(f"There is no region '{region}'.", hint=f"One of {', '.join(sorted(regions.codes()))}.")
+    places = regions.chosen(country, region)
     width, step = timedelta(minutes=minutes), timedelta(minutes=every or minutes)
     rows: Sequence[WindowCounts | AdWindowCounts]
     if campaign_id is None:
         tracks = None if track_id is None else [track_id]
-        rows = counts.windows(start, end, width=width, step=step, track_ids=tracks, country=country)
+        rows = counts.windows(start, end, width=width, step=step, track_ids=tracks, countries=places)
     else:
-        rows = counts.ad_windows(start, end, width=width, step=step, campaign_id=campaign_id, country=country)
+        rows = counts.ad_windows(start, end, width=width, step=step, campaign_id=campaign_id, countries=places)
     found = [vars(row) | {"window_start": row.window_start.isoformat()} for row in rows]
     titles = list(found[0]) if found else ["window_start"]
     out.table(f"Windows of {minutes} minutes", titles, [list(row.values()) for row in found])
@@ -135,32 +142,47 @@ def windows(
 
 
 @app.command()
-def sessions(start: Start = None, end: End = None, as_json: AsJson = False) -> None:
-    """Listening sessions: plays without a pause of more than half an hour.
+def sessions(
+    start: Start = None,
+    end: End = None,
+    country: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-2 code; default: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Listening sessions that begin in a range: plays without a pause of more than half an hour between them.
 
-    Example: wavehouse live sessions --from 2026-10-31 --to 2026-11-01
+    Example: wavehouse live sessions --from 2026-10-31 --to 2026-11-01 --country SE
     """
     from lakehouse.adapters.clickhouse import LiveCounts
 
     out, counts = Output(as_json=as_json), LiveCounts(load_settings())
     start, end = _range(counts, start, end)
-    found = vars(counts.sessions(start, end))
+    found = vars(counts.sessions(start, end, country=country))
     out.table(f"Sessions, {start:%F %R} to {end:%F %R} UTC", list(found), [list(found.values())])
     out.result(found)
 
 
 @app.command()
-def freshness(as_json: AsJson = False) -> None:
+def freshness(
+    with_lake: Annotated[
+        bool,
+        typer.Option("--with-lake", help="Count in silver, too, what came too late for the live counts; takes longer."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """How far the live counts have come, what is still to be loaded, and how many events came late.
 
-    Example: wavehouse live freshness
+    Late events are counted in the minute they belong to; those that came more than 44 days late are in the lake alone.
+
+    Example: wavehouse live freshness --with-lake
     """
+    from lakehouse.adapters import reconcile
     from lakehouse.adapters.clickhouse import LiveCounts
     from lakehouse.adapters.window_loader import pending
 
     out, settings = Output(as_json=as_json), load_settings()
     counts, rows = LiveCounts(settings), []
     late = counts.late()
+    too_late = reconcile.too_late(settings) if with_lake else {}
     for table, lag in pending(settings).items():
         state = counts.state(table)
         rows.append(
@@ -172,6 +194,7 @@ def freshness(as_json: AsJson = False) -> None:
                 "uncommitted_offsets": lag.uncommitted,
                 "late_events": late[table],
             }
+            | ({"too_late_events": too_late[table]} if with_lake else {})
         )
     titles = [
         "table",
@@ -180,6 +203,7 @@ def freshness(as_json: AsJson = False) -> None:
         "records to load",
         "offsets in open transactions",
         "late events",
+        *(["too late, in the lake alone"] if with_lake else []),
     ]
     out.table("Live counts", titles, [list(row.values()) for row in rows])
     out.result(rows)

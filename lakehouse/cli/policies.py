@@ -26,14 +26,20 @@ def list_(as_json: JsonFlag = False) -> None:
 
     out = Output(as_json=as_json)
     default = rules.policy().label
+    paid = [{"from_period": entry.from_period, "policy": entry.policy.label} for entry in rules.royalty_policies()]
+    uses = {default: ["streams and live counts"]}
+    for entry in paid:
+        uses.setdefault(entry["policy"], []).append(f"royalties from {entry['from_period']}")
     out.table(
         "Counting policies",
-        ["policy", "counts when", "leaves out", "once a day per", "source"],
+        ["policy", "used for", "counts when", "leaves out", "once in", "of the same", "source"],
         [
             (
-                p.label + (" (royalties)" if p.label == default else ""),
+                p.label,
+                ", ".join(uses.get(p.label, ())),
                 " and ".join(c.when for c in p.conditions),
                 ", ".join(p.exclude),
+                p.once_in.replace("_", " "),
                 ", ".join(p.once_per),
                 p.source,
             )
@@ -51,6 +57,7 @@ def list_(as_json: JsonFlag = False) -> None:
     out.result(
         {
             "default": default,
+            "royalties": paid,
             "policies": [asdict(p) | {"label": p.label} for p in rules.policies()],
             "rules": [asdict(r) for r in rules.artificial_rules()],
         }
@@ -110,14 +117,23 @@ def compare(
 def impact(period: Period, as_json: JsonFlag = False) -> None:
     """What artificial plays amount to by track and by rights holder; a play under two rules stands under both.
 
+    Streams are what would bear royalties but for the flags. Rights holders are the payees of the book of contracts that
+    the month, or else the newest one, was settled by; where nothing was settled yet, the artists of the catalogue.
+
     Example: wavehouse policies impact --period 2026-10
     """
-    from lakehouse.adapters import policies
+    from lakehouse.adapters import policies, royalties
 
     out = Output(as_json=as_json)
     settings = load_settings()
-    found = {by: policies.impact(settings, period, by) for by in ("track_id", "payee_id")}
-    for by, rows in found.items():
-        title = f"Artificial plays of {period} by {'track' if by == 'track_id' else 'rights holder'}"
-        out.table(title, list(rows[0]) if rows else [], [tuple(row.values()) for row in rows])
-    out.result({"period": period} | {f"by_{by}": rows for by, rows in found.items()})
+    by_track = policies.impact(settings, period, "track_id")
+    found = royalties.book_for(settings, period)
+    if found is None:
+        who, by_payee = "artists of the catalogue", policies.impact(settings, period, "payee_id")
+    else:
+        who, by_payee = f"payees of the contracts of {found[0]}", policies.impact_by_payee(settings, period, found[1])
+    for title, rows in (("track", by_track), (f"rights holder ({who})", by_payee)):
+        out.table(
+            f"Artificial plays of {period} by {title}", list(rows[0]) if rows else [], [tuple(r.values()) for r in rows]
+        )
+    out.result({"period": period, "rights_holders": who, "by_track_id": by_track, "by_payee_id": by_payee})

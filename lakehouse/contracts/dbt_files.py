@@ -51,6 +51,7 @@ def macros() -> str:
         "is_bot()": rules.is_bot_sql(),
         "is_stream()": rules.is_stream_sql(),
         "royalty_bearing(period, flags)": rules.royalty_bearing_sql("{{ period }}", "{{ flags }}"),
+        "royalty_bearing_but_for_flags(period)": rules.royalty_bearing_sql("{{ period }}", None),
         "royalty_policy(period)": rules.royalty_policy_sql("{{ period }}"),
         "artificial_rule(name, key)": f"{{{{ {thresholds}[name][key] }}}}",
         "is_noise(genre)": noise.is_noise_sql("{{ genre }}"),

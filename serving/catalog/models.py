@@ -256,9 +256,9 @@ class LiveWindows(Ranged):
 
 
 class LiveSessions(Ranged):
-    """Sessions in a range of event time: plays of a listener without a pause of more than half an hour."""
+    """Sessions that begin in a range of event time: plays of a listener without a pause of more than half an hour."""
 
-    sessions: int = Field(description="Sessions that the plays of the range make")
+    sessions: int = Field(description="Sessions that begin in the range; each is counted whole, whenever it ends")
     listeners: int = Field(description=meaning("listeners"))
     plays: int = Field(description=meaning("plays"))
     ms_played: int = Field(description=f"{meaning('ms_played')}, summed over plays, bots included")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import AwareDatetime, BeforeValidator
 
+from lakehouse.domain.listening import regions
 from serving.catalog.models import (
     MAX_ID,
     Artist,
@@ -78,6 +79,14 @@ To = Annotated[
 ]
 Country = Annotated[
     str | None, Query(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code of a market", examples=["SE"])
+]
+Region = Annotated[
+    str | None,
+    Query(
+        pattern=f"^({'|'.join(regions.codes())})$",
+        description="UN M49 code of a region: the countries in it",
+        examples=["154", "150"],
+    ),
 ]
 Places = Annotated[int, Query(ge=1, le=100, description="Length of the ranking")]
 Width = Annotated[Literal["1m", "5m", "1h"], Query(description="Length of a window")]
@@ -209,12 +218,13 @@ def list_campaign_windows(
     sliding: Sliding = False,
     campaign_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this campaign")] = None,
     country: Country = None,
+    region: Region = None,
 ) -> LiveAdWindows:
     """Impressions, exact distinct listeners and cost in windows that lie within the range, at most 24 hours at a time.
     Late impressions correct the windows they belong to and are counted as `late_impressions` too.
     """
     return service.ad_windows(
-        start, end, width=WIDTHS[width], sliding=sliding, campaign_id=campaign_id, country=country
+        start, end, width=WIDTHS[width], sliding=sliding, campaign_id=campaign_id, country=country, region=region
     )
 
 
@@ -228,6 +238,7 @@ def list_windows(
     track_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this track")] = None,
     artist_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this artist's tracks")] = None,
     country: Country = None,
+    region: Region = None,
 ) -> LiveWindows:
     """Plays, exact distinct listeners and time heard in windows that lie within the range, at most 24 hours at a time.
     Late plays correct the windows they belong to and are counted as `late_plays` too.
@@ -240,13 +251,16 @@ def list_windows(
         track_id=track_id,
         artist_id=artist_id,
         country=country,
+        region=region,
     )
 
 
 @live.get("/live/sessions", summary="Listening sessions", responses=responses(503))
-def get_sessions(service: Service, start: From = None, end: To = None) -> LiveSessions:
-    """Sessions in a range of at most 100 days; a pause of more than half an hour between two plays ends one."""
-    return service.sessions(start, end)
+def get_sessions(service: Service, start: From = None, end: To = None, country: Country = None) -> LiveSessions:
+    """Sessions that begin in a range of at most 100 days, of the plays in a country or of all; a pause of more than
+    half an hour between two plays ends one.
+    """
+    return service.sessions(start, end, country=country)
 
 
 @live.get("/live/freshness", summary="How far the live counts are", responses=responses(503))

@@ -27,6 +27,7 @@ from lakehouse.adapters.clickhouse import (
 from lakehouse.domain.catalog.deliveries.messages import permitting
 from lakehouse.domain.catalog.identifiers import release_key
 from lakehouse.domain.catalog.quality.codes import normalise_territory
+from lakehouse.domain.listening import regions
 from lakehouse.errors import RejectedInputError, RetryableError
 from serving.catalog.models import (
     AdWindow,
@@ -152,7 +153,7 @@ class Live(Protocol):
         width: timedelta,
         step: timedelta | None,
         campaign_id: int | None,
-        country: str | None,
+        countries: Sequence[str] | None,
     ) -> list[AdWindowCounts]:
         """Windows within the range, in order."""
 
@@ -164,12 +165,12 @@ class Live(Protocol):
         width: timedelta,
         step: timedelta | None,
         track_ids: Sequence[int] | None,
-        country: str | None,
+        countries: Sequence[str] | None,
     ) -> list[WindowCounts]:
         """Windows within the range, in order."""
 
-    def sessions(self, start: datetime, end: datetime) -> Sessions:
-        """Sessions of the range."""
+    def sessions(self, start: datetime, end: datetime, *, country: str | None) -> Sessions:
+        """Sessions that begin in the range."""
 
     def newest(self) -> datetime | None:
         """The newest minute."""
@@ -358,17 +359,19 @@ class CatalogService:
         track_id: int | None,
         artist_id: int | None,
         country: str | None,
+        region: str | None,
     ) -> LiveWindows:
         """Windows in [start, end): of a track, an artist's tracks, both (a track by another artist has none), or of
         everything. Sliding ones begin every minute.
         """
         step = MINUTE if sliding else width
         span = self._range(start, end, longest=MAX_MINUTES)
+        places = regions.chosen(country, region)
         tracks = None if artist_id is None else self._tracks_of(artist_id)
         if track_id is not None:
             self._known(track_id)
             tracks = [track_id] if tracks is None or track_id in tracks else []
-        rows = self._live.windows(*span, width=width, step=step, track_ids=tracks, country=country) if span else []
+        rows = self._live.windows(*span, width=width, step=step, track_ids=tracks, countries=places) if span else []
         return LiveWindows(
             **_bounds(span),
             width_minutes=width // MINUTE,
@@ -376,10 +379,10 @@ class CatalogService:
             windows=[Window(**vars(row)) for row in rows],
         )
 
-    def sessions(self, start: datetime | None, end: datetime | None) -> LiveSessions:
-        """Sessions in [start, end)."""
+    def sessions(self, start: datetime | None, end: datetime | None, *, country: str | None) -> LiveSessions:
+        """Sessions that begin in [start, end)."""
         span = self._range(start, end, longest=MAX_RANKING)
-        found = self._live.sessions(*span) if span else Sessions(0, 0, 0, 0)
+        found = self._live.sessions(*span, country=country) if span else Sessions(0, 0, 0, 0)
         return LiveSessions(**_bounds(span), **vars(found))
 
     def _tracks_of(self, artist_id: int) -> list[int]:
@@ -468,12 +471,14 @@ class CatalogService:
         sliding: bool,
         campaign_id: int | None,
         country: str | None,
+        region: str | None,
     ) -> LiveAdWindows:
         """Windows of impressions in [start, end): of a campaign or of all. Sliding ones begin every minute."""
         step = MINUTE if sliding else width
         span = self._range(start, end, longest=MAX_MINUTES)
+        places = regions.chosen(country, region)
         rows = (
-            self._live.ad_windows(*span, width=width, step=step, campaign_id=campaign_id, country=country)
+            self._live.ad_windows(*span, width=width, step=step, campaign_id=campaign_id, countries=places)
             if span
             else []
         )

@@ -195,11 +195,11 @@ class FakeLive(Switch):
         width: timedelta,
         step: timedelta | None,
         campaign_id: int | None,
-        country: str | None,
+        countries: Sequence[str] | None,
     ) -> list[AdWindowCounts]:
         """As `top_campaigns`."""
         tracks = None if campaign_id is None else [campaign_id]
-        found = self.windows(start, end, width=width, step=step, track_ids=tracks, country=country)
+        found = self.windows(start, end, width=width, step=step, track_ids=tracks, countries=countries)
         return [AdWindowCounts(w.window_start, w.plays, w.late_plays, w.listeners, w.plays) for w in found]
 
     def windows(
@@ -210,7 +210,7 @@ class FakeLive(Switch):
         width: timedelta,
         step: timedelta | None,
         track_ids: Sequence[int] | None,
-        country: str | None,
+        countries: Sequence[str] | None,
     ) -> list[WindowCounts]:
         """As if every play had a listener of its own."""
         self.ping()
@@ -221,7 +221,7 @@ class FakeLive(Switch):
                 for track, where, c in self.counts
                 if at <= c.window_start < at + width
                 and (track_ids is None or track in track_ids)
-                and country in (None, where)
+                and (countries is None or where in countries)
             ]
             if inside:
                 plays = sum(c.plays for c in inside)
@@ -230,9 +230,10 @@ class FakeLive(Switch):
             at += step or width
         return found
 
-    def sessions(self, start: datetime, end: datetime) -> Sessions:
+    def sessions(self, start: datetime, end: datetime, *, country: str | None) -> Sessions:
         self.ping()
-        plays = sum(c.plays for *_, c in self.counts if start <= c.window_start < end)
+        counts = [c for _, where, c in self.counts if country in (None, where)]
+        plays = sum(c.plays for c in counts if start <= c.window_start < end)
         return Sessions(plays, plays, plays, plays * 1000)
 
     def newest(self) -> datetime | None:

@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import lz4.frame
@@ -16,7 +18,15 @@ import pyarrow as pa
 import pytest
 
 from infra.local.clickhouse.protocol import NativeBlocks, pack_native
-from lakehouse.adapters.clickhouse import LiveCounts, LiveTables, Sessions, WindowCounts
+from lakehouse.adapters.clickhouse import (
+    AdWindowCounts,
+    CampaignCounts,
+    CountryCounts,
+    LiveCounts,
+    LiveTables,
+    Sessions,
+    WindowCounts,
+)
 from lakehouse.contracts import load
 from lakehouse.errors import FatalError, RetryableError
 from tests.integration.gateway import Gateway
@@ -402,7 +412,7 @@ def test_sliding_windows_are_those_of_a_plain_count(gateway: Gateway, live: Live
     newest = {(r["window_start"], r["track_id"], r["country"], r["user_id"]): r for r in rows}
     start, end = MINUTE + timedelta(minutes=2), MINUTE + timedelta(minutes=140)
     found = LiveCounts(gateway.settings()).windows(
-        start, end, width=timedelta(minutes=width), step=timedelta(minutes=step), track_ids=[1, 3], country="SE"
+        start, end, width=timedelta(minutes=width), step=timedelta(minutes=step), track_ids=[1, 3], countries=["SE"]
     )
     expected = []
     for minute in range(-150, 150):
@@ -432,13 +442,147 @@ def test_windows_that_minutes_cannot_make_are_refused(gateway: Gateway, live: Li
             )
 
 
+def heard(number: int, minute: int, user_id: int, minutes: int, **others: Any) -> dict[str, object]:
+    """A listener's play that begins `minute` minutes after MINUTE and lasts `minutes`."""
+    return window(minute, number, user_id=user_id, **others) | {"ms_played": minutes * 60_000}
+
+
 def test_sessions_end_after_half_an_hour_without_a_play(gateway: Gateway, live: LiveTables) -> None:
-    minutes = {1: [0, 30, 60, 91], 2: [5], 3: [200]}  # listener 1: two sessions; listener 3 is outside the range
-    pairs = [(user, minute) for user, found in minutes.items() for minute in found]
-    live.insert("play_minutes", windows([window(m, n, user_id=u) for n, (u, m) in enumerate(pairs)]))
+    plays = [(1, 0, 1), (1, 31, 1), (1, 62, 1), (1, 94, 1), (2, 5, 1), (3, 200, 1)]  # 31 minutes end the first session
+    live.insert("play_minutes", windows([heard(n, at, user, ms) for n, (user, at, ms) in enumerate(plays)]))
     counts = LiveCounts(gateway.settings())
-    assert counts.sessions(MINUTE, MINUTE + timedelta(minutes=120)) == Sessions(3, 2, 5, 500_000)
-    assert counts.sessions(MINUTE - timedelta(days=2), MINUTE - timedelta(days=1)).sessions == 0
+    assert counts.sessions(MINUTE, MINUTE + timedelta(minutes=120)) == Sessions(3, 2, 5, 300_000)
+    assert counts.sessions(MINUTE - timedelta(days=2), MINUTE - timedelta(days=1)) == Sessions(0, 0, 0, 0)
+
+
+def test_a_pause_begins_where_the_play_ended(gateway: Gateway, live: LiveTables) -> None:
+    """Also where a shorter play came between, as on another device."""
+    plays = [(1, 0, 40), (1, 70, 5), (2, 0, 90), (2, 10, 1), (2, 115, 1), (3, 0, 40), (3, 71, 1)]
+    live.insert("play_minutes", windows([heard(n, at, user, ms) for n, (user, at, ms) in enumerate(plays)]))
+    found = LiveCounts(gateway.settings()).sessions(MINUTE, MINUTE + timedelta(hours=3))
+    assert (found.sessions, found.listeners, found.plays) == (4, 3, 7)
+
+
+def test_edges_of_a_range_cut_no_session(gateway: Gateway, live: LiveTables) -> None:
+    plays = [(1, -700, 690), (1, 10, 5), (2, 50, 5), (2, 70, 30), (3, 61, 5)]
+    live.insert("play_minutes", windows([heard(n, at, user, ms) for n, (user, at, ms) in enumerate(plays)]))
+    counts, hour = LiveCounts(gateway.settings()), timedelta(hours=1)
+    assert counts.sessions(MINUTE, MINUTE + hour) == Sessions(1, 1, 2, 35 * 60_000)
+    assert counts.sessions(MINUTE + hour, MINUTE + 2 * hour) == Sessions(1, 1, 1, 5 * 60_000)
+    whole = counts.sessions(MINUTE - 24 * hour, MINUTE + 24 * hour)
+    parts = [counts.sessions(MINUTE + n * hour, MINUTE + (n + 1) * hour) for n in range(-24, 24)]
+    assert whole.sessions == sum(part.sessions for part in parts) == 3
+    assert whole.plays == sum(part.plays for part in parts) == 5
+
+
+def test_sessions_are_those_of_a_walk_through_the_plays(gateway: Gateway, live: LiveTables) -> None:
+    chance = random.Random(3)
+    rows = [
+        heard(n, chance.randrange(-300, 900), chance.randrange(5), chance.choice([1, 4, 50]), track_id=n % 3)
+        for n in range(120)
+    ]
+    live.insert("play_minutes", windows(rows))
+    newest = {(row["user_id"], row["window_start"], row["track_id"]): row for row in rows}
+    start, end = MINUTE + timedelta(minutes=7), MINUTE + timedelta(minutes=601)
+    sessions: list[list[dict[str, Any]]] = []
+    for user_id in range(5):
+        own: list[dict[str, Any]] = sorted(
+            (r for k, r in newest.items() if k[0] == user_id), key=itemgetter("window_start")
+        )
+        until = MINUTE - timedelta(days=2)
+        for row in own:
+            if row["window_start"] - until > timedelta(minutes=30):
+                sessions.append([])
+            sessions[-1].append(row)
+            until = max(until, row["window_start"] + timedelta(milliseconds=row["ms_played"]))
+    begun = [found for found in sessions if start <= found[0]["window_start"] < end]
+    assert 10 < len(begun) < len(sessions)
+    assert LiveCounts(gateway.settings()).sessions(start, end) == Sessions(
+        len(begun),
+        len({found[0]["user_id"] for found in begun}),
+        sum(row["plays"] for found in begun for row in found),
+        sum(row["ms_played"] for found in begun for row in found),
+    )
+
+
+def test_sessions_of_a_country_are_made_of_its_plays(gateway: Gateway, live: LiveTables) -> None:
+    rows = [heard(0, 0, 1, 1), heard(1, 25, 1, 1, country="US"), heard(2, 50, 1, 1), heard(3, 50, 2, 1, country="US")]
+    live.insert("play_minutes", windows(rows))
+    counts, end = LiveCounts(gateway.settings()), MINUTE + timedelta(hours=1)
+    assert [counts.sessions(MINUTE, end, country=c).sessions for c in (None, "SE", "US", "DE")] == [2, 2, 2, 0]
+
+
+def ad(number: int, version: int, *, campaign_id: int = 1, country: str = "SE", user_id: int = 1, **others: Any) -> Any:
+    measures = {"impressions": 1, "late_impressions": 0, "cost_micros": 1_000, "kafka_partition": 0}
+    key = {"window_start": MINUTE + timedelta(minutes=number), "campaign_id": campaign_id, "country": country}
+    return key | {"user_id": user_id, "version": version} | measures | others
+
+
+def ads(rows: list[dict[str, object]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=load("live.ad_minutes").arrow_schema())
+
+
+def test_windows_and_rankings_of_campaigns(gateway: Gateway, live: LiveTables) -> None:
+    rows = [
+        ad(0, 1, impressions=9),
+        ad(0, 2, impressions=3, late_impressions=1),  # replaces the one before
+        ad(1, 3, user_id=2, country="US"),
+        ad(4, 4),
+        ad(5, 5),
+        ad(1, 6, campaign_id=2, impressions=8, cost_micros=7),
+        ad(2, 7, campaign_id=3, impressions=0, cost_micros=0),
+        ad(2, 8, campaign_id=4, impressions=5, country="US"),
+        ad(60, 9, campaign_id=5, impressions=99),  # after the range
+    ]
+    live.insert("ad_minutes", ads(rows))
+    counts, width = LiveCounts(gateway.settings()), timedelta(minutes=5)
+    start, end = MINUTE, MINUTE + timedelta(minutes=10)
+    assert counts.ad_windows(start, end, width=width, campaign_id=1) == [
+        AdWindowCounts(MINUTE, 5, 1, 2, 3_000),
+        AdWindowCounts(MINUTE + width, 1, 0, 1, 1_000),
+    ]
+    swedish = counts.ad_windows(start, end, width=width, campaign_id=1, countries=["SE"])
+    assert [(w.impressions, w.listeners) for w in swedish] == [(4, 1), (1, 1)]
+    assert counts.ad_windows(start, end, width=width, campaign_id=1, countries=[]) == []
+    both = counts.ad_windows(start, end, width=width, campaign_id=1, countries=["SE", "US"])
+    assert [w.impressions for w in both] == [5, 1]
+    sliding = counts.ad_windows(start, end, width=width, step=timedelta(minutes=1))
+    assert [w.impressions for w in sliding] == [18, 16, 7, 2, 2, 1]
+    assert counts.top_campaigns(start, end) == [
+        CampaignCounts(2, 8, 1, 7),
+        CampaignCounts(1, 6, 2, 4_000),
+        CampaignCounts(4, 5, 1, 1_000),
+    ]
+    assert [c.campaign_id for c in counts.top_campaigns(start, end, country="US")] == [4, 1]
+    assert [c.campaign_id for c in counts.top_campaigns(start, end, limit=1)] == [2]
+
+
+def test_rankings_of_countries(gateway: Gateway, live: LiveTables) -> None:
+    rows = [
+        window(0, 1, track_id=1, plays=2),
+        window(1, 2, track_id=2, plays=2, user_id=2),
+        window(1, 3, track_id=3, user_id=2),
+        window(2, 4, track_id=1, country="US", plays=5),
+        window(3, 5, track_id=1, country="DE", plays=5),
+        window(4, 6, track_id=1, country="JP", plays=0),
+        window(60, 7, track_id=1, country="FR", plays=50),
+    ]
+    live.insert("play_minutes", windows(rows))
+    counts, end = LiveCounts(gateway.settings()), MINUTE + timedelta(minutes=10)
+    assert counts.top_countries(MINUTE, end) == [
+        CountryCounts("SE", 5, 5, 2),
+        CountryCounts("DE", 5, 4, 1),
+        CountryCounts("US", 5, 4, 1),
+    ]
+    assert [c.country for c in counts.top_countries(MINUTE, end, limit=2)] == ["SE", "DE"]
+
+
+def test_late_events_are_counted_once_in_their_newest_row(gateway: Gateway, live: LiveTables) -> None:
+    counts = LiveCounts(gateway.settings())
+    assert counts.late() == {"play_minutes": 0, "ad_minutes": 0}
+    live.insert("play_minutes", windows([window(0, 1, plays=4), window(0, 2, plays=6), window(1, 3, plays=2)]))
+    live.insert("ad_minutes", ads([ad(0, 1, late_impressions=1), ad(1, 2)]))
+    assert counts.late() == {"play_minutes": 3 + 1, "ad_minutes": 1}
 
 
 def test_ranges_keep_their_microseconds(gateway: Gateway, live: LiveTables) -> None:

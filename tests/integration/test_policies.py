@@ -12,28 +12,37 @@ from lakehouse.domain.listening import rules
 pytestmark = pytest.mark.stack
 
 COLUMNS = "event_id, ms_played, track_duration_ms, reason_end, is_preload, client_ip_hash, track_id, flag"
-#: Each play and what streamed-30s 1 and 2, scrobble, completed and podcast say; None: it counts.
+#: Each play and what streamed-30s 1 and 2, scrobble, completed and podcast 1 and 2 say; None: it counts.
 CASES: list[tuple[str, tuple[str | None, ...]]] = [
-    ("'a', 60000, 100000, 'trackdone', false, 1, 1, null", (None, None, None, None, None)),
-    ("'b', 60000, 100000, 'trackdone', null, 1, 1, null", (None, None, None, None, "repeated_within_24_h")),
-    ("'c', 59999, 100000, 'fwdbtn', false, 2, 1, null", (None, None, None, "not_heard_to_the_end", "under_60_s")),
+    ("'a', 60000, 100000, 'trackdone', false, 1, 1, null", (None, None, None, None, None, None)),
+    (
+        "'b', 60000, 100000, 'trackdone', null, 1, 1, null",
+        (None, None, None, None, "repeated_on_the_day", "repeated_within_24_h"),
+    ),
+    (
+        "'c', 59999, 100000, 'fwdbtn', false, 2, 1, null",
+        (None, None, None, "not_heard_to_the_end", "under_60_s", "under_60_s"),
+    ),
     (
         "'d', 29999, 30000, 'trackdone', false, 3, 1, null",
-        ("under_30_s", "under_30_s", "track_30_s_or_shorter", None, "under_60_s"),
+        ("under_30_s", "under_30_s", "track_30_s_or_shorter", None, "under_60_s", "under_60_s"),
     ),
     (
         "'e', 239999, 600000, 'endplay', true, 4, 1, null",
-        (None, None, "under_half_and_under_4_min", "not_heard_to_the_end", "pre_load"),
+        (None, None, "under_half_and_under_4_min", "not_heard_to_the_end", "pre_load", "pre_load"),
     ),
-    ("'f', 240000, 600000, 'endplay', false, null, 1, null", (None, None, None, "not_heard_to_the_end", None)),
+    ("'f', 240000, 600000, 'endplay', false, null, 1, null", (None, None, None, "not_heard_to_the_end", None, None)),
     (
         "'g', 60000, 100000, 'trackdone', false, 5, 1, 'bot-user-agent'",
-        ("bot-user-agent", "bot-user-agent", None, "bot-user-agent", "bot-user-agent"),
+        ("bot-user-agent", "bot-user-agent", None, "bot-user-agent", "bot-user-agent", "bot-user-agent"),
     ),
     # A flagged play does not stand in the way of the next one of the same address.
-    ("'h', 60000, 100000, 'trackdone', false, 6, 1, 'track-loop'", (None, "track-loop", None, None, "track-loop")),
-    ("'i', 60000, 100000, 'trackdone', false, 6, 1, null", (None, None, None, None, None)),
-    ("'j', 60000, 100000, 'trackdone', false, 6, 2, null", (None, None, None, None, None)),
+    (
+        "'h', 60000, 100000, 'trackdone', false, 6, 1, 'track-loop'",
+        (None, "track-loop", None, None, "track-loop", "track-loop"),
+    ),
+    ("'i', 60000, 100000, 'trackdone', false, 6, 1, null", (None, None, None, None, None, None)),
+    ("'j', 60000, 100000, 'trackdone', false, 6, 2, null", (None, None, None, None, None, None)),
 ]
 
 

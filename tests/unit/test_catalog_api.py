@@ -327,6 +327,12 @@ class TestLive:
         ]  # fmt: skip
         everyone = {"width": "1h", "country": "SE"}
         assert world.client.get("/v1/live/windows", params=whole | everyone).json()["windows"]
+        north = {"width": "1h", "region": "154"}
+        found = world.client.get("/v1/live/windows", params=whole | north).json()
+        assert found["windows"]
+        assert found == world.client.get("/v1/live/windows", params=whole | everyone).json()
+        assert world.client.get("/v1/live/windows", params=whole | north | {"country": "US"}).json()["windows"] == []
+        assert world.client.get("/v1/live/windows", params={"region": "999"}).status_code == 422
         nobody = {"artist_id": 8, "track_id": A}
         assert world.client.get("/v1/live/windows", params=whole | nobody).json()["windows"] == []
         assert world.client.get("/v1/live/windows", params={"artist_id": 9}).status_code == 404
@@ -335,6 +341,8 @@ class TestLive:
     def test_sessions(self, world: World) -> None:
         body = world.client.get("/v1/live/sessions").json()
         assert body["sessions"] == body["plays"] > 0
+        swedish = world.client.get("/v1/live/sessions", params={"country": "SE"}).json()
+        assert 0 < swedish["sessions"] < body["sessions"]
         world.live.counts = []
         assert world.client.get("/v1/live/sessions").json()["sessions"] == 0
 
@@ -370,6 +378,8 @@ class TestLive:
         params = whole | {"width": "1h", "campaign_id": A}
         windows = world.client.get("/v1/live/campaigns/windows", params=params).json()["windows"]
         assert sum(w["impressions"] for w in windows) == 8
+        north = world.client.get("/v1/live/campaigns/windows", params=whole | {"width": "1h", "region": "150"}).json()
+        assert 0 < sum(w["impressions"] for w in north["windows"]) < 21
         everyone = world.client.get("/v1/live/campaigns/windows", params=whole | {"width": "1h"}).json()["windows"]
         assert sum(w["impressions"] for w in everyone) == 21
         world.live.counts = []

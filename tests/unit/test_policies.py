@@ -50,7 +50,7 @@ def test_what_is_paid_follows_the_policy_of_the_month() -> None:
         rules.royalty_policy("1999-12", entries)
     with pytest.raises(ValueError, match="begin in one month"):
         rules.royalty_policies([*entries, entries[0]])
-    with pytest.raises(ValueError, match="counts once a day"):
+    with pytest.raises(ValueError, match="counts repeated plays once"):
         rules.royalty_policies([{"from_period": "2026-10", "policy": "podcast-iab-60s@1"}])
 
 

@@ -21,7 +21,10 @@ LATE_HOURS = 1
 
 
 BOT_USER_AGENT = "bot-user-agent"
-REPEATED = "repeated_within_24_h"
+#: Reason against a play that repeats one of the same `once_per`, by what `once_in` says.
+REPEATED = {"utc_day": "repeated_on_the_day", "24_hours": "repeated_within_24_h"}
+#: Days before a play that a judgement by `once_in` looks at.
+REPEATED_DAYS = 1
 
 
 @dataclass(frozen=True)
@@ -42,25 +45,36 @@ class Policy:
     exclude: tuple[str, ...]
     source: str
     once_per: tuple[str, ...] = ()
+    once_in: str = ""
 
     @property
     def label(self) -> str:
         """`<name>@<version>`, as tables name it."""
         return f"{self.name}@{self.version}"
 
-    def row_reason_sql(self, flags: str) -> str:
-        """SQL of the first reason against a play by its row and `flags`, the array of its rules; else NULL."""
+    def row_reason_sql(self, flags: str | None) -> str:
+        """SQL of the first reason against a play by its row and `flags`, the array of its rules; else NULL.
+
+        Without `flags` it is judged as if no rule had flagged it.
+        """
         cases = [(f"NOT COALESCE({c.when}, FALSE)", c.reason) for c in self.conditions]
-        cases += [(f"CONTAINS({flags}, '{rule}')", rule) for rule in self.exclude]
+        cases += [(f"CONTAINS({flags}, '{rule}')", rule) for rule in self.exclude if flags is not None]
         return "CASE " + " ".join(f"WHEN {when} THEN '{reason}'" for when, reason in cases) + " ELSE NULL END"
 
     def reason_sql(self, row_reason: str) -> str:
-        """SQL of the whole judgement, where the column `row_reason` holds `row_reason_sql`."""
+        """SQL of the whole judgement, where the column `row_reason` holds `row_reason_sql`.
+
+        It is that of a play if the plays of the `REPEATED_DAYS` before it are among the rows.
+        """
         if not self.once_per:
             return row_reason
-        key = ", ".join((*self.once_per, "played_on", f"{row_reason} IS NULL"))
-        nth = f"ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY played_at, event_id)"
-        return f"COALESCE({row_reason}, IF({nth} > 1, '{REPEATED}'))"
+        key = ", ".join((*self.once_per, f"{row_reason} IS NULL"))
+        order = "ORDER BY played_at, event_id"
+        if self.once_in == "utc_day":
+            repeated = f"ROW_NUMBER() OVER (PARTITION BY {key}, played_on {order}) > 1"
+        else:
+            repeated = f"LAG(played_at) OVER (PARTITION BY {key} {order}) > played_at - INTERVAL '24' HOUR"
+        return f"COALESCE({row_reason}, CASE WHEN {repeated} THEN '{REPEATED[self.once_in]}' END)"
 
 
 @dataclass(frozen=True)
@@ -142,6 +156,7 @@ def policies() -> tuple[Policy, ...]:
             exclude=tuple(spec["exclude"]),
             source=spec["source"],
             once_per=tuple(spec.get("once_per", ())),
+            once_in=spec.get("once_in", ""),
         )
         for spec in _raw()["policies"]
     )
@@ -173,7 +188,8 @@ def royalty_policies(entries: Sequence[Mapping[str, str]] | None = None) -> tupl
 
     Raises:
         KeyError: an entry names a policy that doesn't exist.
-        ValueError: two entries begin in one month, or a policy counts once a day: what is paid is judged play by play.
+        ValueError: two entries begin in one month, or a policy counts repetitions once: what is paid is judged play by
+            play.
     """
     found = tuple(
         RoyaltyPolicy(entry["from_period"], policy(entry["policy"]))
@@ -182,7 +198,7 @@ def royalty_policies(entries: Sequence[Mapping[str, str]] | None = None) -> tupl
     if len({entry.from_period for entry in found}) < len(found):
         raise ValueError("two royalty policies begin in one month")
     if once := [entry.policy.label for entry in found if entry.policy.once_per]:
-        raise ValueError(f"{once[0]} counts once a day; royalties are judged play by play")
+        raise ValueError(f"{once[0]} counts repeated plays once; royalties are judged play by play")
     return found
 
 
@@ -198,8 +214,11 @@ def royalty_policy(period: str, entries: Sequence[Mapping[str, str]] | None = No
     return begun[-1]
 
 
-def royalty_bearing_sql(period: str, flags: str) -> str:
-    """SQL predicate over a valid play of the month `period` (an expression) with `flags`, the array of its rules."""
+def royalty_bearing_sql(period: str, flags: str | None) -> str:
+    """SQL predicate over a valid play of the month `period` (an expression) with `flags`, the array of its rules.
+
+    Without `flags`: it would bear royalties, had no rule flagged it.
+    """
     cases = " ".join(
         f"WHEN {period} >= '{entry.from_period}' THEN ({entry.policy.row_reason_sql(flags)}) IS NULL"
         for entry in reversed(royalty_policies())

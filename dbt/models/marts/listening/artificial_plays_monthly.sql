@@ -8,7 +8,7 @@ select
     max(flags.rule_version) as rule_version,
     min(tracks.artist_id) as payee_id, -- null: the catalogue does not know the track
     count(*) as plays,
-    count_if(plays.is_stream) as streams,
+    count_if({{ royalty_bearing_but_for_flags("date_format(plays.played_on, '%Y-%m')") }}) as streams,
     sum(plays.ms_played) as ms_played
 from {{ ref('play_flags') }} as flags
 inner join {{ ref('plays') }} as plays on flags.event_id = plays.event_id and flags.played_on = plays.played_on
