@@ -5,6 +5,6 @@ streams.
 """
 
 from lakehouse.domain.listening.imports.formats import FORMATS, Owner, Row, read, wanted
-from lakehouse.domain.listening.imports.listens import EARLIEST, TOLERANCE_S, Listen, Seen, check
+from lakehouse.domain.listening.imports.listens import EARLIEST, TOLERANCE_S, Heard, Listen, Seen, check
 
-__all__ = ["EARLIEST", "FORMATS", "TOLERANCE_S", "Listen", "Owner", "Row", "Seen", "check", "read", "wanted"]
+__all__ = ["EARLIEST", "FORMATS", "TOLERANCE_S", "Heard", "Listen", "Owner", "Row", "Seen", "check", "read", "wanted"]
