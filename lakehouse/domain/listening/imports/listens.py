@@ -245,10 +245,11 @@ class Seen:
                 self._decide(heard, is_new=False)
         # Of listens and known ones both in the order of time, taking the earliest that is left explains the most.
         for heard in self._store.undecided():
-            if self._store.near(heard, 0):  # of this import: another title with the same ISRC
+            near = self._store.near(heard, TOLERANCE_S)
+            if any(known.second == heard.second for known in near):  # of this import: another title, the same ISRC
                 self._decide(heard, is_new=False)
                 continue
-            others = (known for known in self._store.near(heard, TOLERANCE_S) if known.source != self._source)
+            others = (known for known in near if known.source != self._source)
             explains = next((known for known in others if not self._store.is_taken(known)), None)
             if explains:
                 self._store.take(explains)
