@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.adapters import kafka, lake
 from lakehouse.adapters.avro_registry import SchemaRegistry
-from lakehouse.adapters.listens import TOPIC, known_listens
+from lakehouse.adapters.listens import TOPIC, Index, known_listens
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import load
 from lakehouse.domain.listening.imports import TOLERANCE_S, Listen, Seen
+from lakehouse.domain.listening.imports.submission import SOURCE
 from lakehouse.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -26,23 +27,14 @@ if TYPE_CHECKING:
 DELIVERY_TIMEOUT_MS = 10_000
 
 
-class Known:
-    """A few listens in memory; the `Store` of `Seen` for one submission."""
-
-    def __init__(self) -> None:
-        self._sources: dict[int, list[tuple[int, str]]] = {}
-
-    def near(self, second: int, recording: int, within: int) -> list[tuple[int, str]]:
-        """See `Store`."""
-        return [known for known in self._sources.get(recording, []) if abs(known[0] - second) <= within]
-
-    def add(self, second: int, recording: int, source: str) -> None:
-        """See `Store`."""
-        self._sources.setdefault(recording, []).append((second, source))
-
-
 class ListenSender:
-    """Takes submissions. Safe for many threads; connects when first used and survives a broker that goes away."""
+    """Takes submissions. Safe for many threads; connects when first used and survives a broker that goes away.
+
+    It has a producer of its own, with the settings of all (`kafka.producer_config`). `kafka.EventProducer` answers for
+    everything sent so far: a failure is raised by whichever call comes next and stays, and its `flush` may wait for
+    five minutes for what others sent. A submission needs an answer of its own within seconds, and the next one a
+    producer that works again.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -81,28 +73,32 @@ class ListenSender:
         Raises:
             RetryableError: Kafka, the registry or the lake did not answer. Sending the same again doubles nothing.
         """
-        seen = Seen(self._known(user_id, [listen.listened_at for listen in listens]))
-        fresh = [listen for listen in listens if seen.is_new(listen)]
+        with Index(None) as index:
+            self._find_known(index, user_id, [listen.listened_at for listen in listens])
+            seen = Seen(index, SOURCE)
+            for listen in listens:
+                seen.expect(listen)
+            seen.settle()
+            fresh = [listen for listen in listens if seen.is_new(listen)]
         producer, encode = self._ready()
         values = [encode(listen.record(user_id, received_at)) for listen in fresh]
         self._deliver(producer, str(user_id).encode(), values)
         return len(fresh)
 
-    def _known(self, user_id: int, moments: Sequence[datetime]) -> Known:
+    def _find_known(self, index: Index, user_id: int, moments: Sequence[datetime]) -> None:
         from pyiceberg.exceptions import NoSuchTableError
         from sqlalchemy.exc import SQLAlchemyError
 
-        known, margin = Known(), timedelta(seconds=TOLERANCE_S)
+        margin = timedelta(seconds=TOLERANCE_S)
         try:
             with self._lock:
                 if self._catalog is None:
                     self._catalog = lake.catalog(self._settings)
-            known_listens(self._catalog, known, user_id, between=(min(moments) - margin, max(moments) + margin))
+            known_listens(self._catalog, index, user_id, between=(min(moments) - margin, max(moments) + margin))
         except NoSuchTableError as error:
             raise RetryableError("The lake has no tables yet.", hint="Run `wavehouse lake init`.") from error
         except (OSError, SQLAlchemyError) as error:
             raise RetryableError("The lake does not answer.", hint="See `wavehouse status`.") from error
-        return known
 
     def _ready(self) -> tuple[Producer, Callable[[dict[str, Any]], bytes]]:
         from confluent_kafka import Producer

@@ -5,15 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import load_settings
-
-if TYPE_CHECKING:
-    from lakehouse.adapters.listens import Counts
 
 app = typer.Typer(help="Bring in what other services recorded.", no_args_is_help=True)
 SAY_ROWS = 100_000
@@ -38,6 +35,13 @@ def listens(
     path: Annotated[Path, typer.Argument(help="File, folder or zip as it was downloaded.")],
     service: Annotated[Service, typer.Option("--format", help="Whose export it is.")],
     user: Annotated[int, typer.Option(min=1, max=2**63 - 1, help="Listener (user_id) it is for.")],
+    from_user: Annotated[
+        str | None,
+        typer.Option(
+            help="ListenBrainz: take the listens of this user of a dump alone (the name; in Parquet, which has none, "
+            "the number). Without it those of the first user that a file names, in all files of the import."
+        ),
+    ] = None,
     timezone: Annotated[str, typer.Option(help="IANA zone of times that name none (Last.fm without `uts`).")] = "UTC",
     report: Annotated[Path | None, typer.Option(help="Write what became of each row, one JSON line each.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -49,6 +53,8 @@ def listens(
     from lakehouse.adapters.listens import import_listens
     from lakehouse.domain.listening.imports.formats import zone_of
 
+    if from_user is not None and service is not Service.LISTENBRAINZ:
+        raise typer.BadParameter("only dumps of ListenBrainz hold many users", param_hint="--from-user")
     out = Output(as_json=as_json)
     counts = import_listens(
         load_settings(),
@@ -58,6 +64,7 @@ def listens(
         received_at=datetime.now(UTC),  # the one clock: the moment the platform is given the listens
         zone=zone_of(timezone),
         report=report,
+        from_user=from_user,
         progress=_Progress(out),
     )
     found = counts.as_dict()
@@ -65,6 +72,10 @@ def listens(
         out.info(f"{bad['file']}, row {bad['row']}: {bad['message']} ({bad['reason']})")
     if found["rejected"] > len(counts.first_rejected):
         out.info(f"... and {found['rejected'] - len(counts.first_rejected)} more; --report lists all.")
+    if counts.rejected["other_user"] and from_user is None:
+        out.info("Only listens of the first user that a file names were taken; --from-user takes another's.")
+    if counts.unread:
+        out.info(f"{counts.unread} more rows, which a file says it has, could not be read.")
     columns = ("files", "rows", "imported", "duplicates", "rejected")
     out.table(f"Import of {path.name}", columns, [[found[name] for name in columns]])
     out.result(found)
@@ -75,16 +86,16 @@ class _Progress:
 
     def __init__(self, out: Output) -> None:
         self._out = out
-        self._said = 0
+        self._said = ("", 0)
 
-    def __call__(self, name: str, share: float, counts: Counts) -> None:
+    def __call__(self, step: str, name: str, share: float, rows: int) -> None:
         if self._out.console.is_terminal:
             filled = int(share * 30)
             self._out.console.print(
-                f"[{'#' * filled}{'.' * (30 - filled)}] {share:4.0%} of {name}, {counts.rows:,} rows",
+                f"[{'#' * filled}{'.' * (30 - filled)}] {share:4.0%} of {name} {step}, {rows:,} rows",
                 end="\r",
                 markup=False,
             )
-        elif counts.rows - self._said >= SAY_ROWS:
-            self._said = counts.rows
-            self._out.info(f"    {counts.rows:,} rows; {share:.0%} of {name}")
+        elif (step, rows // SAY_ROWS) != self._said and rows >= SAY_ROWS:
+            self._said = (step, rows // SAY_ROWS)
+            self._out.info(f"    {rows:,} rows {step}; {share:.0%} of {name}")

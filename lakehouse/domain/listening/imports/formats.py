@@ -9,15 +9,13 @@
 
 What real exports look like, and where that is written down: docs/architecture/imports.md.
 
-A row that can't be read is given as the error that says why. Where a file breaks off (broken JSON, wrong encoding), the
-rows before are given and the break is one rejected row.
+A row that can't be read is given as the error that says why, and reading goes on with the next one: see `reading` for
+text. Of Parquet, where a row group breaks off the rest of it is lost; how many rows that is, is said.
 """
 
 from __future__ import annotations
 
 import csv
-import io
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +26,6 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 from zoneinfo import ZoneInfo
 
-import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -40,9 +37,9 @@ from lakehouse.domain.listening.imports.listens import (
     optional_mbid,
     text,
 )
+from lakehouse.domain.listening.imports.reading import JsonList, lines
 from lakehouse.errors import RejectedInputError
 
-MAX_LINE = 1_000_000
 PARQUET_ROWS, PARQUET_BUFFER = 8192, 1 << 20
 
 
@@ -52,6 +49,46 @@ class Row:
 
     number: int
     outcome: Listen | RejectedInputError
+    unread: int = 0
+    """Rows behind this one which the file says it has and which can't be read."""
+
+
+class Owner:
+    """Whose listens are taken from files that may hold many people's: of the user called `name`, else of the first one
+    that a file names. One for all files of an import.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.asked_for = name
+        #: Known of the user so far. Dumps of JSON have both, those of Parquet the number alone.
+        self.name, self.number = name, name
+
+    def check(self, user_name: object, user_id: object) -> None:
+        """Refuse a row of somebody else, or of nobody when a user was asked for.
+
+        Raises:
+            RejectedInputError: `other_user`.
+        """
+        name = user_name if isinstance(user_name, str) and user_name else None
+        number = str(user_id) if isinstance(user_id, int | str) and str(user_id) else None
+        if name is None and number is None:
+            if self.asked_for is not None:
+                raise RejectedInputError(f"the listen names no user, so not {self.asked_for}", reason="other_user")
+            return
+        if self.name is None and self.number is None:
+            self.name, self.number = name, number
+        # A name goes before a number: there may be a user who is called 7 and another one with that number.
+        if name is not None and self.name is not None:
+            is_theirs = name.casefold() == self.name.casefold()
+        else:
+            is_theirs = number is not None and number == self.number
+        if not is_theirs:
+            raise RejectedInputError(
+                f"a listen of user {name or number}, not of {self.name or self.number}",
+                reason="other_user",
+                value=name or number,
+            )
+        self.name, self.number = self.name or name, number or self.number
 
 
 @dataclass(frozen=True)
@@ -59,7 +96,7 @@ class Format:
     """Which files of a folder or archive belong to a service's export, and how one is read."""
 
     files: re.Pattern[str]
-    rows: Callable[[IO[bytes], str, tzinfo], Iterator[Row]]
+    rows: Callable[[IO[bytes], str, tzinfo, Owner], Iterator[Row]]
 
 
 def wanted(format_name: str, path: str) -> bool:
@@ -67,9 +104,11 @@ def wanted(format_name: str, path: str) -> bool:
     return FORMATS[format_name].files.search(PurePosixPath(path).name) is not None
 
 
-def read(format_name: str, stream: IO[bytes], *, name: str, zone: tzinfo | None = None) -> Iterator[Row]:
-    """Rows of a file called `name`. `zone` is that of times which say none (default UTC)."""
-    return FORMATS[format_name].rows(stream, name, zone or UTC)
+def read(
+    format_name: str, stream: IO[bytes], *, name: str, zone: tzinfo | None = None, owner: Owner | None = None
+) -> Iterator[Row]:
+    """Rows of a file called `name`. `zone` is that of times which say none (default UTC); see `Owner` for `owner`."""
+    return FORMATS[format_name].rows(stream, name, zone or UTC, owner or Owner())
 
 
 def _judged(number: int, value: object, parse: Callable[[Mapping[str, Any]], Listen]) -> Row:
@@ -81,46 +120,24 @@ def _judged(number: int, value: object, parse: Callable[[Mapping[str, Any]], Lis
         return Row(number, error)
 
 
-def _json_items(stream: IO[bytes], prefix: str, parse: Callable[[Mapping[str, Any]], Listen]) -> Iterator[Row]:
-    """The items of an array inside a JSON document, one at a time."""
+def _json_list(stream: IO[bytes], where: JsonList, parse: Callable[[Mapping[str, Any]], Listen]) -> Iterator[Row]:
     number = 0
-    try:
-        for value in ijson.items(_Utf8(stream), prefix):
-            number += 1
-            yield _judged(number, value, parse)
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        # The C parser gives messages of several lines, with the text around the place.
-        cause = str(error).splitlines()[0][:200] if str(error) else "it ends too early"
-        wrong = "UTF8" in cause.replace("-", "").upper()
-        yield Row(
-            number + 1,
-            RejectedInputError(
-                f"the file can't be read from here on: {cause}", reason="bad_encoding" if wrong else "broken_json"
-            ),
-        )
-        return
+    for number, value in enumerate(where.rows(stream), 1):
+        yield Row(number, value) if isinstance(value, RejectedInputError) else _judged(number, value, parse)
     if number == 0:
-        yield Row(1, RejectedInputError("the file has no listens of this format", reason="no_rows"))
+        yield _no_rows()
 
 
-class _Utf8:
-    """A stream without the byte order mark that some tools put before UTF-8."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._head = stream.read(3).removeprefix(b"\xef\xbb\xbf")
-
-    def read(self, size: int = -1) -> bytes:
-        """As of any stream."""
-        if size == 0:
-            return b""
-        head, self._head = self._head, b""
-        return head or self._stream.read(size)
+def _no_rows() -> Row:
+    return Row(1, RejectedInputError("the file has no listens of this format", reason="no_rows"))
 
 
-def _spotify(stream: IO[bytes], name: str, zone: tzinfo) -> Iterator[Row]:
-    del name, zone  # the times are UTC
-    return _json_items(stream, "item", _spotify_row)
+SPOTIFY_LIST = JsonList(re.compile(r"\["), re.compile(r"\Z"), frozenset({"ts", "ms_played"}))
+
+
+def _spotify(stream: IO[bytes], name: str, zone: tzinfo, owner: Owner) -> Iterator[Row]:
+    del name, zone, owner  # the times are UTC, and an export is of one person
+    return _json_list(stream, SPOTIFY_LIST, _spotify_row)
 
 
 def _spotify_row(row: Mapping[str, Any]) -> Listen:
@@ -166,49 +183,33 @@ def _iso(value: object) -> datetime:
         raise RejectedInputError(f"ts is no time: '{value}'", reason="bad_time", value=str(value)) from error
 
 
-def _listenbrainz(stream: IO[bytes], name: str, zone: tzinfo) -> Iterator[Row]:
+def _listenbrainz(stream: IO[bytes], name: str, zone: tzinfo, owner: Owner) -> Iterator[Row]:
     del zone  # the times are UTC
-    parse = _one_user(_listenbrainz_row)
+
+    def parse(row: Mapping[str, Any]) -> Listen:
+        owner.check(row.get("user_name"), row.get("user_id"))
+        return _listenbrainz_row(row)
+
     return _parquet(stream, parse) if name.lower().endswith(".parquet") else _json_lines(stream, parse)
-
-
-def _one_user(parse: Callable[[Mapping[str, Any]], Listen]) -> Callable[[Mapping[str, Any]], Listen]:
-    """A dump may hold many users; the listens of others than the first one's are nobody's business here."""
-    first: list[object] = []
-
-    def parsed(row: Mapping[str, Any]) -> Listen:
-        user = row.get("user_id") or row.get("user_name")
-        if user is not None:
-            first[:] = first or [user]
-            if user != first[0]:
-                raise RejectedInputError(f"a listen of user {user}, not of {first[0]}", reason="other_user", value=user)
-        return parse(row)
-
-    return parsed
 
 
 def _json_lines(stream: IO[bytes], parse: Callable[[Mapping[str, Any]], Listen]) -> Iterator[Row]:
     number = 0
-    while line := stream.readline(MAX_LINE + 1):
-        number += 1
-        if len(line) > MAX_LINE:
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(MAX_LINE)
-            yield Row(number, RejectedInputError("the line is longer than a million bytes", reason="bad_row"))
+    for line in lines(stream, newline="\n"):
+        if isinstance(line, str) and not line.strip():
             continue
-        if not line.strip():
-            number -= 1
+        number += 1
+        if isinstance(line, RejectedInputError):
+            yield Row(number, line)
             continue
         try:
-            value = json.loads(line.decode("utf-8-sig"))
-        except UnicodeDecodeError:
-            yield Row(number, RejectedInputError("the line is not UTF-8", reason="bad_encoding"))
-        except (json.JSONDecodeError, RecursionError) as error:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
             yield Row(number, RejectedInputError(f"the line is no JSON: {str(error)[:100]}", reason="broken_json"))
         else:
             yield _judged(number, value, parse)
     if number == 0:
-        yield Row(1, RejectedInputError("the file has no listens of this format", reason="no_rows"))
+        yield _no_rows()
 
 
 #: Columns of a Parquet file that are read: of the dumps, and of files with listens as JSON has them.
@@ -220,18 +221,32 @@ PARQUET_COLUMNS = (
 
 
 def _parquet(stream: IO[bytes], parse: Callable[[Mapping[str, Any]], Listen]) -> Iterator[Row]:
-    number = 0
     try:
         # Through a buffer, and only what is needed: a row group of the dumps has a million rows.
         file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=PARQUET_BUFFER)
         columns = [name for name in file.schema_arrow.names if name in PARQUET_COLUMNS]
-        for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=columns):
-            for value in batch.to_pylist():
-                number += 1
-                yield _judged(number, value, parse)
     except (pa.ArrowException, OSError) as error:
-        cause = f"the file can't be read from here on: {str(error)[:200]}"
-        yield Row(number + 1, RejectedInputError(cause, reason="broken_parquet"))
+        cause = f"the file can't be read, nor how many rows it has: {str(error)[:200]}"
+        yield Row(1, RejectedInputError(cause, reason="broken_parquet"))
+        return
+    behind = 0
+    for group in range(file.num_row_groups):
+        number, behind = behind, behind + file.metadata.row_group(group).num_rows
+        try:
+            for batch in file.iter_batches(batch_size=PARQUET_ROWS, row_groups=[group], columns=columns):
+                for value in batch.to_pylist():
+                    number += 1
+                    yield _judged(number, value, parse)
+        except (pa.ArrowException, OSError) as error:
+            # Pages hold columns, not rows: where one is broken, only the next row group can be read.
+            unread = max(behind - number - 1, 0)
+            cause = (
+                f"row group {group + 1} of {file.num_row_groups} can't be read from row {number + 1} on; of the "
+                f"{file.metadata.num_rows} rows that the file says it has, {unread} after this one are not read: "
+            )
+            yield Row(number + 1, RejectedInputError(cause + str(error)[:200], reason="broken_parquet"), unread)
+    if behind == 0:
+        yield _no_rows()
 
 
 def listenbrainz_listen(row: Mapping[str, Any], *, source: str) -> Listen:
@@ -306,26 +321,60 @@ MILLISECOND_DIGITS = 12
 LASTFM_DELIMITERS = (",", ";", "\t")
 
 
-def _lastfm(stream: IO[bytes], name: str, zone: tzinfo) -> Iterator[Row]:
-    del name
-    # Bytes that are no UTF-8 become surrogates, so that one bad row does not cost the others.
-    lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    columns: dict[str, int] | None = None
-    # The header is the first line, and its separator the one by which it has the columns we need.
-    first = lines.readline(MAX_LINE)
-    separators = [d for d in LASTFM_DELIMITERS if _lastfm_header(next(csv.reader([first[:10_000]], delimiter=d), []))]
-    reader = csv.reader(itertools.chain([first], lines) if first else lines, delimiter=(*separators, ",")[0])
-    read_any = False
-    while True:
+class _UnclosedError(Exception):
+    """A quoted field goes on where its line ends."""
+
+
+class _OneLine:
+    """Hands the lines it is given to a reader of CSV, which asks for a second one while a quote is open. No listen has
+    two lines, so that is an error, and the reader begins anew with the next line.
+    """
+
+    def __init__(self, delimiter: str) -> None:
+        self._line: str | None = None
+        self._reader = csv.reader(self, delimiter=delimiter)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._line is None:
+            raise _UnclosedError
+        line, self._line = self._line, None
+        return line
+
+    def cells(self, line: str) -> list[str]:
+        """Cells of a line.
+
+        Raises:
+            RejectedInputError: `bad_row`.
+        """
+        self._line = line
         try:
-            cells = next(reader, None)
+            return next(self._reader)
+        except _UnclosedError:
+            raise RejectedInputError("a quote is opened and not closed in the line", reason="bad_row") from None
         except csv.Error as error:
-            yield Row(reader.line_num, RejectedInputError(f"the row is no CSV: {error}", reason="bad_row"))
+            raise RejectedInputError(f"the row is no CSV: {error}", reason="bad_row") from error
+
+
+def _lastfm(stream: IO[bytes], name: str, zone: tzinfo, owner: Owner) -> Iterator[Row]:
+    del name, owner  # an export is of one person
+    reader: _OneLine | None = None
+    columns: dict[str, int] | None = None
+    read_any = False
+    for number, line in enumerate(lines(stream, newline=""), 1):
+        if isinstance(line, str) and not line.strip():
             continue
-        if cells is None:
-            break
-        number = reader.line_num
-        if not cells:
+        try:
+            if isinstance(line, RejectedInputError):
+                raise line
+            if reader is None:
+                reader = _OneLine(_lastfm_delimiter(line))
+            cells = reader.cells(line)
+        except RejectedInputError as error:
+            read_any = True
+            yield Row(number, error)
             continue
         if columns is None:
             columns = _lastfm_header(cells)
@@ -333,13 +382,16 @@ def _lastfm(stream: IO[bytes], name: str, zone: tzinfo) -> Iterator[Row]:
                 continue
             columns = {field: place for place, field in enumerate(LASTFM_HEADLESS)}
         read_any = True
-        if any("\udc80" <= ch <= "\udcff" for cell in cells for ch in cell):
-            yield Row(number, RejectedInputError("the row is not UTF-8", reason="bad_encoding"))
-            continue
         row = {field: cells[place].strip() for field, place in columns.items() if place < len(cells)}
         yield _judged(number, row, partial(_lastfm_row, zone=zone))
     if not read_any:
-        yield Row(1, RejectedInputError("the file has no listens of this format", reason="no_rows"))
+        yield _no_rows()
+
+
+def _lastfm_delimiter(header: str) -> str:
+    """The separator by which the first line has the columns we need; a comma where it is no header."""
+    separators = [d for d in LASTFM_DELIMITERS if _lastfm_header(next(csv.reader([header[:10_000]], delimiter=d), []))]
+    return (*separators, ",")[0]
 
 
 def _lastfm_header(cells: list[str]) -> dict[str, int] | None:
@@ -394,9 +446,14 @@ def _local(value: str, zone: tzinfo) -> datetime:
     raise RejectedInputError(f"the time is not understood: '{value[:50]}'", reason="bad_time", value=value)
 
 
-def _maloja(stream: IO[bytes], name: str, zone: tzinfo) -> Iterator[Row]:
-    del name, zone  # the times are seconds since 1970
-    return _json_items(stream, "scrobbles.item", _maloja_row)
+MALOJA_LIST = JsonList(
+    re.compile(r'.*?"scrobbles"\s*:\s*\[', re.DOTALL), re.compile(r'\}|,\s*"'), frozenset({"time", "track"})
+)
+
+
+def _maloja(stream: IO[bytes], name: str, zone: tzinfo, owner: Owner) -> Iterator[Row]:
+    del name, zone, owner  # the times are seconds since 1970, and an export is of one person
+    return _json_list(stream, MALOJA_LIST, _maloja_row)
 
 
 def _maloja_row(row: Mapping[str, Any]) -> Listen:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lakehouse.domain.catalog.identifiers import normalise_isrc, recording_key, tidy
 from lakehouse.errors import RejectedInputError
@@ -167,38 +168,109 @@ def optional_isrc(value: object) -> str | None:
         return None
 
 
+class Heard(NamedTuple):
+    """A listen as far as duplicates go; a listener has one of the same second, names and source."""
+
+    second: int
+    """Its start [s since 1970]."""
+    source: str
+    names: int
+    """`recording_hash` of its recording's key."""
+    isrc: int | None = None
+    """`recording_hash` of its ISRC."""
+
+    @classmethod
+    def of(cls, at: datetime, source: str, key: str, isrc: str | None) -> Heard:
+        """That of a recording with this `recording_key`, from `at` on."""
+        return cls(int(at.timestamp()), source, recording_hash(key), recording_hash(isrc) if isrc else None)
+
+
 class Store(Protocol):
-    """Listens known of one listener, by second and hash of the recording; see `lakehouse.adapters.listens`."""
+    """Keeps the listens of one listener for `Seen`; see `lakehouse.adapters.listens`."""
 
-    def near(self, second: int, recording: int, within: int) -> list[tuple[int, str]]:
-        """(second, source) of the listens of `recording` at most `within` seconds away."""
+    def add(self, known: Heard) -> None:
+        """Remember a listen that the listener has; one of the same second, names and source is the same."""
 
-    def add(self, second: int, recording: int, source: str) -> None:
-        """Remember one."""
+    def near(self, heard: Heard, within: int) -> list[Heard]:
+        """Known listens of the same names or the same ISRC at most `within` seconds away, the earliest first."""
+
+    def take(self, known: Heard) -> None:
+        """Remember that a known listen has explained a row."""
+
+    def is_taken(self, known: Heard) -> bool:
+        """Whether it has explained one."""
+
+    def expect(self, heard: Heard) -> None:
+        """Remember a row that is to be judged; rows of the same second and names are one."""
+
+    def undecided(self) -> Iterator[Heard]:
+        """Rows without a verdict, the earliest first; verdicts may be given meanwhile."""
+
+    def decide(self, heard: Heard, *, is_new: bool) -> None:
+        """Keep the verdict on a row."""
+
+    def claim(self, heard: Heard) -> bool:
+        """Whether a row is new, at the first time it is asked for; False from then on.
+
+        Raises:
+            LookupError: it was not expected.
+        """
 
 
 class Seen:
-    """Decides which listens are new, by this rule: a listen is a duplicate of one of the same recording
+    """Decides which listens of `source` are new. Two listens are of the same recording when they have the same names
+    (`recording_key`) or the same ISRC. A listen is a duplicate
 
-    - at the same second, whichever service either came from;
-    - at most `TOLERANCE_S` seconds away, when another service recorded it.
+    - of one of the same recording at the same second, whichever service either came from;
+    - else of one at most `TOLERANCE_S` seconds away, which another service recorded and which explains no other listen.
 
-    Within one service a recording heard twice in two minutes is two listens (a short track in a loop).
+    Within one service a recording heard twice in two minutes is two listens (a short track in a loop). As many listens
+    as can be are explained, whatever the order of the rows: so all are told (`expect`) before the first is judged. What
+    is new explains nothing, so that judging again, with some or all of it known, gives the same.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, source: str) -> None:
+        self._store, self._source = store, source
+
+    def expect(self, listen: Listen) -> None:
+        """Tell of a listen that is to be judged."""
+        self._store.expect(self._heard(listen))
+
+    def settle(self) -> None:
+        """Judge all listens told of."""
+        for heard in self._store.undecided():
+            if same := self._store.near(heard, 0):
+                for known in same:
+                    self._store.take(known)
+                self._decide(heard, is_new=False)
+        # Of listens and known ones both in the order of time, taking the earliest that is left explains the most.
+        for heard in self._store.undecided():
+            near = self._store.near(heard, TOLERANCE_S)
+            if any(known.second == heard.second for known in near):  # of this import: another title, the same ISRC
+                self._decide(heard, is_new=False)
+                continue
+            others = (known for known in near if known.source != self._source)
+            explains = next((known for known in others if not self._store.is_taken(known)), None)
+            if explains:
+                self._store.take(explains)
+            self._decide(heard, is_new=explains is None)
 
     def is_new(self, listen: Listen) -> bool:
-        """Whether the listen is no duplicate; a new one is remembered."""
-        second, recording = int(listen.listened_at.timestamp()), recording_hash(listen.recording_key)
-        for known, source in self._store.near(second, recording, TOLERANCE_S):
-            if known == second or source != listen.source:
-                return False
-        self._store.add(second, recording, listen.source)
-        return True
+        """Whether the listen is no duplicate; of the same one twice, the second is.
+
+        Raises:
+            LookupError: it was not told of.
+        """
+        return self._store.claim(self._heard(listen))
+
+    def _decide(self, heard: Heard, *, is_new: bool) -> None:
+        self._store.decide(heard, is_new=is_new)
+        self._store.add(heard)
+
+    def _heard(self, listen: Listen) -> Heard:
+        return Heard.of(listen.listened_at, self._source, listen.recording_key, listen.isrc)
 
 
-def recording_hash(recording_key: str) -> int:
-    """64 bits of a recording's key (signed); two of a listener's recordings never share them in practice."""
-    return int.from_bytes(hashlib.blake2b(recording_key.encode(), digest_size=8).digest(), "big", signed=True)
+def recording_hash(identity: str) -> int:
+    """64 bits of a recording's key or ISRC (signed); two of a listener's recordings never share them in practice."""
+    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "big", signed=True)
