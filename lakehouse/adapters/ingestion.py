@@ -100,7 +100,7 @@ def is_single(key: str) -> bool:
     return not key.startswith(DELIVERIES)
 
 
-def _single_files(objects: Objects) -> tuple[list[Landed], list[str]]:
+def single_files(objects: Objects) -> tuple[list[Landed], list[str]]:
     """What landed and is taken by itself, and keys of pictures, lyrics and links beside that: these belong to it and
     are taken with it, by whoever takes the folder.
     """
@@ -154,7 +154,7 @@ def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
 def waiting(settings: Settings) -> list[Landed]:
     """Landed objects that have no outcome yet, by key; without what belongs to others (`report` counts it)."""
     with CatalogDb(settings) as db:
-        return db.unprocessed(_single_files(Objects(settings))[0])
+        return db.unprocessed(single_files(Objects(settings))[0])
 
 
 def work(settings: Settings, stop: Event, *, every_s: float, worker: str, say: Callable[[str], None]) -> None:
@@ -169,7 +169,7 @@ def work(settings: Settings, stop: Event, *, every_s: float, worker: str, say: C
 
     def look() -> None:
         with CatalogDb(settings) as db:
-            open_ones = db.unprocessed(_single_files(objects)[0])
+            open_ones = db.unprocessed(single_files(objects)[0])
             failed.intersection_update((one.object_key, one.etag) for one in open_ones)
             todo = [one for one in open_ones if (one.object_key, one.etag) not in failed]
             start = crc32(worker.encode()) % max(1, len(todo))
@@ -234,7 +234,7 @@ def report(settings: Settings) -> dict[str, Any]:
     `checks` is {name, left, right, equal}.
     """
     objects = Objects(settings)
-    landed, beside = _single_files(objects)
+    landed, beside = single_files(objects)
     with CatalogDb(settings) as db:
         open_ones = db.unprocessed(landed)
         attached = db.attached(file_source(key) for key in beside)

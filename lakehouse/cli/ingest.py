@@ -108,20 +108,27 @@ def backlog(
 ) -> None:
     """Show how much waits in landing, since when, what it will cost, and how many workers the scaler would ask for.
 
+    Deliveries (messages and feeds below deliveries/) are counted apart: the service `deliveries` takes them in, one
+    after another, and no worker of the scaler does. `wavehouse features pending` shows what waits for features.
+
     Example: wavehouse ingest backlog --prometheus > /var/lib/node_exporter/wavehouse.prom
     """
-    from lakehouse.adapters import ingestion
+    from lakehouse.adapters import intake
     from lakehouse.domain.capacity import backlog as waiting
-    from lakehouse.domain.capacity.ingest import measured
     from lakehouse.domain.capacity.queue import Fleet
 
-    landed = [(one.size_bytes, one.received_at) for one in ingestion.waiting(load_settings())]
-    found = waiting.backlog(landed, datetime.now(UTC), measured(), kbit_s)
+    files, delivered = intake.backlog(load_settings(), kbit_s)
     if prometheus:
-        sys.stdout.write(waiting.exposition(found))
+        sys.stdout.write(waiting.exposition(files, delivered))
         return
     out = Output(as_json=as_json)
-    values = {**asdict(found), "workers_wanted": Fleet(least=0, most=most).wanted(found.core_s)}
+    values = {
+        **asdict(files),
+        "workers_wanted": Fleet(least=0, most=most).wanted(files.core_s),
+        "deliveries": delivered.number,
+        "deliveries_bytes": delivered.size_bytes,
+        "deliveries_oldest_age_s": delivered.oldest_age_s,
+    }
     out.table("Waiting in landing", ["what", "value"], list(values.items()))
     out.result(values)
 

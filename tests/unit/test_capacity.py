@@ -8,10 +8,12 @@ import math
 import random
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import pytest
 import yaml
 from sqlalchemy import QueuePool
@@ -19,12 +21,14 @@ from typer.testing import CliRunner
 
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.cli.ingest import app as ingest_app
-from lakehouse.cli.plan import app
+from lakehouse.cli.plan import app as plan_app
 from lakehouse.config.settings import CHECKOUT, load_settings
 from lakehouse.domain.capacity import backlog, ingest, queue
 from lakehouse.errors import FatalError, RejectedInputError
+from serving.backlog.app import assemble, create_app
 from spark_jobs import session
 from spark_jobs.extract_features import PER_TASK
+from tests.asgi import get
 
 RATES = ingest.Rates(200.0, 100.0, 0.0, 10**9)
 
@@ -159,7 +163,7 @@ def test_a_fleet_without_workers_is_refused() -> None:
 @cache
 def planned() -> dict[str, Any]:
     """What `wavehouse plan ingest` says of 10 TB a day, with deaths and outages."""
-    done = CliRunner().invoke(app, ["ingest", "--json"])
+    done = CliRunner().invoke(plan_app, ["ingest", "--json"])
     assert done.exit_code == 0, done.output
     told: dict[str, Any] = json.loads(done.stdout)
     return told
@@ -179,11 +183,11 @@ def test_a_plan_that_misses_its_goal_says_so(tmp_path: Path) -> None:
     path = tmp_path / "rates.json"
     path.write_text(json.dumps(vars(RATES)))
     missed = ["ingest", "--tb-per-day", "0.05", "--rates", str(path), "--outages", "1", "--outage-minutes", "600"]
-    done = CliRunner().invoke(app, missed)
+    done = CliRunner().invoke(plan_app, missed)
     assert done.exit_code == 1
     assert isinstance(done.exception, FatalError)
     assert "The goal is missed" in done.exception.message
-    told = CliRunner().invoke(app, [*missed, "--json"])
+    told = CliRunner().invoke(plan_app, [*missed, "--json"])
     assert told.exit_code == 1
     values = json.loads(told.stdout)
     assert not values["goal_met"] and values["delay_p99_s"] >= values["goal_s"]
@@ -192,7 +196,7 @@ def test_a_plan_that_misses_its_goal_says_so(tmp_path: Path) -> None:
 def test_the_command_plans_with_rates_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "rates.json"
     path.write_text(json.dumps(vars(RATES)))
-    done = CliRunner().invoke(app, ["ingest", "--tb-per-day", "0.5", "--rates", str(path), "--json"])
+    done = CliRunner().invoke(plan_app, ["ingest", "--tb-per-day", "0.5", "--rates", str(path), "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout.strip().splitlines()[-1])
     assert told["done"] == told["batches"] > 0
@@ -205,8 +209,8 @@ def test_the_scaler_of_the_cluster_follows_the_simulated_fleet() -> None:
     spec = yaml.safe_load((CHECKOUT / "infra" / "cluster" / "ingest-scaledobject.yaml").read_text())["spec"]
     fleet = queue.Fleet(least=0, most=1)
     [trigger] = spec["triggers"]
-    assert trigger["metadata"]["query"] == backlog.METRICS["core_s"][0]
-    assert float(trigger["metadata"]["threshold"]) == fleet.drain_s
+    assert trigger["metadata"]["valueLocation"] == backlog.SCALED
+    assert float(trigger["metadata"]["targetValue"]) == fleet.drain_s
     assert spec["pollingInterval"] == queue.SCALER_S
     assert spec["cooldownPeriod"] == fleet.idle_s
     assert spec["maxReplicaCount"] == planned()["most_cores"]
@@ -244,6 +248,36 @@ def test_the_scaler_of_the_cluster_scales_workers_that_are_there(monkeypatch: py
     assert program == "wavehouse"
     assert CliRunner().invoke(ingest_app, [*arguments[1:], "--help"]).exit_code == 0
     assert arguments[0] == "ingest"
+
+
+def test_the_scaler_of_the_cluster_asks_a_service_that_is_there_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its URL leads through the Service to the container, whose program answers that path with the metric it names."""
+    folder = CHECKOUT / "infra" / "cluster"
+    scaler = yaml.safe_load((folder / "ingest-scaledobject.yaml").read_text())["spec"]
+    [trigger] = scaler["triggers"]
+    assert trigger["type"] == "metrics-api"
+    deployment, service = yaml.safe_load_all((folder / "ingest-backlog.yaml").read_text())
+    pod = deployment["spec"]["template"]
+    [container] = pod["spec"]["containers"]
+    assert (deployment["kind"], service["kind"]) == ("Deployment", "Service")
+    assert pod["metadata"]["labels"] == deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
+    [port], [listens] = service["spec"]["ports"], container["ports"]
+    url = httpx.URL(trigger["metadata"]["url"])
+    assert (url.host, url.port) == (service["metadata"]["name"], port["port"])
+    assert port["targetPort"] == listens["name"] == container["livenessProbe"]["httpGet"]["port"]
+    command = container["command"]
+    assert command[command.index("--port") + 1] == str(listens["containerPort"])
+    module, _, factory = command[command.index("--factory") + 1].partition(":")
+    assert getattr(import_module(module), factory) is create_app
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "hidden"))
+    settings = load_settings()
+    assert (settings.s3.address, settings.postgres.address) == ("minio:9000", "postgres:5432")
+    assert "hidden" in settings.postgres.url("catalog") and "hidden" in settings.postgres.url("iceberg")
+    found = backlog.Backlog(3, 8_000_000, 300.0, 1234.5), backlog.Deliveries(0, 0, 0.0)
+    app = assemble(settings, landing=lambda: found, features=tuple)
+    assert get(app, url.path).json()[trigger["metadata"]["valueLocation"]] == 1234.5
+    assert get(app, container["livenessProbe"]["httpGet"]["path"]).status_code == 200
 
 
 def test_executors_of_the_cluster_are_the_simulated_fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -293,7 +327,25 @@ def test_a_backlog_is_counted_and_costed_by_hand() -> None:
     assert backlog.backlog([], now, RATES, 320) == backlog.Backlog(0, 0, 0.0, 0.0)
     text = backlog.exposition(found)
     assert "wavehouse_ingest_backlog_oldest_age_seconds 300.0\n" in text
-    assert text.count("# TYPE") == len(backlog.METRICS)
+    assert text.count("# TYPE") == len(backlog.METRICS[backlog.Backlog])
+
+
+def test_deliveries_and_features_that_wait_are_counted_by_hand() -> None:
+    """Two recordings, 200 s together, cost 1/100 CPU second each second."""
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    delivered = backlog.deliveries([now - timedelta(minutes=3), now], 70, now)
+    assert delivered == backlog.Deliveries(2, 70, 180.0)
+    recordings = backlog.features([(150_000, now - timedelta(hours=1)), (50_000, now)], now, RATES)
+    assert recordings == backlog.Features(2, 200.0, 3600.0, pytest.approx(2.0))
+    assert backlog.deliveries([], 0, now) == backlog.Deliveries(0, 0, 0.0)
+    told = backlog.values(delivered, recordings)
+    assert told["wavehouse_deliveries_backlog_oldest_age_seconds"] == 180
+    assert told["wavehouse_features_backlog_core_seconds"] == pytest.approx(2.0)
+    names = [name for fields in backlog.METRICS.values() for name, _ in fields.values()]
+    assert len(names) == len(set(names))
+    text = backlog.exposition(delivered, recordings)
+    assert "wavehouse_deliveries_backlog 2\n" in text
+    assert text.count("# HELP") == 7
 
 
 @pytest.mark.parametrize(("backlog_s", "workers"), [(0, 2), (300, 2), (601, 3), (1e9, 5)])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from lakehouse.adapters import feature_backlog, lake
 from lakehouse.adapters.objects import Objects
 from lakehouse.config.settings import Settings
 from lakehouse.domain.audio.features import EXTRACTOR, VERSION
+from lakehouse.domain.catalog.ids import EPOCH
 from lakehouse.errors import RetryableError
 from spark_jobs.extract_features import ERROR, Params, _fetcher, row
 
@@ -50,3 +54,28 @@ def test_a_recording_is_a_file_while_it_is_read_and_no_longer(
     assert "LibsndfileError" in row(RECORDING, Params(_fetcher(settings)))[ERROR]
     [path] = fetched
     assert not path.parent.exists()
+
+
+def test_a_recording_waits_until_this_version_of_the_extractor_has_described_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of an older version are there; after a new one has come, all is computed once more."""
+    rows = {"sha256": ["a", "b", "c"], "duration_ms": [1000, 2000, 4000], "created_at": [EPOCH] * 3}
+    described = {VERSION: ["a", "b"], "1.9.9": ["a", "b", "c"]}
+
+    def read(_settings: object, table: str, *, columns: tuple[str, ...], where: str = "") -> pa.Table:
+        if table == "bronze.catalog_content":
+            return pa.table({name: rows[name] for name in columns})
+        [version] = [one for one in described if where == f"extractor = '{EXTRACTOR}' and extractor_version = '{one}'"]
+        return pa.table({"sha256": pa.array(described[version], pa.string())})
+
+    monkeypatch.setattr(lake, "read", read)
+    now = EPOCH + timedelta(minutes=1)
+    found = feature_backlog.pending(settings, now)
+    assert (found.recordings, found.audio_s, found.oldest_age_s) == (1, 4.0, 60.0)
+    assert found.core_s > 0
+    described[VERSION].append("c")
+    assert feature_backlog.pending(settings, now).recordings == 0
+    described["9.0.0"] = []
+    monkeypatch.setattr(feature_backlog, "VERSION", "9.0.0")
+    assert feature_backlog.pending(settings, now).recordings == 3
