@@ -14,6 +14,7 @@ import typer
 
 from lakehouse.cli import features_labels
 from lakehouse.cli.output import Output
+from lakehouse.cli.services import SKIPPED
 from lakehouse.config.settings import CHECKOUT, Settings, load_settings
 from lakehouse.errors import RejectedInputError, RetryableError
 
@@ -21,9 +22,6 @@ app = typer.Typer(help="Features of the audio.", no_args_is_help=True)
 app.add_typer(features_labels.app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-#: Airflow marks a task that ends with this code as skipped.
-SKIPPED = 99
 
 
 @app.command()

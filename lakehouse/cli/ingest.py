@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from lakehouse.cli.output import Output
-from lakehouse.cli.services import log, stopped_by_signals
+from lakehouse.cli.services import SKIPPED, log, stopped_by_signals
 from lakehouse.config.settings import load_settings
 from lakehouse.errors import FatalError, RejectedInputError
 
@@ -84,6 +84,9 @@ def fetch_demo_audio(as_json: Json = False) -> None:
 def list_waiting(
     batch_size: Annotated[int, typer.Option(min=1, help="Files a batch.")] = 12,
     max_batches: Annotated[int, typer.Option(min=1, help="At most so many; the rest waits for the next run.")] = 1000,
+    skip_when_none: Annotated[
+        bool, typer.Option("--skip-when-none", help=f"Exit with {SKIPPED} when no file waits.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the landed files that have not been processed, in batches.
@@ -97,6 +100,8 @@ def list_waiting(
     out = Output(as_json=as_json)
     out.table(f"{len(keys)} files wait", ["batch", "file"], [(i, k) for i, b in enumerate(batches, 1) for k in b])
     out.result({"waiting": len(keys), "batches": batches})
+    if skip_when_none and not keys:
+        raise typer.Exit(SKIPPED)
 
 
 @app.command()
@@ -368,7 +373,8 @@ def work(
 ) -> None:
     """Take in single files as they land, until it is stopped, beside any number of workers that do the same.
 
-    What the DAG ingest_audio does once a day, all day: `infra/cluster` scales it by the backlog.
+    What the DAGs watch_landing and ingest_audio do every few minutes, all the time: `infra/cluster` scales it by the
+    backlog.
 
     Example: wavehouse ingest work --every 15
     """
