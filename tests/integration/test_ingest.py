@@ -345,6 +345,18 @@ def test_workers_take_each_file_once(stack: Settings, tmp_path: Path, monkeypatc
     balanced(stack)
 
 
+def test_a_burst_through_the_queue_is_all_in_the_ledger(stack: Settings) -> None:
+    """The smallest burst: the figures are for a quiet machine, what became of the files is not."""
+    wavehouse("ingest", "run")
+    seed = int(RUN[:7], 16)
+    small = ("--files", "12", "--seconds", "5", "--workers", "2", "--factor", "1000", "--seed", str(seed))
+    told = wavehouse_json("bench", "burst", *small)
+    assert (told["files"], told["lost"], told["outcomes"]) == (12, 0, {"accepted": 12})
+    assert told["service_s"] > 0 and told["compression"] > 1
+    assert told["delay_p99_s"]["real"] >= told["delay_p50_s"]["real"] >= 0
+    assert balanced(stack)["waiting"] == 0
+
+
 def test_a_store_that_goes_away_in_the_middle_holds_nothing_by_halves(stack: Settings, tmp_path: Path) -> None:
     path = tmp_path / "large.bin"
     path.write_bytes(bytes(range(256)) * (4 * PART_BYTES // 256))

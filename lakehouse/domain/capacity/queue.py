@@ -107,12 +107,21 @@ class Outcome:
         return self.delays_s[max(math.ceil(percent / 100 * len(self.delays_s)), 1) - 1]
 
 
+def bursts(day: Day, seed: int) -> list[float]:
+    """When the bursts of `deliveries` of this seed begin, in order (seconds of the day)."""
+    return _bursts(day, random.Random(seed))  # noqa: S311 - a simulation, no secret
+
+
+def _bursts(day: Day, rng: random.Random) -> list[float]:
+    return sorted(rng.uniform(0, DAY_S - day.burst_s) for _ in range(day.bursts))
+
+
 def deliveries(day: Day, seed: int) -> Iterator[Batch]:
     """Batches of a day in order of arrival: a Poisson process whose intensity follows the day's shape (thinning, Lewis
     and Shedler 1979), with exponentially distributed sizes. The same seed gives the same day.
     """
     rng = random.Random(seed)  # noqa: S311 - a simulation, no secret
-    starts = sorted(rng.uniform(0, DAY_S - day.burst_s) for _ in range(day.bursts))
+    starts = _bursts(day, rng)
 
     def shape(moment: float) -> float:
         wave = 1 + day.wave * math.sin(2 * math.pi * (moment / DAY_S - 0.5))
