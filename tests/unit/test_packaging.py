@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from pydantic import SecretStr
+from typer import Typer
+from typer.testing import CliRunner
 
-from lakehouse.adapters import packaging
+from lakehouse.adapters import packaging, trino
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.objects import Objects
+from lakehouse.cli.package import package as package_command
 from lakehouse.config.settings import Playback, Settings
 from lakehouse.domain.playback.packaging import Recipe, iv, main_playlist, peak_bits_s, prefix, rungs, with_key
 from lakehouse.errors import FatalError, RejectedInputError
@@ -157,6 +163,71 @@ def test_a_package_is_made_from_a_file(tmp_path: Path) -> None:
     assert (loudness, key) == (pytest.approx(-23.0, abs=0.05), None)
     assert 'VALUE="-23.0"' in (tmp_path / "package" / "main.m3u8").read_text()
     assert len(list((tmp_path / "package" / "source").glob("*.m4s"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "channels", "container"),
+    [(96_000, 2, "FLAC"), (96_000, 2, "WAV"), (48_000, 8, "FLAC"), (48_000, 8, "WAV"), (192_000, 1, "WAV")],
+)
+def test_masters_with_many_bits_and_channels_are_packaged_and_play(
+    tmp_path: Path, rate_hz: int, channels: int, container: str
+) -> None:
+    """The source's rung keeps rate, bits and channels; the AAC rungs are stereo at a rate that AAC has."""
+    moments = np.arange(7 * rate_hz) / rate_hz
+    wave = np.stack([0.1 * np.sin(2 * np.pi * (220 + 110 * n) * moments) for n in range(channels)], axis=1)
+    soundfile.write(tmp_path / "source", wave, rate_hz, "PCM_24", format=container)
+    loudness, _ = packaging._make(tmp_path / "source", tmp_path / "package", f"{container}/PCM_24", Recipe())
+    assert loudness is not None and -30 < loudness < -10
+    folders = [path.parent for path in (tmp_path / "package").glob("*/stream.m3u8")]
+    assert {folder.name for folder in folders} == {"aac-64", "aac-128", "aac-256", "source"}
+    for folder in folders:
+        asked = "stream=codec_name,sample_rate,channels,bits_per_raw_sample"
+        command = ["ffprobe", "-v", "error", "-show_entries", asked, "-of", "json", str(folder / "stream.m3u8")]
+        [found] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["streams"]
+        if folder.name == "source":
+            assert (found["codec_name"], int(found["sample_rate"])) == ("flac", rate_hz)
+            assert (found["channels"], found["bits_per_raw_sample"]) == (channels, "24")
+        else:
+            assert (found["codec_name"], found["channels"]) == ("aac", 2)
+            assert int(found["sample_rate"]) == min(rate_hz, 96_000)
+        decode = ["ffmpeg", "-v", "error", "-i", str(folder / "stream.m3u8"), "-f", "s16le", "-ac", "1", "-ar", "8000"]
+        played = subprocess.run([*decode, "-"], capture_output=True, check=True, stdin=subprocess.DEVNULL).stdout
+        assert len(played) / 16_000 == pytest.approx(7, abs=0.15)
+
+
+def test_what_is_streamed_most_is_packaged_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--popular N` asks the lake for N tracks; those that are named come before them, none twice."""
+    asked: list[tuple[str, list[Any]]] = []
+
+    def query(_settings: object, sql: str, values: list[Any], *, user: str) -> Any:
+        asked.append((sql, values))
+        assert user == "analyst"
+        return SimpleNamespace(rows=[(7,), (5,), (9,)][: values[0]])
+
+    packaged: list[list[int]] = []
+
+    def package(
+        _settings: object, content_ids: list[int], _recipe: Recipe, *, at: datetime
+    ) -> list[packaging.Packaged]:
+        assert at.tzinfo is not None
+        packaged.append(content_ids)
+        return [packaging.Packaged(content_id, "there") for content_id in content_ids]
+
+    monkeypatch.setattr(trino, "query", query)
+    assert packaging.popular(settings, 2) == [7, 5]
+    [(sql, values)] = asked
+    assert "gold.streams_monthly" in sql and "order by sum(streams) desc" in sql and values == [2]
+    monkeypatch.setattr(packaging, "package", package)
+    app = Typer()
+    app.command()(package_command)
+    done = CliRunner().invoke(app, ["--popular", "3", "--json", "5", "4"])
+    assert done.exit_code == 0, done.output
+    assert packaged == [[5, 4, 7, 9]]
+    assert [row["content_id"] for row in json.loads(done.stdout)] == [5, 4, 7, 9]
+    monkeypatch.setattr(packaging, "popular", lambda *_: [])
+    refused = CliRunner().invoke(app, ["--popular", "3"])
+    assert isinstance(refused.exception, RejectedInputError)
+    assert refused.exception.reason == "no_tracks"
 
 
 def test_the_key_of_a_package_is_kept_encrypted() -> None:
