@@ -37,8 +37,10 @@ integration: ## tests on the real local stack (profile `test`: its own ports and
 	@$(BIN)/pytest --durations=25 $(STACK)
 
 SEEDS ?= 0
+# What the long run adds outside tests/chaos: a file of ten hours.
+LONG := $(if $(filter-out 0,$(SEEDS)),tests/unit/test_bad_audio.py::test_the_length_of_a_file_needs_no_memory)
 chaos: ## kill every service of a stack (profile `chaos`) in mid-run and compare with ledger and oracle; SEEDS=200 for more
-	@WAVEHOUSE_CHAOS_SEEDS=$(SEEDS) $(BIN)/pytest tests/chaos
+	@WAVEHOUSE_CHAOS_SEEDS=$(SEEDS) $(BIN)/pytest tests/chaos $(LONG)
 
 up: setup ## start the stack and wait until it answers
 	@$(BIN)/wavehouse up

@@ -26,6 +26,7 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 
 #: What DAGs wait for and announce. A DAG that changes one of these names it in `outlets`.
+LANDED = Asset("wavehouse://landing/files")
 CATALOG = Asset("wavehouse://bronze/catalog_content")
 AUDIO_FEATURES = Asset("wavehouse://silver/audio_features")
 

@@ -992,6 +992,21 @@ class CatalogDb:
         with self.begin() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["sha256", "recipe"], set_=values))
 
+    def hidden_packages(self) -> list[tuple[str, str]]:
+        """SHA-256 and address of the playback packages of tracks that were taken down, by both."""
+        query = (
+            sa.select(playback_package.c.sha256, playback_package.c.address)
+            .join(content, content.c.sha256 == playback_package.c.sha256)
+            .where(content.c.hidden_at.is_not(None))
+        )
+        with self.begin() as connection:
+            return sorted((row.sha256, row.address) for row in connection.execute(query))
+
+    def forget_package(self, sha256: str, address: str) -> None:
+        """Say that a playback package is not there any more."""
+        with self.begin() as connection:
+            connection.execute(sa.delete(playback_package).filter_by(sha256=sha256, address=address))
+
     def content_with_audio(self) -> list[dict[str, Any]]:
         """Items that have audio, with the names they refer to: the rows of contract bronze.catalog_content."""
         query = (
@@ -1406,6 +1421,11 @@ def _show_and_hide(connection: sa.Connection, content_ids: set[int], at: datetim
         .values(hidden_at=at)
     )
     connection.execute(sa.update(content).where(touched, content.c.content_id.in_(shown)).values(hidden_at=None))
+    # From this moment on no key opens a package of what is hidden; `packaging.remove_hidden` removes the rest.
+    hidden = sa.select(content.c.sha256).where(touched, content.c.hidden_at.is_not(None))
+    connection.execute(
+        sa.update(playback_package).where(playback_package.c.sha256.in_(hidden)).values(wrapped_key=None)
+    )
 
 
 def _record(connection: sa.Connection, landed: Landed, outcome: Outcome) -> Outcome:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lakehouse.adapters import podcast_deliveries
+from lakehouse.adapters import packaging, podcast_deliveries
 from lakehouse.adapters.audio_probe import probe
 from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, DeliveredTrack
 from lakehouse.adapters.delivery_assets import artwork_of, links_of, lyrics_of
@@ -81,7 +81,8 @@ def deliver(
     What is refused leaves nothing behind but its reason and its bytes; the others go on. With `only_new`, what was
     looked at before and has the same files beside it is left out, and nothing at all is no error. `hidden` is called
     when everything was read and the takedowns are done; with `takedowns_only` that is all, and the rest stays new.
-    `heads` collects what was read; with `takedowns_only` what is in it is not read again.
+    `heads` collects what was read; with `takedowns_only` what is in it is not read again. At the end no playback
+    package of what is hidden is left.
 
     Raises:
         RejectedInputError: `no_such_folder`, `no_messages`.
@@ -101,7 +102,10 @@ def deliver(
         if only_new:
             seen = db.looked_at(source.root)
             names = [name for name in names if seen.get(name) != beside[name]]
-        return deliver_named(objects, db, source, names, takedowns_only=takedowns_only, heads=heads, hidden=hidden)
+        done = deliver_named(objects, db, source, names, takedowns_only=takedowns_only, heads=heads, hidden=hidden)
+        # All that is hidden, not only what was now: an earlier call may have been killed before this.
+        packaging.remove_hidden(objects, db)
+    return done
 
 
 def deliver_named(

@@ -6,8 +6,10 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -89,6 +91,33 @@ def _states(documents: Iterable[str], files: Iterable[tuple[str, object]]) -> di
         folder: hashlib.sha256(repr(sorted(entries, key=repr)).encode()).hexdigest()
         for folder, entries in inside.items()
     }
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Deliveries that wait: since when each does (UTC), and bytes of all that lies in their folders."""
+
+    since: list[datetime]
+    size_bytes: int
+
+
+def waiting(landed: Iterable[Landed], seen: Mapping[str, str]) -> Waiting:
+    """What of `landed` (all below one root) waits to be looked at: messages and feeds that are not in `seen`, or beside
+    which something else stands now (`CatalogDb.looked_at`). The latter wait since the last of it came.
+    """
+    by_key = {one.object_key: one for one in landed}
+    documents = [key for key in by_key if PurePosixPath(key).suffix.lower() in DOCUMENTS]
+    states = _states(documents, ((key, one.etag) for key, one in by_key.items()))
+    open_ones = [key for key in documents if seen.get(key) != states[folder_of(key)]]
+    folders = {folder_of(key) for key in open_ones}
+    newest: dict[str, datetime] = {}
+    size = 0
+    for key, one in by_key.items():
+        if around := folders.intersection(_path(parent) for parent in PurePosixPath(key).parents):
+            size += one.size_bytes
+            for folder in around:
+                newest[folder] = max(newest.get(folder, one.received_at), one.received_at)
+    return Waiting([newest[folder_of(key)] if key in seen else by_key[key].received_at for key in open_ones], size)
 
 
 class Folder:

@@ -101,7 +101,7 @@ def is_single(key: str) -> bool:
     return not key.startswith(DELIVERIES)
 
 
-def _single_files(objects: Objects) -> tuple[list[Landed], list[str]]:
+def single_files(objects: Objects) -> tuple[list[Landed], list[str]]:
     """What landed and is taken by itself, and keys of pictures, lyrics and links beside that: these belong to it and
     are taken with it, by whoever takes the folder.
     """
@@ -155,29 +155,41 @@ def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
 def waiting(settings: Settings) -> list[Landed]:
     """Landed objects that have no outcome yet, by key; without what belongs to others (`report` counts it)."""
     with CatalogDb(settings) as db:
-        return db.unprocessed(_single_files(Objects(settings))[0])
+        return db.unprocessed(single_files(Objects(settings))[0])
 
 
-def work(settings: Settings, stop: Event, *, every_s: float, worker: str, say: Callable[[str], None]) -> None:
+#: What brings one landed object to its outcome, as `process` does.
+Take = Callable[[Objects, CatalogDb, Landed], Outcome]
+
+
+def work(
+    settings: Settings,
+    stop: Event,
+    *,
+    every_s: float,
+    worker: str,
+    say: Callable[[str], None],
+    take: Take | None = None,
+) -> None:
     """Bring what lands to its outcomes until `stop` is set, beside any number of others that do the same: each file is
     one worker's at a time. It looks every `every_s` seconds; `worker`, a name of its own, spreads where workers begin.
 
     When an engine is away it waits for it. A defect of ours is logged and stops no other file; the file that met it is
-    left to the next run.
+    left to the next run. `take` stands around `process` for who measures it.
     """
     objects = Objects(settings)
     failed: set[tuple[str, str]] = set()
 
     def look() -> None:
         with CatalogDb(settings) as db:
-            open_ones = db.unprocessed(_single_files(objects)[0])
+            open_ones = db.unprocessed(single_files(objects)[0])
             failed.intersection_update((one.object_key, one.etag) for one in open_ones)
             todo = [one for one in open_ones if (one.object_key, one.etag) not in failed]
             start = crc32(worker.encode()) % max(1, len(todo))
             for landed in todo[start:] + todo[:start]:
                 if stop.is_set():
                     break
-                if (done := _claim(objects, db, landed)) is None:
+                if (done := _claim(objects, db, landed, take or process)) is None:
                     continue
                 line = f"{done.object_key}: {done.outcome} {done.reason or ''}".rstrip()
                 # Without a record it waits on. One that is gone may come back as it was.
@@ -189,11 +201,11 @@ def work(settings: Settings, stop: Event, *, every_s: float, worker: str, say: C
     repeat(look, stop, every_s=every_s, say=say)
 
 
-def _claim(objects: Objects, db: CatalogDb, landed: Landed) -> Outcome | None:
+def _claim(objects: Objects, db: CatalogDb, landed: Landed, take: Take) -> Outcome | None:
     """What became of a file now; None when another worker has it or had it, or when it was replaced meanwhile."""
     try:
         with db.claimed(landed) as mine:
-            return process(objects, db, landed) if mine and db.outcome(landed) is None else None
+            return take(objects, db, landed) if mine and db.outcome(landed) is None else None
     except Exception as error:
         if isinstance(error, RetryableError) and _is_replaced(objects, landed):
             return None
@@ -235,7 +247,7 @@ def report(settings: Settings) -> dict[str, Any]:
     `checks` is {name, left, right, equal}.
     """
     objects = Objects(settings)
-    landed, beside = _single_files(objects)
+    landed, beside = single_files(objects)
     with CatalogDb(settings) as db:
         open_ones = db.unprocessed(landed)
         attached = db.attached(file_source(key) for key in beside)

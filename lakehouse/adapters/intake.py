@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from errno import ENOENT
 from os import strerror
 from pathlib import Path, PurePosixPath
@@ -18,10 +19,13 @@ from lakehouse.adapters import deliveries, ingestion, podcast_deliveries
 from lakehouse.adapters.catalog_db import CatalogDb, DeliveredAsset, Outcome
 from lakehouse.adapters.deliveries import Delivered, record
 from lakehouse.adapters.delivery_assets import artwork_of, links_of, lyrics_of
-from lakehouse.adapters.delivery_sources import Source, folder_of, opened, unreadable
+from lakehouse.adapters.delivery_sources import Prefix, Source, folder_of, opened, unreadable, waiting
 from lakehouse.adapters.objects import LANDING, Objects, object_key
 from lakehouse.adapters.repeating import repeat
 from lakehouse.config.settings import Settings
+from lakehouse.domain.capacity import backlog as capacity
+from lakehouse.domain.capacity.backlog import Backlog, Deliveries
+from lakehouse.domain.capacity.ingest import measured
 from lakehouse.domain.catalog.deliveries import ern
 from lakehouse.domain.catalog.deliveries.companions import companions
 from lakehouse.domain.catalog.deliveries.xml import HEAD_BYTES
@@ -68,7 +72,7 @@ def take(settings: Settings, address: str) -> Taken:
         documents = [name for name in source.documents() if _below(name, folders)]
         others = [name for name in source.names() if not _below(name, folders)]
         names = [name for name in others if ingestion.is_single(name)]
-        waiting = [Delivered(name, "unchanged", message=WAITS) for name in others if not ingestion.is_single(name)]
+        too_early = [Delivered(name, "unchanged", message=WAITS) for name in others if not ingestion.is_single(name)]
         if not others and not folders:
             raise RejectedInputError(
                 f"'{address}' holds no files.", reason="no_files", value=address, hint="Name a folder that has some."
@@ -81,7 +85,7 @@ def take(settings: Settings, address: str) -> Taken:
         with CatalogDb(settings) as db:
             owners = {name: outcome for name, outcome in zip(keys, files, strict=True) if outcome.content_id}
             attached = list(_attach(objects, db, source, kinds.items(), owners))
-        return Taken(done, files, [*attached, *_unsent(unsent), *waiting])
+        return Taken(done, files, [*attached, *_unsent(unsent), *too_early])
 
 
 def is_delivered(source: Source, name: str) -> bool:
@@ -159,6 +163,18 @@ def _read(path: Path, name: str, kind: str) -> tuple[list[DeliveredAsset], list[
 
 #: Where deliveries land.
 WATCHED = f"s3://{LANDING}/{ingestion.DELIVERIES}"
+
+
+def backlog(settings: Settings, kbit_s: float) -> tuple[Backlog, Deliveries]:
+    """What waits in landing now: single files, and messages and feeds. `kbit_s` is the average bit rate of files."""
+    objects, now = Objects(settings), datetime.now(UTC)
+    with CatalogDb(settings) as db:
+        files = [(one.size_bytes, one.received_at) for one in db.unprocessed(ingestion.single_files(objects)[0])]
+        delivered = waiting(objects.landed(ingestion.DELIVERIES), db.looked_at(Prefix.root))
+    return (
+        capacity.backlog(files, now, measured(), kbit_s),
+        capacity.deliveries(delivered.since, delivered.size_bytes, now),
+    )
 
 
 def watch(settings: Settings, stop: Event, *, address: str, every_s: float, say: Callable[[str], None]) -> None:

@@ -220,6 +220,15 @@ class Objects:
         """Put a file of a playback package under `name`."""
         self._send(path, PLAYBACK, name)
 
+    def remove_playback(self, prefix: str) -> None:
+        """Remove all objects of a playback package."""
+        with self._errors(PLAYBACK):
+            # Playlists last to come, first to go: whoever finds one finds what it names.
+            found = self._client.list_objects(PLAYBACK, prefix=prefix, recursive=True)
+            names = sorted((str(one.object_name) for one in found), key=lambda name: not name.endswith(".m3u8"))
+            for name in names:
+                self._client.remove_object(PLAYBACK, name)
+
     def fetch_rejected(self, sha256: str, path: Path) -> None:
         """Copy the kept content of a refused file to `path`."""
         self._receive(AUDIT, quarantine_name(sha256), path)

@@ -28,7 +28,7 @@ KEY_BYTES = 16
 #: An hour of ffmpeg is far more than the longest recording needs; one that hangs must not hold up the others.
 FFMPEG_TIMEOUT_S = 3600
 #: Reason and message of a package that was made again.
-KEY_LOST = ("key_lost", "The secret that wraps keys was renewed: the kept key opens nothing, so it was made again.")
+KEY_LOST = ("key_lost", "No key opened it: the secret that wraps keys was renewed, or it had been taken down.")
 #: Steps of the loudness meter that are decoded at a time: 2 s.
 READ_STEPS = 20
 
@@ -98,9 +98,28 @@ def _package(
             found = db.package_of(sha256, recipe.name)
             if found and _opens(recipe, wrapping, found[1]):
                 return Packaged(content_id, "there", address, found[0])
+            db.audio_of(content_id, at)  # it may have been taken down while it was encoded
             _put(objects, folder, prefix(sha256, recipe))
             db.record_package(sha256, recipe.name, address, loudness, wrapped(wrapping, key) if key else None)
     return Packaged(content_id, "made", address, loudness, *why)
+
+
+def remove_hidden(objects: Objects, db: CatalogDb) -> list[str]:
+    """Remove the packages of tracks that were taken down, each with its row last; returns their addresses.
+
+    Raises:
+        RetryableError: the store or the catalogue is away; the next call goes on.
+    """
+    removed = []
+    for sha256, address in db.hidden_packages():
+        name = address.removeprefix(f"s3://{PLAYBACK}/")
+        with db.exclusively(f"package {sha256} {name.rstrip('/').rpartition('/')[2]}"):
+            if (sha256, address) not in db.hidden_packages():  # shown again, and packaged, meanwhile
+                continue
+            objects.remove_playback(name)
+            db.forget_package(sha256, address)
+            removed.append(address)
+    return removed
 
 
 def wrapping_key(settings: Settings) -> bytes:

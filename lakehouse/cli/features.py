@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ import typer
 
 from lakehouse.cli import features_labels
 from lakehouse.cli.output import Output
+from lakehouse.cli.services import SKIPPED
 from lakehouse.config.settings import CHECKOUT, Settings, load_settings
 from lakehouse.errors import RejectedInputError, RetryableError
 
@@ -21,40 +23,35 @@ app.add_typer(features_labels.app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
-TABLE = "silver_audit.audio_features"
-#: Airflow marks a task that ends with this code as skipped.
-SKIPPED = 99
-
-
-def _pending(settings: Settings) -> int:
-    """Accepted recordings without features of the current extractor version."""
-    import pyarrow.compute as pc
-
-    from lakehouse.adapters import lake
-    from lakehouse.domain.audio.features import EXTRACTOR, VERSION
-
-    accepted = lake.read(settings, "bronze.catalog_content", columns=("sha256",))
-    version = f"extractor = '{EXTRACTOR}' and extractor_version = '{VERSION}'"
-    done = lake.read(settings, TABLE, columns=("sha256",), where=version)
-    return len(set(accepted["sha256"].to_pylist()) - set(pc.unique(done["sha256"]).to_pylist()))
-
 
 @app.command()
 def pending(
     skip_when_none: Annotated[
         bool, typer.Option("--skip-when-none", help=f"Exit with {SKIPPED} when there is nothing to do.")
     ] = False,
+    prometheus: Annotated[bool, typer.Option("--prometheus", help="Print Prometheus' text format.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Count the accepted recordings that have no features of the current extractor version.
+    """Count the accepted recordings that have no features of the current extractor version, and how long they wait.
+
+    They wait since they landed; recordings of releases since the date of their message.
 
     Example: wavehouse features pending
     """
-    number = _pending(load_settings())
+    from lakehouse.adapters import feature_backlog
+    from lakehouse.domain.capacity import backlog
+
+    found = feature_backlog.pending(load_settings(), datetime.now(UTC))
+    if prometheus:
+        sys.stdout.write(backlog.exposition(found))
+        return
     out = Output(as_json=as_json)
-    out.info(f"{number} recordings wait for features")
-    out.result({"pending": number})
-    if skip_when_none and not number:
+    out.info(
+        f"{found.recordings} recordings ({found.audio_s:,.0f} s of audio) wait for features, the oldest for "
+        f"{found.oldest_age_s:,.0f} s; they will cost {found.core_s:,.0f} CPU seconds"
+    )
+    out.result({"pending": found.recordings} | {k: v for k, v in asdict(found).items() if k != "recordings"})
+    if skip_when_none and not found.recordings:
         raise typer.Exit(SKIPPED)
 
 
@@ -66,10 +63,12 @@ def extract(as_json: Json = False) -> None:
 
     Example: wavehouse features extract
     """
+    from lakehouse.adapters import feature_backlog
+
     out = Output(as_json=as_json)
     settings = load_settings()
     counts: dict[str, Any] = {"in": 0, "extracted": 0, "failed": 0}
-    if _pending(settings):
+    if feature_backlog.pending(settings, datetime.now(UTC)).recordings:
         counts = _run_job(settings, "extract_features")
     out.info(f"{counts['in']} in = {counts['extracted']} extracted + {counts['failed']} failed")
     out.result(counts)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from lakehouse.cli.output import Output
-from lakehouse.cli.services import log, stopped_by_signals
+from lakehouse.cli.services import SKIPPED, log, stopped_by_signals
 from lakehouse.config.settings import load_settings
 from lakehouse.errors import FatalError, RejectedInputError
 
@@ -87,6 +87,9 @@ def fetch_demo_audio(as_json: Json = False) -> None:
 def list_waiting(
     batch_size: Annotated[int, typer.Option(min=1, help="Files a batch.")] = 12,
     max_batches: Annotated[int, typer.Option(min=1, help="At most so many; the rest waits for the next run.")] = 1000,
+    skip_when_none: Annotated[
+        bool, typer.Option("--skip-when-none", help=f"Exit with {SKIPPED} when no file waits.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the landed files that have not been processed, in batches.
@@ -100,6 +103,8 @@ def list_waiting(
     out = Output(as_json=as_json)
     out.table(f"{len(keys)} files wait", ["batch", "file"], [(i, k) for i, b in enumerate(batches, 1) for k in b])
     out.result({"waiting": len(keys), "batches": batches})
+    if skip_when_none and not keys:
+        raise typer.Exit(SKIPPED)
 
 
 @app.command()
@@ -111,20 +116,27 @@ def backlog(
 ) -> None:
     """Show how much waits in landing, since when, what it will cost, and how many workers the scaler would ask for.
 
+    Deliveries (messages and feeds below deliveries/) are counted apart: the service `deliveries` takes them in, one
+    after another, and no worker of the scaler does. `wavehouse features pending` shows what waits for features.
+
     Example: wavehouse ingest backlog --prometheus > /var/lib/node_exporter/wavehouse.prom
     """
-    from lakehouse.adapters import ingestion
+    from lakehouse.adapters import intake
     from lakehouse.domain.capacity import backlog as waiting
-    from lakehouse.domain.capacity.ingest import measured
     from lakehouse.domain.capacity.queue import Fleet
 
-    landed = [(one.size_bytes, one.received_at) for one in ingestion.waiting(load_settings())]
-    found = waiting.backlog(landed, datetime.now(UTC), measured(), kbit_s)
+    files, delivered = intake.backlog(load_settings(), kbit_s)
     if prometheus:
-        sys.stdout.write(waiting.exposition(found))
+        sys.stdout.write(waiting.exposition(files, delivered))
         return
     out = Output(as_json=as_json)
-    values = {**asdict(found), "workers_wanted": Fleet(least=0, most=most).wanted(found.core_s)}
+    values = {
+        **asdict(files),
+        "workers_wanted": Fleet(least=0, most=most).wanted(files.core_s),
+        "deliveries": delivered.number,
+        "deliveries_bytes": delivered.size_bytes,
+        "deliveries_oldest_age_s": delivered.oldest_age_s,
+    }
     out.table("Waiting in landing", ["what", "value"], list(values.items()))
     out.result(values)
 
@@ -365,7 +377,8 @@ def work(
 ) -> None:
     """Take in single files as they land, until it is stopped, beside any number of workers that do the same.
 
-    What the DAG ingest_audio does once a day, all day: `infra/cluster` scales it by the backlog.
+    What the DAGs watch_landing and ingest_audio do every few minutes, all the time: `infra/cluster` scales it by the
+    backlog.
 
     Example: wavehouse ingest work --every 15
     """

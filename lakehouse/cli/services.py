@@ -1,4 +1,4 @@
-"""What commands that run as services have in common: they go on until they are told to end, and date what they say."""
+"""What commands that services and schedulers run have in common: how they end, and that they date what they say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from threading import Event
 
 from lakehouse.cli.output import Output
+
+#: Airflow marks a task that ends with this code as skipped.
+SKIPPED = 99
 
 
 def stopped_by_signals() -> Event:

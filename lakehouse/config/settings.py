@@ -111,8 +111,9 @@ class Playback(BaseModel):
 class Spark(BaseModel):
     """Where Spark jobs run, and what Spark is told beyond what every job tells it; `conf` wins.
 
-    Without a `master` that is this process, with `cores` threads. `per_commit` is how many recordings the extraction of
-    features does at a time: what a killed run does again, and what executors share.
+    Without a `master` that is this process, with `cores` threads; Airflow ingests as many batches of files at once.
+    `per_commit` is how many recordings the extraction of features does at a time: what a killed run does again, and
+    what executors share.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -8,20 +8,31 @@ import subprocess
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from lakehouse.config.settings import CHECKOUT
+from infra.local.services import TEMPLATES, environment
+from lakehouse.adapters import ingestion
+from lakehouse.adapters.catalog_db import Landed
+from lakehouse.cli.ingest import app as ingest_app
+from lakehouse.config.settings import CHECKOUT, load_settings
+from lakehouse.domain.catalog.ids import EPOCH
 
 AIRFLOW = CHECKOUT / ".wavehouse" / "venvs" / "airflow" / "bin" / "python"
 SHOW = """
-import json, common, ingest_audio, extract_features
+import json, common, ingest_audio, extract_features, watch_landing
 def task(t):
     return {"owner": t.owner, "retries": t.retries, "down": sorted(t.downstream_task_ids), "mapped": t.is_mapped,
             "command": (t.partial_kwargs if t.is_mapped else vars(t))["bash_command"], "rule": t.trigger_rule.value,
-            "outlets": [a.uri for a in t.outlets]}
+            "outlets": [a.uri for a in t.outlets],
+            "pool": (t.partial_kwargs.get("pool") if t.is_mapped else t.pool)}
 print(json.dumps({
     "dags": {d.dag_id: {"doc": d.doc_md, "tags": sorted(d.tags), "catchup": d.catchup,
-        "tasks": {t.task_id: task(t) for t in d.tasks}} for d in (ingest_audio.dag, extract_features.dag)},
+        "runs": d.max_active_runs,
+        "tasks": {t.task_id: task(t) for t in d.tasks}}
+        for d in (ingest_audio.dag, extract_features.dag, watch_landing.dag)},
     "waits_for": [a.uri for a in extract_features.dag.schedule],
+    "started_by": [a.uri for a in ingest_audio.dag.timetable.asset_condition.objects],
+    "daily": ingest_audio.dag.timetable.timetable.expression, "looks": watch_landing.dag.timetable.expression,
     "batches": ingest_audio.batches(json.dumps({"batches": [["a b.ogg", "{{ x }}.ogg"], ["'c.ogg"]]})),
     "command": common.command(["transform", "--from", "{{ params.day }}", "it's"]),
 }))
@@ -38,11 +49,11 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_dag_is_documented_owned_and_retried(shown: dict[str, Any]) -> None:
-    assert set(shown["dags"]) == {"ingest_audio", "extract_features"}
+    assert set(shown["dags"]) == {"ingest_audio", "extract_features", "watch_landing"}
     for dag in shown["dags"].values():
         assert "When something fails" in dag["doc"]
         assert dag["tags"]
-        assert dag["catchup"] is False
+        assert (dag["catchup"], dag["runs"]) == (False, 1)
         for task in dag["tasks"].values():
             assert task["retries"] >= 1
             assert task["owner"] in {"catalog", "audio"}
@@ -60,6 +71,37 @@ def test_batches_are_ingested_in_parallel_and_then_reconciled(shown: dict[str, A
     }
     assert [name for name, task in tasks.items() if task["mapped"]] == ["ingest"]
     assert tasks["copy_catalog_to_lake"]["rule"] == "none_failed"
+
+
+def test_files_that_wait_start_the_ingest_within_minutes_and_nothing_else_does(shown: dict[str, Any]) -> None:
+    """One task looks, and is skipped when there is nothing: only what it announces starts the rest, and the day."""
+    [(name, look)] = shown["dags"]["watch_landing"]["tasks"].items()
+    assert name == "look"
+    assert look["command"] == "wavehouse ingest list --max-batches 1 --skip-when-none --json"
+    assert look["outlets"] == shown["started_by"] == ["wavehouse://landing/files"]
+    assert (shown["looks"], shown["daily"]) == ("*/5 * * * *", "0 4 * * *")
+
+
+def test_every_pool_is_there_and_batches_share_one_of_so_many_slots_as_cores(
+    shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAVEHOUSE_SPARK__CORES", "6")
+    text = (TEMPLATES / "airflow" / "pools.json").read_text()
+    pools = json.loads(environment().from_string(text).render(settings=load_settings()))
+    used = {task["pool"] for dag in shown["dags"].values() for task in dag["tasks"].values()}
+    assert used == {"default_pool", "ingest", "spark"} <= {"default_pool", *pools}
+    assert shown["dags"]["ingest_audio"]["tasks"]["ingest"]["pool"] == "ingest"
+    assert pools["ingest"]["slots"] == 6
+
+
+@pytest.mark.parametrize(("waiting", "code"), [([], 99), ([Landed("a.ogg", "e", 1, EPOCH)], 0)])
+def test_a_look_at_nothing_is_skipped(waiting: list[Landed], code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """99 is what Airflow's BashOperator takes for skipped."""
+    monkeypatch.setattr(ingestion, "waiting", lambda _: waiting)
+    done = CliRunner().invoke(ingest_app, ["list", "--max-batches", "1", "--skip-when-none", "--json"])
+    assert done.exit_code == code
+    assert json.loads(done.stdout)["waiting"] == len(waiting)
+    assert CliRunner().invoke(ingest_app, ["list", "--json"]).exit_code == 0
 
 
 def test_features_wait_for_the_announcement_and_are_audited_before_they_are_published(shown: dict[str, Any]) -> None:

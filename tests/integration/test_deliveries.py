@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,12 +21,14 @@ from PIL import Image
 from lakehouse.adapters import catalog_db, deliveries, ingestion, intake
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.catalog_reader import CatalogReader, ReleaseRow
-from lakehouse.adapters.objects import AUDIO, Objects, audio_name
+from lakehouse.adapters.objects import AUDIO, PLAYBACK, Objects, audio_name
 from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.deliveries.messages import moment
-from lakehouse.errors import RejectedInputError
+from lakehouse.domain.playback.packaging import Recipe
+from lakehouse.errors import RejectedInputError, RetryableError
 from tests.audio_files import chord, write
 from tests.conftest import wavehouse, wavehouse_json
+from tests.cut_off import proxy
 from tests.ern_messages import Attached, Sent, Sound, message, purge
 
 pytestmark = pytest.mark.stack
@@ -359,8 +362,23 @@ def test_a_track_with_deals_of_its_own_goes_by_them(stack: Settings, tmp_path: P
     assert asked("2026-04-01") == [("Plus tard", True), ("Avec le reste", True)]
     assert packaged("--on", "2026-04-01") == [("there", None)]
     gone = replace(update, message_id="W4", created_at="2026-03-03T00:00:00Z", takedown=True)
+    [made] = wavehouse_json("package", late, "--on", "2026-06-01", "--encrypt")
+    objects, prefix = Objects(stack), "hls/" + made["address"].split("/hls/")[1].rsplit("/", 2)[0]
+    assert {name.split("/")[3] for name in objects.names(PLAYBACK, prefix)} == {
+        Recipe().name,
+        Recipe(encrypted=True).name,
+    }
     assert send(stack, tmp_path, gone).outcome == "taken_down"
     assert packaged("--on", "2026-06-01") == [("refused", "track_hidden")]
+    # No package is left, nor a key of one, until a message shows it again.
+    assert objects.names(PLAYBACK, prefix) == set()
+    table = catalog_db.playback_package
+    with CatalogDb(stack) as db, db.begin() as connection:
+        query = sa.select(table.c.address).where(table.c.address.startswith(f"s3://{PLAYBACK}/{prefix}"))
+        assert connection.execute(query).all() == []
+    back = replace(update, message_id="W4b", created_at="2026-03-04T00:00:00Z")
+    assert send(stack, tmp_path, back).outcome == "published"
+    assert packaged("--on", "2026-06-01") == [("made", None)]
 
 
 def barred(stack: Settings, content_id: int, on: str) -> str | None:
@@ -526,6 +544,108 @@ def test_a_takedown_hides_at_the_next_look(stack: Settings, tmp_path: Path) -> N
     assert said == ["t.xml: taken_down"]
     assert released(stack, icpn) is None
     assert "Bientôt partie" not in titles(stack)
+
+
+def test_the_service_hides_within_a_minute_while_it_takes_in_audio(stack: Settings, tmp_path: Path) -> None:
+    """The stack's own service, at its own interval, from the moment at which the takedown has landed."""
+    objects, prefix = Objects(stack), f"deliveries/minute {RUN}"
+
+    def deliver(name: str, number: int, seconds: int) -> Sent:
+        path = write(tmp_path / name / "resources" / "1.flac", chord(560 + number, seconds), title=f"{RUN} {name}")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        track = Sound(f"Minute {name}", f"FRZ0326001{number:02}", "resources/1.flac", digest, f"PT{seconds}S")
+        sent = Sent(message_id=f"Z{number}", icpn=ean(int(RUN, 16) + 70 + number), artist=ARTIST, sounds=(track,))
+        (tmp_path / name / "m.xml").write_bytes(message(sent, "43"))
+        objects.put(path, f"{prefix}/{name}/resources/1.flac")
+        objects.put(tmp_path / name / "m.xml", f"{prefix}/{name}/m.xml")
+        return sent
+
+    def until(seen: bool, icpn: str, within_s: float) -> float:
+        start = time.monotonic()
+        while (released(stack, icpn) is not None) != seen:
+            assert time.monotonic() - start < within_s
+            time.sleep(0.5)
+        return time.monotonic() - start
+
+    sent = deliver("one", 0, 3)
+    until(True, sent.icpn, 180)
+    # So that the look that finds the takedown, or the one before it, has work to do.
+    others = [deliver(f"work {number}", number, 120) for number in range(1, 6)]
+    gone = tmp_path / "t.xml"
+    gone.write_bytes(purge(replace(sent, message_id="Z9", created_at="2026-04-01T00:00:00Z"), "43"))
+    objects.put(gone, f"{prefix}/gone/t.xml")
+    assert until(False, sent.icpn, 60) < 60
+    for other in others:  # what comes after this counts rows
+        until(True, other.icpn, 300)
+
+
+def many(folder: Path, number: int) -> tuple[Sound, ...]:
+    """Tracks of three seconds of noise, which no codec makes small: a quarter of a megabyte each."""
+    sounds = []
+    for n in range(3):
+        samples = np.random.default_rng(int(RUN[:8], 16) + number + n).normal(0, 0.1, 3 * 44_100).astype(np.float32)
+        path = write(folder / "resources" / f"{n}.flac", samples, title=f"{RUN} {number} {n}")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        sounds.append(Sound(f"Bruit {number + n}", f"FRZ0326002{number + n:02}", f"resources/{n}.flac", digest))
+    return tuple(sounds)
+
+
+def test_a_store_that_goes_away_in_the_middle_of_a_delivery_shows_nothing_and_the_next_try_all(
+    stack: Settings, tmp_path: Path
+) -> None:
+    """It has taken the first file of three and is gone in the second."""
+    sent = Sent(message_id="G1", icpn=ean(int(RUN, 16) + 90), artist=ARTIST, sounds=many(tmp_path, 0))
+    (tmp_path / "m.xml").write_bytes(message(sent, "43"))
+    sizes = [(tmp_path / sound.path).stat().st_size for sound in sent.sounds]
+    before = rows_of(stack)
+    with proxy(stack.s3.host, stack.s3.port, limit_bytes=max(sizes) * 3 // 2) as port:
+        away = stack.model_copy(update={"s3": stack.s3.model_copy(update={"port": port})})
+        with pytest.raises(RetryableError):
+            deliveries.deliver(away, str(tmp_path))
+    assert rows_of(stack) == before
+    assert released(stack, sent.icpn) is None
+    there = Objects(stack).names(AUDIO)
+    assert sum(audio_name(str(sound.sha256)) in there for sound in sent.sounds) == 1
+    [done] = deliveries.deliver(stack, str(tmp_path), only_new=True)
+    assert done.outcome == "published"
+    row = released(stack, sent.icpn)
+    assert row is not None and len(row.tracks) == 3
+    report = ingestion.report(stack)
+    assert [check for check in report["checks"] if not check["equal"]] == []
+
+
+def test_a_database_that_goes_away_in_the_middle_of_a_delivery_shows_nothing_and_the_next_try_all(
+    stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends every session of the catalogue when the rows of the release are written and not committed."""
+    sent = Sent(message_id="G2", icpn=ean(int(RUN, 16) + 91), artist=ARTIST, sounds=many(tmp_path, 10))
+    (tmp_path / "m.xml").write_bytes(message(sent, "43"))
+    show = catalog_db._show_and_hide
+    ended: list[int] = []
+
+    def cut_off(connection: sa.Connection, content_ids: set[int], at: datetime) -> None:
+        show(connection, content_ids, at)
+        admin = sa.create_engine(stack.postgres.url("postgres"))
+        query = (
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'catalog' and usename = 'catalog'"
+        )
+        with admin.begin() as other:
+            ended.append(len(other.execute(sa.text(query)).all()))
+        admin.dispose()
+
+    before = rows_of(stack)
+    with monkeypatch.context() as patch, pytest.raises(RetryableError):
+        patch.setattr(catalog_db, "_show_and_hide", cut_off)
+        deliveries.deliver(stack, str(tmp_path))
+    assert ended[0] >= 1
+    assert rows_of(stack) == before
+    assert released(stack, sent.icpn) is None
+    [done] = deliveries.deliver(stack, str(tmp_path), only_new=True)
+    assert done.outcome == "published"
+    row = released(stack, sent.icpn)
+    assert row is not None and len(row.tracks) == 3
+    report = ingestion.report(stack)
+    assert [check for check in report["checks"] if not check["equal"]] == []
 
 
 FEED = """<rss version="2.0" xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd"

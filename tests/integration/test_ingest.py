@@ -26,8 +26,11 @@ from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
 from lakehouse.adapters.catalog_reader import CatalogReader
 from lakehouse.adapters.objects import LANDING, PART_BYTES, Objects, etag_of
 from lakehouse.config.settings import Settings
+from lakehouse.domain.capacity import backlog
 from lakehouse.domain.catalog.content import ContentKind, Item
 from lakehouse.errors import RejectedInputError, RetryableError
+from serving.backlog.app import create_app
+from tests.asgi import get
 from tests.audio_files import REJECTED, chord, clicks, write, write_bad_files
 from tests.conftest import wavehouse, wavehouse_json
 from tests.cut_off import proxy
@@ -225,6 +228,24 @@ def test_features_of_what_was_ingested(stack: Settings, tmp_path: Path) -> None:
     assert (rows[0]["musical_key"], rows[0]["musical_mode"]) == ("A", "major")
 
 
+def test_what_waits_is_counted_for_people_and_for_the_scaler(stack: Settings, tmp_path: Path) -> None:
+    wavehouse("ingest", "run")
+    assert wavehouse_json("ingest", "backlog")["files"] == 0
+    landed = land(stack, write(tmp_path / "b.ogg", chord(453, 3), **TAGS), f"backlog {RUN}/b.ogg")
+    told = wavehouse_json("ingest", "backlog")
+    assert (told["files"], told["size_bytes"]) == (1, landed.size_bytes)
+    assert told["core_s"] > 0 and told["oldest_age_s"] >= 0 and told["deliveries"] >= 0
+    service = create_app(stack)
+    assert get(service, "/v1/backlog").json()[backlog.SCALED] == pytest.approx(told["core_s"])
+    [outcome] = ingestion.process_batch(stack, [landed.object_key])
+    assert outcome.outcome == "accepted"
+    wavehouse("catalog", "snapshot")
+    waiting = wavehouse_json("features", "pending")
+    assert waiting["pending"] >= 1 and waiting["audio_s"] >= 3 and waiting["oldest_age_s"] > 0
+    features = get(service, "/v1/backlog/features").json()
+    assert features["wavehouse_features_backlog_recordings"] == waiting["pending"]
+
+
 def test_an_object_that_is_replaced_while_it_is_read_is_tried_again(stack: Settings, tmp_path: Path) -> None:
     old = land(stack, write(tmp_path / "a.ogg", chord(451, 3), **TAGS), "replaced/a.ogg")
     new = tmp_path / "new"
@@ -326,6 +347,18 @@ def test_workers_take_each_file_once(stack: Settings, tmp_path: Path, monkeypatc
     assert sorted(key for key in taken if key in keys) == keys
     assert told() == [f"{key}: accepted" for key in keys]
     balanced(stack)
+
+
+def test_a_burst_through_the_queue_is_all_in_the_ledger(stack: Settings) -> None:
+    """The smallest burst: the figures are for a quiet machine, what became of the files is not."""
+    wavehouse("ingest", "run")
+    seed = int(RUN[:7], 16)
+    small = ("--files", "12", "--seconds", "5", "--workers", "2", "--factor", "1000", "--seed", str(seed))
+    told = wavehouse_json("bench", "burst", *small)
+    assert (told["files"], told["lost"], told["outcomes"]) == (12, 0, {"accepted": 12})
+    assert told["service_s"] > 0 and told["compression"] > 1
+    assert told["delay_p99_s"]["real"] >= told["delay_p50_s"]["real"] >= 0
+    assert balanced(stack)["waiting"] == 0
 
 
 def test_a_store_that_goes_away_in_the_middle_holds_nothing_by_halves(stack: Settings, tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from lakehouse.adapters import trino
 from lakehouse.adapters.airflow import AirflowClient
-from lakehouse.cli.demo import DAGS
+from lakehouse.cli.demo import DAGS, WATCH
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import SIMULATED_TOPICS
 from tests import audio_files
-from tests.conftest import SIMULATION, wavehouse, wavehouse_json
+from tests.conftest import play, wavehouse, wavehouse_json
 
 pytestmark = pytest.mark.stack
 
@@ -94,12 +94,15 @@ def test_every_dag_is_green_with_docs_and_an_owner(played: Settings) -> None:
         assert airflow.documentation(dag["dag_id"]), dag["dag_id"]
         # The others wait for a person, or for their month; none of them may have failed.
         expected = ["success"] if dag["dag_id"] in DAGS else []
+        if dag["dag_id"] == WATCH:  # by the clock: it may have looked before it was paused
+            assert "failed" not in airflow.states(WATCH)
+            continue
         assert airflow.states(dag["dag_id"])[-1:] == expected, dag["dag_id"]
 
 
 def test_the_whole_job_again_changes_no_number(played: Settings, music: Path) -> None:
     before = figures(played)
-    wavehouse("demo", "--audio", str(music), *SIMULATION)  # ends with `verify`
+    play(played, music)  # ends with `verify`
     airflow = AirflowClient(played)  # the one DAG that does not start without new audio
     airflow.wait("extract_features", airflow.trigger("extract_features"))
     assert figures(played) == before

@@ -46,3 +46,14 @@ def test_a_consumer_that_rests_and_starts_nothing_is_told(settings: Settings) ->
     client = AirflowClient(settings, transport=airflow_with([True, False], started_after=None))
     with pytest.raises(RetryableError, match="No DAG was started by the assets of run x"):
         client.wait_started_by("x", timeout_s=0)
+
+
+def test_a_dag_is_paused(settings: Settings) -> None:
+    asked: list[tuple[str, str, bytes]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.path, request.content))
+        return httpx.Response(200, json={"access_token": "t"})
+
+    AirflowClient(settings, transport=httpx.MockTransport(answer)).pause("watch_landing")
+    assert asked[1:] == [("PATCH", "/api/v2/dags/watch_landing", b'{"is_paused":true}')]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from datetime import date
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 
 from lakehouse.adapters.audio_probe import probe
+from lakehouse.config.settings import CHECKOUT
 from lakehouse.domain.audio.protection import protection
 from lakehouse.domain.audio.tagged import judge
 from lakehouse.errors import RejectedInputError
@@ -165,3 +167,20 @@ def test_the_length_of_a_file_needs_no_memory(tmp_path: Path, seconds: int) -> N
     long, much = peak_of(tmp_path / "long.wav", seconds)
     assert (short, long) == (6_000, seconds * 1000)
     assert much - little < 32 * 1024
+
+
+def test_the_long_run_has_every_test_that_waits_for_it() -> None:
+    """`make chaos SEEDS=1` runs the files that the variable is asked for in; without it the long one stays out."""
+    here = Path(__file__).relative_to(CHECKOUT).as_posix()
+    asking = [p for p in (CHECKOUT / "tests").rglob("test_*.py") if "WAVEHOUSE_CHAOS_SEEDS" in p.read_text()]
+
+    def started(*arguments: str) -> str:
+        command = ["make", "--dry-run", "--no-print-directory", "chaos", *arguments]
+        return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+
+    assert here not in started()
+    long = started("SEEDS=1")
+    assert long.startswith("WAVEHOUSE_CHAOS_SEEDS=1 ")
+    names = [path.relative_to(CHECKOUT).as_posix() for path in asking]
+    assert [name for name in names if not name.startswith("tests/chaos/") and name not in long] == []
+    assert f"{here}::{test_the_length_of_a_file_needs_no_memory.__name__}" in long

@@ -7,9 +7,13 @@ import json
 import math
 import random
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import httpx
 import pytest
 import yaml
 from sqlalchemy import QueuePool
@@ -17,12 +21,14 @@ from typer.testing import CliRunner
 
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.cli.ingest import app as ingest_app
-from lakehouse.cli.plan import app
+from lakehouse.cli.plan import app as plan_app
 from lakehouse.config.settings import CHECKOUT, load_settings
 from lakehouse.domain.capacity import backlog, ingest, queue
-from lakehouse.errors import RejectedInputError
+from lakehouse.errors import FatalError, RejectedInputError
+from serving.backlog.app import assemble, create_app
 from spark_jobs import session
 from spark_jobs.extract_features import PER_TASK
+from tests.asgi import get
 
 RATES = ingest.Rates(200.0, 100.0, 0.0, 10**9)
 
@@ -98,9 +104,50 @@ def test_the_smallest_fleet_keeps_the_goal_and_a_smaller_one_does_not() -> None:
     batches = list(queue.deliveries(DAY, seed=4))
     limits = queue.Fleet(least=10, most=320, failure_s=86_400)
     found = queue.smallest_fleet(batches, limits, 900, seed=4)
+    assert found is not None
     assert queue.replay(batches, found, 4).delay_s(99) < 900
     smaller = queue.Fleet(**{**vars(found), "most": int(found.most * 0.9)})
     assert queue.replay(batches, smaller, 4).delay_s(99) >= 900
+
+
+def test_a_goal_that_no_fleet_keeps_is_told_from_one_that_the_largest_keeps() -> None:
+    """One batch comes while the store is away for 20 minutes: no number of workers makes it wait less."""
+    batches, limits = [queue.Batch(100.0, 10.0)], queue.Fleet(least=1, most=8)
+    away = [queue.Outage(0.0, 1200.0)]
+    assert queue.smallest_fleet(batches, limits, 900, away=away) is None
+    assert queue.smallest_fleet(batches, limits, 1200, away=away) == queue.Fleet(least=1, most=1)
+
+
+def test_an_outage_cuts_off_what_is_under_way_and_loses_nothing() -> None:
+    """By hand: the first batch starts at 0, is cut off at 60 and starts again when the worker looks after 360; the
+    second, which comes meanwhile, after it.
+    """
+    batches = [queue.Batch(0.0, 100.0), queue.Batch(200.0, 50.0)]
+    outcome = queue.replay(batches, queue.Fleet(least=1, most=1), away=[queue.Outage(60.0, 360.0)])
+    assert (outcome.arrived, outcome.done, outcome.cut_off, outcome.tried_again) == (2, 2, 1, 0)
+    second, first = outcome.delays_s
+    assert 360 <= first < 360 + queue.LOOK_S
+    assert second == pytest.approx(first + 100 - 200)
+
+
+def test_a_day_with_deaths_and_outages_loses_nothing_and_nobody_works_in_an_outage() -> None:
+    batches = list(queue.deliveries(DAY, seed=5))
+    away = queue.outages(3, 600, seed=5)
+    outcome = queue.replay(batches, queue.Fleet(least=5, most=120, failure_s=3600), 5, away)
+    assert outcome.done == outcome.arrived == len(batches)
+    assert outcome.tried_again > 100 and outcome.cut_off > 10
+    assert outcome.delay_s(100) > max(one.ends_s - one.starts_s for one in away) / 2
+
+
+def test_outages_are_drawn_again_the_same_in_order_and_apart() -> None:
+    drawn = queue.outages(200, 600, seed=1)
+    assert drawn == queue.outages(200, 600, seed=1) != queue.outages(200, 600, seed=2)
+    assert all(before.ends_s < after.starts_s for before, after in pairwise(drawn))
+    assert min(one.ends_s - one.starts_s for one in drawn) >= 300
+    assert len(queue.outages(2, 300, seed=0)) == 2
+    assert queue.outages(0, 300, seed=0) == []
+    with pytest.raises(RejectedInputError):
+        queue.outages(-1, 300, seed=0)
 
 
 def test_no_deliveries_take_no_time() -> None:
@@ -113,10 +160,43 @@ def test_a_fleet_without_workers_is_refused() -> None:
         queue.Fleet(least=0, most=0)
 
 
+@cache
+def planned() -> dict[str, Any]:
+    """What `wavehouse plan ingest` says of 10 TB a day, with deaths and outages."""
+    done = CliRunner().invoke(plan_app, ["ingest", "--json"])
+    assert done.exit_code == 0, done.output
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_ten_terabytes_a_day_wait_less_than_a_quarter_of_an_hour_with_deaths_and_outages() -> None:
+    """NFR-S2, of the fleet that infra/cluster has: nothing is lost either."""
+    told = planned()
+    assert told["goal_met"] and told["goal_s"] == 900
+    assert told["delay_p99_s"] < 900
+    assert told["done"] == told["batches"] > 40_000
+    assert told["tried_again"] > 10
+    assert told["outages"] == 2 and told["outages_s"] > 300 and told["cut_off"] > 10
+
+
+def test_a_plan_that_misses_its_goal_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "rates.json"
+    path.write_text(json.dumps(vars(RATES)))
+    missed = ["ingest", "--tb-per-day", "0.05", "--rates", str(path), "--outages", "1", "--outage-minutes", "600"]
+    done = CliRunner().invoke(plan_app, missed)
+    assert done.exit_code == 1
+    assert isinstance(done.exception, FatalError)
+    assert "The goal is missed" in done.exception.message
+    told = CliRunner().invoke(plan_app, [*missed, "--json"])
+    assert told.exit_code == 1
+    values = json.loads(told.stdout)
+    assert not values["goal_met"] and values["delay_p99_s"] >= values["goal_s"]
+
+
 def test_the_command_plans_with_rates_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "rates.json"
     path.write_text(json.dumps(vars(RATES)))
-    done = CliRunner().invoke(app, ["ingest", "--tb-per-day", "0.5", "--rates", str(path), "--json"])
+    done = CliRunner().invoke(plan_app, ["ingest", "--tb-per-day", "0.5", "--rates", str(path), "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout.strip().splitlines()[-1])
     assert told["done"] == told["batches"] > 0
@@ -129,13 +209,12 @@ def test_the_scaler_of_the_cluster_follows_the_simulated_fleet() -> None:
     spec = yaml.safe_load((CHECKOUT / "infra" / "cluster" / "ingest-scaledobject.yaml").read_text())["spec"]
     fleet = queue.Fleet(least=0, most=1)
     [trigger] = spec["triggers"]
-    assert trigger["metadata"]["query"] == backlog.METRICS["core_s"][0]
-    assert float(trigger["metadata"]["threshold"]) == fleet.drain_s
+    assert trigger["metadata"]["valueLocation"] == backlog.SCALED
+    assert float(trigger["metadata"]["targetValue"]) == fleet.drain_s
     assert spec["pollingInterval"] == queue.SCALER_S
     assert spec["cooldownPeriod"] == fleet.idle_s
-    planned = json.loads(CliRunner().invoke(app, ["ingest", "--json"]).stdout)
-    assert spec["maxReplicaCount"] == planned["most_cores"]
-    assert spec["minReplicaCount"] == math.ceil(math.ceil(planned["busy_cores"]) / 4)
+    assert spec["maxReplicaCount"] == planned()["most_cores"]
+    assert spec["minReplicaCount"] == math.ceil(math.ceil(planned()["busy_cores"]) / 4)
 
 
 def test_the_scaler_of_the_cluster_scales_workers_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +250,36 @@ def test_the_scaler_of_the_cluster_scales_workers_that_are_there(monkeypatch: py
     assert arguments[0] == "ingest"
 
 
+def test_the_scaler_of_the_cluster_asks_a_service_that_is_there_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its URL leads through the Service to the container, whose program answers that path with the metric it names."""
+    folder = CHECKOUT / "infra" / "cluster"
+    scaler = yaml.safe_load((folder / "ingest-scaledobject.yaml").read_text())["spec"]
+    [trigger] = scaler["triggers"]
+    assert trigger["type"] == "metrics-api"
+    deployment, service = yaml.safe_load_all((folder / "ingest-backlog.yaml").read_text())
+    pod = deployment["spec"]["template"]
+    [container] = pod["spec"]["containers"]
+    assert (deployment["kind"], service["kind"]) == ("Deployment", "Service")
+    assert pod["metadata"]["labels"] == deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
+    [port], [listens] = service["spec"]["ports"], container["ports"]
+    url = httpx.URL(trigger["metadata"]["url"])
+    assert (url.host, url.port) == (service["metadata"]["name"], port["port"])
+    assert port["targetPort"] == listens["name"] == container["livenessProbe"]["httpGet"]["port"]
+    command = container["command"]
+    assert command[command.index("--port") + 1] == str(listens["containerPort"])
+    module, _, factory = command[command.index("--factory") + 1].partition(":")
+    assert getattr(import_module(module), factory) is create_app
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "hidden"))
+    settings = load_settings()
+    assert (settings.s3.address, settings.postgres.address) == ("minio:9000", "postgres:5432")
+    assert "hidden" in settings.postgres.url("catalog") and "hidden" in settings.postgres.url("iceberg")
+    found = backlog.Backlog(3, 8_000_000, 300.0, 1234.5), backlog.Deliveries(0, 0, 0.0)
+    app = assemble(settings, landing=lambda: found, features=tuple)
+    assert get(app, url.path).json()[trigger["metadata"]["valueLocation"]] == 1234.5
+    assert get(app, container["livenessProbe"]["httpGet"]["path"]).status_code == 200
+
+
 def test_executors_of_the_cluster_are_the_simulated_fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The settings of the config map are settings, and win over what local mode needs."""
     data = yaml.safe_load((CHECKOUT / "infra" / "cluster" / "spark-executors.yaml").read_text())["data"]
@@ -182,18 +291,17 @@ def test_executors_of_the_cluster_are_the_simulated_fleet(monkeypatch: pytest.Mo
     fleet = queue.Fleet(least=0, most=1)
     prefix = "spark.dynamicAllocation."
     allocation = {name.removeprefix(prefix): value for name, value in told.items() if name.startswith(prefix)}
-    planned = json.loads(CliRunner().invoke(app, ["ingest", "--json"]).stdout)
     assert settings.spark.master.startswith("k8s://")
     assert allocation == {
         "enabled": "true",
         "shuffleTracking.enabled": "true",
         "minExecutors": "0",
-        "maxExecutors": str(planned["most_cores"]),
+        "maxExecutors": str(planned()["most_cores"]),
         "executorIdleTimeout": f"{fleet.idle_s:g}s",
         "schedulerBacklogTimeout": f"{queue.SCALER_S:g}s",
     }
     assert told["spark.executor.memoryOverhead"] == f"{ingest.measured().memory_bytes_per_core}b"
-    assert settings.spark.per_commit >= planned["most_cores"] * PER_TASK
+    assert settings.spark.per_commit >= planned()["most_cores"] * PER_TASK
     assert told["spark.driver.bindAddress"] == "0.0.0.0"  # noqa: S104 - in its pod
     assert told["spark.sql.session.timeZone"] == "UTC"
 
@@ -219,7 +327,25 @@ def test_a_backlog_is_counted_and_costed_by_hand() -> None:
     assert backlog.backlog([], now, RATES, 320) == backlog.Backlog(0, 0, 0.0, 0.0)
     text = backlog.exposition(found)
     assert "wavehouse_ingest_backlog_oldest_age_seconds 300.0\n" in text
-    assert text.count("# TYPE") == len(backlog.METRICS)
+    assert text.count("# TYPE") == len(backlog.METRICS[backlog.Backlog])
+
+
+def test_deliveries_and_features_that_wait_are_counted_by_hand() -> None:
+    """Two recordings, 200 s together, cost 1/100 CPU second each second."""
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    delivered = backlog.deliveries([now - timedelta(minutes=3), now], 70, now)
+    assert delivered == backlog.Deliveries(2, 70, 180.0)
+    recordings = backlog.features([(150_000, now - timedelta(hours=1)), (50_000, now)], now, RATES)
+    assert recordings == backlog.Features(2, 200.0, 3600.0, pytest.approx(2.0))
+    assert backlog.deliveries([], 0, now) == backlog.Deliveries(0, 0, 0.0)
+    told = backlog.values(delivered, recordings)
+    assert told["wavehouse_deliveries_backlog_oldest_age_seconds"] == 180
+    assert told["wavehouse_features_backlog_core_seconds"] == pytest.approx(2.0)
+    names = [name for fields in backlog.METRICS.values() for name, _ in fields.values()]
+    assert len(names) == len(set(names))
+    text = backlog.exposition(delivered, recordings)
+    assert "wavehouse_deliveries_backlog 2\n" in text
+    assert text.count("# HELP") == 7
 
 
 @pytest.mark.parametrize(("backlog_s", "workers"), [(0, 2), (300, 2), (601, 3), (1e9, 5)])

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 from unicodedata import normalize
 
 import pytest
+from typer.testing import CliRunner
 
-from lakehouse.adapters import deliveries, ingestion, podcast_deliveries
+from lakehouse.adapters import deliveries, ingestion, intake, podcast_deliveries
 from lakehouse.adapters.catalog_db import CatalogDb, DeliveredEpisode, Landed
 from lakehouse.adapters.delivery_assets import artwork_of
-from lakehouse.adapters.delivery_sources import Folder, Prefix, folder_of
+from lakehouse.adapters.delivery_sources import Folder, Prefix, folder_of, opened, waiting
 from lakehouse.adapters.ingestion import is_single
 from lakehouse.adapters.intake import is_delivered
 from lakehouse.adapters.objects import Objects
+from lakehouse.cli.ingest import app as ingest_app
 from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.deliveries import ern
 from lakehouse.domain.catalog.deliveries.companions import companions
 from lakehouse.domain.catalog.deliveries.messages import Message
 from lakehouse.domain.catalog.ids import EPOCH
-from lakehouse.errors import RejectedInputError, RetryableError
+from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 from tests.ern_messages import Sent, purge
 
 
@@ -285,3 +288,54 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path: Path, monkeypa
     with pytest.raises(RejectedInputError) as caught:
         folder(tmp_path / "b").names()
     assert caught.value.reason == "unreadable"
+
+
+def landed(*keys: str, minutes: int = 0, etag: str = "a") -> list[Landed]:
+    return [Landed(f"deliveries/{key}", etag, 10, EPOCH + timedelta(minutes=minutes)) for key in keys]
+
+
+def test_deliveries_wait_until_they_were_looked_at_and_again_when_something_comes(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same hash as those who look; files that no message is beside wait for it and are nobody's backlog."""
+    there = [*landed("a/m.xml", "a/resources/1.flac"), *landed("b/feed.rss", "b/m.xml", minutes=1), *landed("c/1.flac")]
+    found = waiting(there, {})
+    assert (sorted(found.since), found.size_bytes) == ([EPOCH, *[EPOCH + timedelta(minutes=1)] * 2], 40)
+    objects = Objects(settings)
+    monkeypatch.setattr(Objects, "landed", lambda *_: iter(there))
+    source = Prefix(objects, "deliveries/", tmp_path)
+    seen = {name: source.beside(name) for name in source.documents()}
+    assert waiting(there, seen).since == []
+    assert waiting(there, seen).size_bytes == 0
+    # A file comes late: the message beside it waits since then. One that is never looked at waits since it came.
+    there += landed("a/resources/2.flac", minutes=7)
+    found = waiting(there, {name: state for name, state in seen.items() if name != "deliveries/b/m.xml"})
+    assert sorted(found.since) == [EPOCH + timedelta(minutes=1), EPOCH + timedelta(minutes=7)]
+    assert found.size_bytes == 50
+
+
+def test_a_backlog_has_files_and_deliveries_apart(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [Landed("a/1.ogg", "a", 4_000_000, EPOCH), *landed("a/m.xml", "a/1.flac")]
+    monkeypatch.setattr(
+        Objects, "landed", lambda _, prefix="": (one for one in there if one.object_key.startswith(prefix))
+    )
+    monkeypatch.setattr(CatalogDb, "unprocessed", lambda _, some: list(some))
+    monkeypatch.setattr(CatalogDb, "looked_at", lambda *_: {})
+    files, delivered = intake.backlog(settings, 320.0)
+    assert (files.files, files.size_bytes, delivered.number, delivered.size_bytes) == (1, 4_000_000, 1, 20)
+    assert files.oldest_age_s == pytest.approx(delivered.oldest_age_s) and files.oldest_age_s > 0
+
+
+def test_another_bucket_than_landing_is_refused_with_a_word_about_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        pytest.raises(FatalError, match=r"Deliveries land in s3://landing, not in s3://other\.") as caught,
+        opened(Objects(settings), "s3://other/some/folder"),
+    ):
+        pass
+    assert "s3://landing/" in caught.value.hint
+    monkeypatch.setenv("WAVEHOUSE_S3__SECRET_KEY", "invented")
+    done = CliRunner().invoke(ingest_app, ["s3://other/some/folder"])
+    assert isinstance(done.exception, FatalError)
+    assert "s3://landing" in done.exception.message

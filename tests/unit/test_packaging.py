@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
 import soundfile
+import sqlalchemy as sa
 from pydantic import SecretStr
+from typer import Typer
+from typer.testing import CliRunner
 
-from lakehouse.adapters import packaging
+from lakehouse.adapters import catalog_db, packaging, trino
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.objects import Objects
+from lakehouse.cli.package import package as package_command
 from lakehouse.config.settings import Playback, Settings
 from lakehouse.domain.playback.packaging import Recipe, iv, main_playlist, peak_bits_s, prefix, rungs, with_key
-from lakehouse.errors import FatalError, RejectedInputError
+from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 
 
 def test_another_recipe_is_another_package() -> None:
@@ -159,6 +167,71 @@ def test_a_package_is_made_from_a_file(tmp_path: Path) -> None:
     assert len(list((tmp_path / "package" / "source").glob("*.m4s"))) == 3
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "channels", "container"),
+    [(96_000, 2, "FLAC"), (96_000, 2, "WAV"), (48_000, 8, "FLAC"), (48_000, 8, "WAV"), (192_000, 1, "WAV")],
+)
+def test_masters_with_many_bits_and_channels_are_packaged_and_play(
+    tmp_path: Path, rate_hz: int, channels: int, container: str
+) -> None:
+    """The source's rung keeps rate, bits and channels; the AAC rungs are stereo at a rate that AAC has."""
+    moments = np.arange(7 * rate_hz) / rate_hz
+    wave = np.stack([0.1 * np.sin(2 * np.pi * (220 + 110 * n) * moments) for n in range(channels)], axis=1)
+    soundfile.write(tmp_path / "source", wave, rate_hz, "PCM_24", format=container)
+    loudness, _ = packaging._make(tmp_path / "source", tmp_path / "package", f"{container}/PCM_24", Recipe())
+    assert loudness is not None and -30 < loudness < -10
+    folders = [path.parent for path in (tmp_path / "package").glob("*/stream.m3u8")]
+    assert {folder.name for folder in folders} == {"aac-64", "aac-128", "aac-256", "source"}
+    for folder in folders:
+        asked = "stream=codec_name,sample_rate,channels,bits_per_raw_sample"
+        command = ["ffprobe", "-v", "error", "-show_entries", asked, "-of", "json", str(folder / "stream.m3u8")]
+        [found] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["streams"]
+        if folder.name == "source":
+            assert (found["codec_name"], int(found["sample_rate"])) == ("flac", rate_hz)
+            assert (found["channels"], found["bits_per_raw_sample"]) == (channels, "24")
+        else:
+            assert (found["codec_name"], found["channels"]) == ("aac", 2)
+            assert int(found["sample_rate"]) == min(rate_hz, 96_000)
+        decode = ["ffmpeg", "-v", "error", "-i", str(folder / "stream.m3u8"), "-f", "s16le", "-ac", "1", "-ar", "8000"]
+        played = subprocess.run([*decode, "-"], capture_output=True, check=True, stdin=subprocess.DEVNULL).stdout
+        assert len(played) / 16_000 == pytest.approx(7, abs=0.15)
+
+
+def test_what_is_streamed_most_is_packaged_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--popular N` asks the lake for N tracks; those that are named come before them, none twice."""
+    asked: list[tuple[str, list[Any]]] = []
+
+    def query(_settings: object, sql: str, values: list[Any], *, user: str) -> Any:
+        asked.append((sql, values))
+        assert user == "analyst"
+        return SimpleNamespace(rows=[(7,), (5,), (9,)][: values[0]])
+
+    packaged: list[list[int]] = []
+
+    def package(
+        _settings: object, content_ids: list[int], _recipe: Recipe, *, at: datetime
+    ) -> list[packaging.Packaged]:
+        assert at.tzinfo is not None
+        packaged.append(content_ids)
+        return [packaging.Packaged(content_id, "there") for content_id in content_ids]
+
+    monkeypatch.setattr(trino, "query", query)
+    assert packaging.popular(settings, 2) == [7, 5]
+    [(sql, values)] = asked
+    assert "gold.streams_monthly" in sql and "order by sum(streams) desc" in sql and values == [2]
+    monkeypatch.setattr(packaging, "package", package)
+    app = Typer()
+    app.command()(package_command)
+    done = CliRunner().invoke(app, ["--popular", "3", "--json", "5", "4"])
+    assert done.exit_code == 0, done.output
+    assert packaged == [[5, 4, 7, 9]]
+    assert [row["content_id"] for row in json.loads(done.stdout)] == [5, 4, 7, 9]
+    monkeypatch.setattr(packaging, "popular", lambda *_: [])
+    refused = CliRunner().invoke(app, ["--popular", "3"])
+    assert isinstance(refused.exception, RejectedInputError)
+    assert refused.exception.reason == "no_tracks"
+
+
 def test_the_key_of_a_package_is_kept_encrypted() -> None:
     wrapping, key = bytes(range(16)), bytes.fromhex("00112233445566778899AABBCCDDEEFF")
     kept = packaging.wrapped(wrapping, key)
@@ -173,3 +246,115 @@ def test_without_a_key_for_keys_nothing_is_encrypted(settings: Settings, secret:
     without = settings.model_copy(update={"playback": Playback(key_encryption_key=SecretStr(secret))})
     with pytest.raises(FatalError, match="no key to encrypt"):
         packaging.package(without, [1], Recipe(encrypted=True), at=datetime(2026, 3, 6, tzinfo=UTC))
+
+
+@pytest.fixture
+def taken_down(settings: Settings) -> Iterator[CatalogDb]:
+    """A catalogue on SQLite with three packages of two recordings; a message takes down the release of the first."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with engine.begin() as connection:
+        for statement in (
+            "attach ':memory:' as catalog",
+            "create table catalog.content (content_id int, sha256 text, hidden_at text)",
+            "create table catalog.delivered_release (release_key text, state text)",
+            "create table catalog.release_track (release_key text, content_id int)",
+            "create table catalog.playback_package (sha256 text, recipe text, address text, wrapped_key blob)",
+            "insert into catalog.content values (1, 'aa', null), (2, 'bb', null)",
+            "insert into catalog.delivered_release values ('gone', 'taken_down'), ('here', 'visible')",
+            "insert into catalog.release_track values ('gone', 1), ('here', 2)",
+            "insert into catalog.playback_package values ('aa', 'r1', 's3://playback/hls/aa/aa/r1/', 'k'), "
+            "('aa', 'r2', 's3://playback/hls/aa/aa/r2/', 'k'), ('bb', 'r1', 's3://playback/hls/bb/bb/r1/', 'k')",
+        ):
+            connection.execute(sa.text(statement))
+        catalog_db._show_and_hide(connection, {1, 2}, datetime(2026, 3, 6, tzinfo=UTC))
+    with CatalogDb(settings) as db:
+        db._engine.dispose()
+        db._engine = engine
+        yield db
+
+
+def keys_of(db: CatalogDb) -> dict[str, object]:
+    query = sa.text("select sha256 || '/' || recipe, wrapped_key from catalog.playback_package")
+    with db.begin() as connection:
+        return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def test_a_takedown_takes_the_keys_with_it_and_the_packages_after(
+    taken_down: CatalogDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that goes away in the middle leaves the rest to the next call; what plays on stays."""
+    assert keys_of(taken_down) == {"aa/r1": None, "aa/r2": None, "bb/r1": "k"}
+    locked: list[str] = []
+
+    def exclusively(_db: object, what: str) -> nullcontext[None]:
+        locked.append(what)
+        return nullcontext()
+
+    class Store:
+        away = True
+        removed: ClassVar[list[str]] = []
+
+        def remove_playback(self, prefix: str) -> None:
+            if prefix.endswith("r2/") and self.away:
+                raise RetryableError("The object store does not answer.")
+            self.removed.append(prefix)
+
+    monkeypatch.setattr(CatalogDb, "exclusively", exclusively)
+    store = Store()
+    with pytest.raises(RetryableError):
+        packaging.remove_hidden(cast(Objects, store), taken_down)
+    assert keys_of(taken_down) == {"aa/r2": None, "bb/r1": "k"}
+    store.away = False
+    assert packaging.remove_hidden(cast(Objects, store), taken_down) == ["s3://playback/hls/aa/aa/r2/"]
+    assert keys_of(taken_down) == {"bb/r1": "k"}
+    assert store.removed == ["hls/aa/aa/r1/", "hls/aa/aa/r2/"]
+    assert packaging.remove_hidden(cast(Objects, store), taken_down) == []
+    assert locked[0] == "package aa r1"  # as whoever makes it has it
+
+
+def test_what_is_shown_again_before_its_turn_keeps_its_package(
+    taken_down: CatalogDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def shown_meanwhile(db: CatalogDb, _what: str) -> Iterator[None]:
+        with db.begin() as connection:
+            connection.execute(sa.text("update catalog.content set hidden_at = null"))
+        yield
+
+    monkeypatch.setattr(CatalogDb, "exclusively", shown_meanwhile)
+    assert packaging.remove_hidden(cast(Objects, None), taken_down) == []
+    assert len(keys_of(taken_down)) == 3
+
+
+def test_a_package_goes_playlist_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["p/aac-64/00000.m4s", "p/aac-64/init.mp4", "p/aac-64/stream.m3u8", "p/main.m3u8"]
+    removed: list[str] = []
+    objects = Objects(settings)
+    monkeypatch.setattr(
+        objects._client, "list_objects", lambda *_, **__: [SimpleNamespace(object_name=name) for name in names]
+    )
+    monkeypatch.setattr(objects._client, "remove_object", lambda _bucket, name: removed.append(name))
+    objects.remove_playback("p/")
+    assert sorted(removed) == names
+    assert set(removed[:2]) == {"p/aac-64/stream.m3u8", "p/main.m3u8"}
+
+
+def test_what_is_taken_down_while_it_is_encoded_is_not_stored(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def audio_of(_db: object, content_id: int, _at: datetime) -> tuple[str, str]:
+        asked.append(content_id)
+        if len(asked) > 1:
+            raise RejectedInputError("It was taken down.", reason="track_hidden")
+        return "ab" * 32, "WAV/PCM_16"
+
+    monkeypatch.setattr(CatalogDb, "audio_of", audio_of)
+    monkeypatch.setattr(CatalogDb, "package_of", lambda *_: None)
+    monkeypatch.setattr(CatalogDb, "exclusively", lambda *_: nullcontext())
+    monkeypatch.setattr(Objects, "fetch_audio", lambda *_: None)
+    monkeypatch.setattr(packaging, "_make", lambda *_: (-15.0, None))
+    monkeypatch.setattr(packaging, "_put", lambda *_: pytest.fail("It was stored."))
+    [done] = packaging.package(settings, [1], Recipe(), at=datetime(2026, 3, 6, tzinfo=UTC))
+    assert (done.outcome, done.reason) == ("refused", "track_hidden")

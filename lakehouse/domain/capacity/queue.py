@@ -3,6 +3,8 @@
 Workers behave as executors under Spark's dynamic allocation and a backlog scaler such as KEDA do: the wanted number
 follows the queue, a new worker needs time to start, an idle one leaves after a while, and one that dies is replaced
 while its batch goes back to the head of the queue, to be done from its start (every step of ingest may be repeated).
+While the object store or the database is away nobody works: what was under way is done again from its start, deliveries
+go on coming, and the scaler, which sees no queue then, leaves the fleet as it is.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from lakehouse.errors import RejectedInputError
 
 #: How often the scaler looks at the queue (KEDA's default polling interval), in seconds.
 SCALER_S = 30.0
+#: How long after an outage workers look again (`wavehouse ingest work --every`), in seconds.
+LOOK_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,24 @@ class Day:
 
 
 @dataclass(frozen=True)
+class Outage:
+    """The object store or the database is away: from when, until when (seconds of the day)."""
+
+    starts_s: float
+    ends_s: float
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What became of a day. Delays in seconds, in order: from arrival to the start of the try that succeeded."""
+    """What became of a day. Delays in seconds, in order: from arrival to the start of the try that succeeded.
+
+    `tried_again` counts batches that a worker's death cut off, `cut_off` those that an outage did.
+    """
 
     arrived: int
     done: int
     tried_again: int
+    cut_off: int
     most_workers: int
     worker_s: float
     delays_s: Sequence[float]
@@ -91,12 +107,21 @@ class Outcome:
         return self.delays_s[max(math.ceil(percent / 100 * len(self.delays_s)), 1) - 1]
 
 
+def bursts(day: Day, seed: int) -> list[float]:
+    """When the bursts of `deliveries` of this seed begin, in order (seconds of the day)."""
+    return _bursts(day, random.Random(seed))  # noqa: S311 - a simulation, no secret
+
+
+def _bursts(day: Day, rng: random.Random) -> list[float]:
+    return sorted(rng.uniform(0, DAY_S - day.burst_s) for _ in range(day.bursts))
+
+
 def deliveries(day: Day, seed: int) -> Iterator[Batch]:
     """Batches of a day in order of arrival: a Poisson process whose intensity follows the day's shape (thinning, Lewis
     and Shedler 1979), with exponentially distributed sizes. The same seed gives the same day.
     """
     rng = random.Random(seed)  # noqa: S311 - a simulation, no secret
-    starts = sorted(rng.uniform(0, DAY_S - day.burst_s) for _ in range(day.bursts))
+    starts = _bursts(day, rng)
 
     def shape(moment: float) -> float:
         wave = 1 + day.wave * math.sin(2 * math.pi * (moment / DAY_S - 0.5))
@@ -112,28 +137,54 @@ def deliveries(day: Day, seed: int) -> Iterator[Batch]:
             yield Batch(moment, rng.expovariate(1 / day.batch_core_s))
 
 
-def replay(batches: Iterable[Batch], fleet: Fleet, seed: int = 0) -> Outcome:
-    """Take `batches` (in order of arrival) through the fleet, until the last is done."""
-    run = _Run(fleet, random.Random(seed))  # noqa: S311 - a simulation, no secret
+def outages(number: int, mean_s: float, seed: int) -> list[Outage]:
+    """Outages of a day in order, apart from one another: each at a moment drawn evenly and lasting half to one and a
+    half times `mean_s`. Those that would overlap are one. The same seed gives the same ones.
+
+    Raises:
+        RejectedInputError: fewer than none, or they last no time.
+    """
+    if number < 0 or mean_s <= 0:
+        raise RejectedInputError(
+            f"{number} outages of {mean_s:g} s are none.", reason="bad_argument", value=[number, mean_s]
+        )
+    rng = random.Random(f"outages {seed}")  # noqa: S311 - a simulation, no secret
+    drawn = sorted((rng.uniform(0, DAY_S), mean_s * rng.uniform(0.5, 1.5)) for _ in range(number))
+    found: list[Outage] = []
+    for start, length in drawn:
+        if found and start <= found[-1].ends_s:
+            found[-1] = replace(found[-1], ends_s=max(found[-1].ends_s, start + length))
+        else:
+            found.append(Outage(start, start + length))
+    return found
+
+
+def replay(batches: Iterable[Batch], fleet: Fleet, seed: int = 0, away: Sequence[Outage] = ()) -> Outcome:
+    """Take `batches` (in order of arrival) through the fleet, until the last is done; `away` in order, apart."""
+    run = _Run(fleet, random.Random(seed), away)  # noqa: S311 - a simulation, no secret
     run.env.process(run.arrivals(batches))
     run.env.process(run.scaler())
     run.env.run()
-    return Outcome(run.arrived, len(run.delays), run.tried_again, run.most, run.worker_s, sorted(run.delays))
+    return Outcome(
+        run.arrived, len(run.delays), run.tried_again, run.cut_off, run.most, run.worker_s, sorted(run.delays)
+    )
 
 
 Process = Generator[simpy.Event, Any, None]
+_NEVER = Outage(math.inf, math.inf)
 
 
 class _Run:
     """The state of one replay."""
 
-    def __init__(self, fleet: Fleet, rng: random.Random) -> None:
+    def __init__(self, fleet: Fleet, rng: random.Random, away: Sequence[Outage]) -> None:
         self.env = simpy.Environment()
         self.fleet, self.rng = fleet, rng
+        self.away = deque(away)  # what is not over yet
         self.waiting: deque[Batch] = deque()
         self.idle: deque[simpy.Event] = deque()
         self.backlog_s = 0.0  # CPU seconds in the queue
-        self.workers = self.most = self.arrived = self.tried_again = 0
+        self.workers = self.most = self.arrived = self.tried_again = self.cut_off = 0
         self.worker_s = 0.0
         self.delays: list[float] = []
         self.over = False
@@ -160,10 +211,17 @@ class _Run:
     def finished(self) -> bool:
         return self.over and len(self.delays) == self.arrived
 
+    def next_outage(self) -> Outage:
+        """The outage that goes on now, else the next one; one that never comes when there is no other."""
+        while self.away and self.away[0].ends_s <= self.env.now:
+            self.away.popleft()
+        return self.away[0] if self.away else _NEVER
+
     def scaler(self) -> Process:
         while not self.finished:
-            for _ in range(self.fleet.wanted(self.backlog_s) - self.workers):
-                self.hire(self.fleet.start_s)
+            if self.next_outage().starts_s > self.env.now:
+                for _ in range(self.fleet.wanted(self.backlog_s) - self.workers):
+                    self.hire(self.fleet.start_s)
             yield self.env.timeout(SCALER_S)
         while self.idle:
             self.idle.popleft().succeed()
@@ -187,9 +245,20 @@ class _Run:
                     if self.workers > self.fleet.least:
                         break
                 continue
+            outage = self.next_outage()
+            left_s = outage.starts_s - self.env.now
+            if left_s <= 0:
+                yield self.env.timeout(outage.ends_s + LOOK_S * self.rng.random() - self.env.now)
+                continue
             batch = self.waiting.popleft()
             self.backlog_s -= batch.core_s
             started = self.env.now
+            if left_s < min(batch.core_s, dies_s):
+                yield self.env.timeout(left_s)
+                dies_s -= left_s
+                self.cut_off += 1
+                self.enqueue(batch, first=True)
+                continue
             if batch.core_s > dies_s:
                 yield self.env.timeout(dies_s)
                 self.tried_again += 1
@@ -208,15 +277,26 @@ class _Run:
 
 
 def smallest_fleet(
-    batches: Sequence[Batch], fleet: Fleet, goal_s: float, percent: float = 99.0, seed: int = 0
-) -> Fleet:
+    batches: Sequence[Batch],
+    fleet: Fleet,
+    goal_s: float,
+    percent: float = 99.0,
+    seed: int = 0,
+    away: Sequence[Outage] = (),
+) -> Fleet | None:
     """The fleet with the smallest `most` (up to that of `fleet`) that keeps the delay of `percent` of batches below
-    `goal_s`; found by bisection, because more workers never make it longer. Where even `fleet` does not, it comes back.
+    `goal_s`; found by bisection, because more workers never make it longer. None where even `fleet` does not.
     """
+
+    def keeps(most: int) -> bool:
+        return replay(batches, replace(fleet, most=most), seed, away).delay_s(percent) < goal_s
+
     low, high = max(fleet.least, 1), fleet.most
+    if not keeps(high):
+        return None
     while low < high:
         middle = (low + high) // 2
-        if replay(batches, replace(fleet, most=middle), seed).delay_s(percent) < goal_s:
+        if keeps(middle):
             high = middle
         else:
             low = middle + 1
