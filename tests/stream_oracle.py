@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -210,17 +211,26 @@ def listener_daily(plays: list[dict[str, Any]]) -> dict[tuple[Any, ...], tuple[i
     )
 
 
-def advertisers_daily(ads: list[dict[str, Any]]) -> dict[tuple[Any, ...], tuple[int, ...]]:
-    """Impressions, those of automata, cost, and cost of the others, by UTC day, campaign, creative, country and
-    currency of valid impressions.
+def advertisers_daily(
+    ads: list[dict[str, Any]], clicks: list[dict[str, Any]]
+) -> dict[tuple[Any, ...], tuple[int, ...]]:
+    """Impressions, those of automata, cost, cost of the others, clicks and those of automata, by UTC day, campaign,
+    creative, country and currency of valid impressions.
     """
-    return _sums(
-        (
-            (e["shown_at"].date(), e["campaign_id"], e["creative_id"], e["country"], e["currency"]),
-            (1, is_bot(e), e["cost_micros"], 0 if is_bot(e) else e["cost_micros"]),
-        )
+    place = {
+        e["event_id"]: (e["shown_at"].date(), e["campaign_id"], e["creative_id"], e["country"], e["currency"])
+        for e in ads
+    }
+    shown = (
+        (place[e["event_id"]], (1, is_bot(e), e["cost_micros"], 0 if is_bot(e) else e["cost_micros"], 0, 0))
         for e in ads
     )
+    clicked = (
+        (place[e["impression_event_id"]], (0, 0, 0, 0, 1, is_bot(e)))
+        for e in clicks
+        if e["impression_event_id"] in place
+    )
+    return _sums(chain(shown, clicked))
 
 
 def _sums(rows: Iterable[tuple[tuple[Any, ...], tuple[int, ...]]]) -> dict[tuple[Any, ...], tuple[int, ...]]:

@@ -27,31 +27,43 @@
     {{ relation }}{% if snapshot %} for version as of {{ snapshot }}{% endif %}
 {%- endmacro %}
 
-{# What `touched` is computed from: the silver table, the expression that yields the column, the schema where it is not silver,
-   and the view of more values, for what changes rows without anything being received. #}
+{# What `touched` is computed from: the table, the expression that yields the column, and the schema where it is not silver. #}
 {% macro touched_sources() -%}
     {{ return({
         'played_on': ('plays', 'played_on'),
         'local_played_on': ('plays', 'local_played_on'),
         'period': ('plays', "date_format(played_on, '%Y-%m')"),
         'year': ('plays', 'year(local_played_on)'),
-        'shown_on': ('int_ad_events', 'shown_on', 'staging'),
+        'shown_on': ('ad_impressions', 'shown_on'),
         'as_of_on': ('plays', 'received_on'),
-        'listened_on': ('int_listening', 'listened_on', 'staging', 'int_listens_rematched'),
+        'listened_on': ('int_listening', 'listened_on', 'staging'),
     }) }}
+{%- endmacro %}
+
+{# SQL of more values of `column`, where rows change though nothing was received for them: recordings of listens came or went, or
+   impressions of before were clicked on. #}
+{% macro also_touched(column) -%}
+    {%- if column == 'listened_on' -%}
+        {{ return(' union select listened_on from ' ~ built('staging', 'int_listens_rematched')) }}
+    {%- elif column == 'shown_on' -%}
+        {{ return(' union select shown_on from ' ~ built('silver_audit', 'ad_impressions') ~ ' where event_id in (select impression_event_id from '
+            ~ built('silver_audit', 'ad_clicks') ~ ' where ' ~ received_in_window(var('received_lookback_days')) ~ ')') }}
+    {%- endif -%}
+    {{ return('') }}
+{%- endmacro %}
+
+{# A table that is built already; `ref` would make it a dependency of every model. #}
+{% macro built(schema, name) -%}
+    {{ return(api.Relation.create(database=target.database, schema=generate_schema_name(schema, none) | trim, identifier=name)) }}
 {%- endmacro %}
 
 {# Values of `column`, as literals, that this run's window brought something new for. #}
 {% macro touched_values(column) -%}
     {%- set source = touched_sources()[column] -%}
-    {%- set value, schema = source[1], source[2] if source | length > 2 else 'silver_audit' -%}
-    {%- set database, schema = target.database, generate_schema_name(schema, none) | trim -%}
-    {%- set silver = api.Relation.create(database=database, schema=schema, identifier=source[0]) -%}
-    {%- set lookback = var('received_lookback_days') -%}
-    {%- set more = ' union select * from ' ~ api.Relation.create(database=database, schema=schema, identifier=source[3])
-        if source[3] is defined else '' -%}
+    {%- set relation = built(source[2] if source | length > 2 else 'silver_audit', source[0]) -%}
     {%- set found = run_query(
-        'select distinct ' ~ value ~ ' from ' ~ silver ~ ' where ' ~ received_in_window(lookback) ~ more ~ ' order by 1') -%}
+        'select distinct ' ~ source[1] ~ ' from ' ~ relation ~ ' where ' ~ received_in_window(var('received_lookback_days'))
+        ~ also_touched(column) ~ ' order by 1') -%}
     {%- set literals = [] -%}
     {%- for row in found.rows -%}
         {%- if row[0] is number -%}{%- do literals.append(row[0] | string) -%}

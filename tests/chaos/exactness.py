@@ -5,6 +5,7 @@ oracle computed from what was sent.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC
 from typing import Any
 
@@ -20,25 +21,22 @@ WINDOWS = {
     "plays": ("play_minutes", ("window_start", "track_id", "country", "user_id"), stream_oracle.play_windows),
     "ad_impressions": ("ad_minutes", ("window_start", "campaign_id", "country", "user_id"), stream_oracle.ad_windows),
 }
-#: Daily marts with the topic they are made of, their key, the counts that are compared, and the oracle.
-MARTS = {
+#: Daily marts with their key, the counts that are compared, and the oracle over valid events by topic.
+MARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Any], dict[Any, Any]]]] = {
     "streams_daily": (
-        "plays",
         ("played_on", "track_id", "country", "tier"),
         ("plays", "streams", "bot_plays", "ms_played", "royalty_streams"),
-        stream_oracle.streams_daily,
+        lambda valid: stream_oracle.streams_daily(valid["plays"]),
     ),
     "listener_daily": (
-        "plays",
         ("local_played_on", "user_id"),
         ("plays", "streams", "ms_played"),
-        stream_oracle.listener_daily,
+        lambda valid: stream_oracle.listener_daily(valid["plays"]),
     ),
     "advertisers_daily": (
-        "ad_impressions",
         ("shown_on", "campaign_id", "creative_id", "country", "currency"),
-        ("impressions", "bot_impressions", "cost_micros", "billable_cost_micros"),
-        stream_oracle.advertisers_daily,
+        ("impressions", "bot_impressions", "cost_micros", "billable_cost_micros", "clicks", "bot_clicks"),
+        lambda valid: stream_oracle.advertisers_daily(valid["ad_impressions"], valid["ad_clicks"]),
     ),
 }
 
@@ -119,12 +117,15 @@ def assert_silver_and_days(victim: Victim, truth: Truth) -> None:
         refused = dict.fromkeys((row["event_id"], row["reason"]) for row in rows)
         same(f"silver.{topic}_rejected", refused, dict.fromkeys(stream_oracle.rejected(topic, truth.events[topic])))
     assert_silver_plays(settings, truth)
-    for mart, (topic, key, counts, compute) in MARTS.items():
+    valid = {
+        topic: stream_oracle.valid(topic, truth.events[topic]) for topic in ("plays", "ad_impressions", "ad_clicks")
+    }
+    for mart, (key, counts, compute) in MARTS.items():
         sql = f"select {', '.join((*key, *counts))} from lake.gold_audit.{mart}"  # noqa: S608 - names of ours
         answer = trino.query(settings, sql).rows
         days = {row[: len(key)]: row[len(key) :] for row in answer}
         assert len(days) == len(answer), f"{mart}: {len(answer) - len(days)} rows twice"
-        same(mart, days, compute(stream_oracle.valid(topic, truth.events[topic])))
+        same(mart, days, compute(valid))
 
 
 def assert_silver_plays(settings: Settings, truth: Truth) -> None:

@@ -42,6 +42,7 @@ KEPT = {
         "user_agent",
         "country",
     ),
+    "ad_clicks": ("event_id", "impression_event_id", "received_at", "user_agent"),
 }
 #: Topic, event (bytes are a message that is none) and the message as it is sent.
 Sent = tuple[str, dict[str, Any] | bytes, bytes]

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -88,3 +89,21 @@ def test_a_run_restates_the_days_of_what_it_received(heard: list[Heard]) -> None
         assert predicate.count("date '") == len(received)
         built = [row for row in built if row["listened_on"] not in received] + restated
     assert sorted(built, key=str) == sorted(mart(heard, 6, "true"), key=str)
+
+
+def test_a_click_touches_the_day_of_its_impression() -> None:
+    def moment(on: int) -> datetime:
+        return datetime.combine(day(on), datetime.min.time(), UTC)
+
+    ads = [{"event_id": f"ad {on}", "shown_on": day(on), "received_at": moment(on)} for on in range(4)]
+    clicks = [
+        {"impression_event_id": "ad 1", "received_at": moment(3)},
+        {"impression_event_id": "?", "received_at": moment(3)},
+    ]
+    with duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'")
+        for name, rows in (("ad_impressions", ads), ("ad_clicks", clicks)):
+            database.register(name, pa.Table.from_pylist(rows))
+        variables = {"from": day(3), "to": day(3), "received_lookback_days": 0, "period": None}
+        macros = dbt_macros.load("window", variables, lambda sql: database.sql(sql).fetchall())
+        assert macros["touched"]("shown_on") == f"shown_on in (date '{day(1)}', date '{day(3)}')"

@@ -62,8 +62,7 @@ class World:
                 for at, counts in minutes(events[topic]).items()
             ]
         self.marts = {
-            mart: [at + counts for at, counts in days(valid[topic]).items()]
-            for mart, (topic, _, _, days) in exactness.MARTS.items()
+            mart: [at + counts for at, counts in days(valid).items()] for mart, (_, _, days) in exactness.MARTS.items()
         }
 
     def compare(self, settings: Settings, patch: pytest.MonkeyPatch) -> None:
