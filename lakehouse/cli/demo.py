@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lakehouse.cli.options import Period
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import Settings, load_settings
 from lakehouse.errors import FatalError, RetryableError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 END = date(2026, 10, 31)
+LAST_MONTH = END.isoformat()[:7]
 
 #: In the order the demo meets them; unpaused first, so that the assets of one can start another.
 DAGS = ("ingest_audio", "extract_features", "transform_plays", "maintain_tables")
@@ -173,7 +175,7 @@ def demo(
 
 @app.command("bad-batch")
 def bad_batch(
-    period: Annotated[str, typer.Option(help="Month of the bad delivery.")] = END.isoformat()[:7],
+    period: Period = LAST_MONTH,
     clear: Annotated[bool, typer.Option("--clear", help="Deliver the right file again and publish.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

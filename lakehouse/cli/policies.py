@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from lakehouse.cli.options import Period
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import load_settings
 
 app = typer.Typer(help="Counting policies and artificial plays.", no_args_is_help=True)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Period = Annotated[str, typer.Option(help="Month of the plays (UTC), YYYY-MM.")]
 
 
 @app.command("list")
@@ -81,12 +81,13 @@ def compare(
     settings = load_settings()
     verdicts = policies.compare(settings, period, by_country=by_country)
     totals = policies.totals(verdicts)
+    where = ["country"] if by_country else []
     out.table(
         f"Plays of {period} under each policy",
-        ["country", "policy", "plays", "counts", "not counted, by the first reason"],
+        [*where, "policy", "plays", "counts", "not counted, by the first reason"],
         [
             (
-                t["country"],
+                *(t[column] for column in where),
                 t["policy"],
                 f"{t['plays']:,}",
                 f"{t['counts']:,}",
@@ -100,8 +101,8 @@ def compare(
         labels = list(differing[0].verdicts)
         out.table(
             "Where they differ",
-            ["country", "plays", *labels],
-            [(v.country, f"{v.plays:,}", *v.verdicts.values()) for v in differing],
+            [*where, "plays", *labels],
+            [(*(getattr(v, column) for column in where), f"{v.plays:,}", *v.verdicts.values()) for v in differing],
         )
     shown = policies.plays(settings, period, plays) if plays else []
     if shown:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lakehouse.cli import royalties_dsr
+from lakehouse.cli.options import Period
 from lakehouse.cli.output import Output
 from lakehouse.config.settings import load_settings
 from lakehouse.errors import FatalError
@@ -55,7 +56,7 @@ def periods(as_json: Json = False) -> None:
 
 @app.command()
 def steps(
-    period: Annotated[str, typer.Option("--period", help="Month, YYYY-MM.")],
+    period: Period,
     as_json: Json = False,
 ) -> None:
     """Who did what with a period, and when: calculated, rejected (open again), approved, closed.
@@ -73,7 +74,6 @@ def steps(
     out.result([asdict(step) for step in taken])
 
 
-PeriodOption = Annotated[str, typer.Option("--period", help="Month, YYYY-MM.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who answers for it.")]
 Contracts = Annotated[Path | None, typer.Option("--contracts", help="Book of contracts, YAML or JSON.")]
 Rates = Annotated[Path | None, typer.Option("--rates", help="Exchange rates, CSV: day,base,quote,rate,source.")]
@@ -108,7 +108,7 @@ def validate(contracts: Contracts = None, rates: Rates = None, as_json: Json = F
 
 @app.command()
 def run(
-    period: PeriodOption,
+    period: Period,
     by: ByOption = "wavehouse",
     contracts: Contracts = None,
     rates: Rates = None,
@@ -181,7 +181,7 @@ def run(
 
 @app.command()
 def approve(
-    period: PeriodOption,
+    period: Period,
     by: ByOption,
     digest: Annotated[
         str | None, typer.Option(help="The settlement that was looked at; refused if it changed.")
@@ -201,7 +201,7 @@ def approve(
 
 
 @app.command()
-def reject(period: PeriodOption, by: ByOption, as_json: Json = False) -> None:
+def reject(period: Period, by: ByOption, as_json: Json = False) -> None:
     """Don't accept the settlement of a month: it is open again.
 
     Example: wavehouse royalties reject --period 2026-10 --by "Ada Lovelace"
@@ -215,7 +215,7 @@ def reject(period: PeriodOption, by: ByOption, as_json: Json = False) -> None:
 
 
 @app.command()
-def close(period: PeriodOption, by: ByOption = "wavehouse", as_json: Json = False) -> None:
+def close(period: Period, by: ByOption = "wavehouse", as_json: Json = False) -> None:
     """Book the approved settlement of a month in the ledger and close it for good. Closing twice is refused.
 
     Example: wavehouse royalties close --period 2026-10
@@ -230,7 +230,7 @@ def close(period: PeriodOption, by: ByOption = "wavehouse", as_json: Json = Fals
 
 @app.command()
 def trace(
-    period: PeriodOption,
+    period: Period,
     payee: Annotated[str, typer.Option(help="Payee id.")],
     line: Annotated[int | None, typer.Option(help="Number of a line; see below.")] = None,
     entry: Annotated[int | None, typer.Option(help="Number of a booking; see below.")] = None,
@@ -431,7 +431,7 @@ def _show_entry(out: Output, found: EntryTrace, number: int) -> None:
 
 
 @app.command()
-def compare(period: PeriodOption, as_json: Json = False) -> None:
+def compare(period: Period, as_json: Json = False) -> None:
     """What each payee would earn were all agreements of one model, and who gains and loses beside pro rata.
 
     What is in suspense has rows of its own: with the claimant of what is disputed, with nobody for what is unclaimed.
@@ -458,7 +458,7 @@ def compare(period: PeriodOption, as_json: Json = False) -> None:
 
 @app.command()
 def restate(
-    period: PeriodOption,
+    period: Period,
     reason: Annotated[str, typer.Option(help="Why: late plays, a fraud decision, a corrected contract ...")],
     contracts: Contracts = None,
     rates: Rates = None,
@@ -496,7 +496,7 @@ def restate(
 
 
 @app.command()
-def recompute(period: PeriodOption, as_json: Json = False) -> None:
+def recompute(period: Period, as_json: Json = False) -> None:
     """Compute a kept settlement again from the inputs kept beside it. Exit code 1 when a byte differs.
 
     Example: wavehouse royalties recompute --period 2026-10
@@ -513,7 +513,7 @@ def recompute(period: PeriodOption, as_json: Json = False) -> None:
 
 @app.command()
 def statement(
-    period: PeriodOption,
+    period: Period,
     payee: Annotated[str, typer.Option(help="Payee id.")],
     folder: Annotated[Path, typer.Option("--to", help="Folder for the two files.")] = Path(),
     as_json: Json = False,
@@ -540,7 +540,7 @@ def statement(
 
 @app.command()
 def checklist(
-    period: PeriodOption,
+    period: Period,
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the queries for this month instead of asking them.")
     ] = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lakehouse.cli.options import Period
 from lakehouse.cli.output import Output
 from lakehouse.domain.royalties.dsr.records import CURRENT, VERSIONS
 from lakehouse.domain.royalties.periods import CLOSED
@@ -85,7 +86,7 @@ def read_dsr(
 
 @app.command("write-dsr")
 def write_dsr(
-    period: Annotated[str, typer.Option(help="Month to report, YYYY-MM.")],
+    period: Period,
     sender: Annotated[str, typer.Option(help="Our DDEX Party Identifier and name: PADPIDA...::Name.")],
     recipient: Annotated[str, typer.Option(help="The licensor's, likewise.")],
     created_at: Annotated[str, typer.Option(help="Moment the report is dated with, as 2026-11-02T03:00:00Z.")],

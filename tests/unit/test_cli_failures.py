@@ -95,3 +95,11 @@ def test_without_the_music_package_the_alternative_is_named(home: Path, monkeypa
     with pytest.raises(FatalError, match="no apt-get on this machine") as refused:
         demo_audio.fetch(home)
     assert "AUDIO=/path/to/music make demo" in refused.value.hint
+
+
+@pytest.mark.parametrize("command", ["royalties run", "royalties write-dsr", "policies compare", "demo bad-batch"])
+def test_a_month_that_is_none_is_refused_before_anything_is_asked(
+    command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *command.split(), "--period", "2026-13") == 2
+    assert "'2026-13' is no month" in capfd.readouterr().err
