@@ -22,7 +22,7 @@ from flink_jobs import statements
 from lakehouse.adapters import kafka, lake
 from lakehouse.adapters.flink import FlinkClient, Job
 from lakehouse.config.settings import Settings
-from lakehouse.contracts import EVENT_TOPICS
+from lakehouse.contracts import DEAD_LETTERS, EVENT_TOPICS
 from lakehouse.errors import FatalError, RetryableError
 
 POLL_SECONDS = 2.0
@@ -30,8 +30,8 @@ POLL_SECONDS = 2.0
 MAX_PAUSE_SECONDS = 60.0
 #: Names the program a checkpoint belongs to, beside the checkpoints.
 PROGRAM_FILE = "program.sha256"
-SINK_TABLES = (*(f"bronze.{topic}" for topic in EVENT_TOPICS), "bronze.dead_letters")
-TOPICS = (*EVENT_TOPICS, *(window.name for window in statements.WINDOWS))
+SINK_TABLES = tuple(f"bronze.{name}" for name in (*EVENT_TOPICS, DEAD_LETTERS))
+TOPICS = (*EVENT_TOPICS, DEAD_LETTERS, *(window.name for window in statements.WINDOWS))
 
 
 def run(settings: Settings, stop: threading.Event, say: Callable[[str], None]) -> None:

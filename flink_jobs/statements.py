@@ -1,6 +1,6 @@
 """The stream job in SQL: events from Kafka to bronze and dead letters, and running totals a minute to Kafka.
 
-    topic --> decode --+-- undecodable ----------------------------------------> bronze.dead_letters
+    topic --> decode --+-- undecodable -----------------------> topic dead_letters, bronze.dead_letters
                        +-- every event as received ----------------------------> bronze.<topic>
                        +-- valid ones, the first of each event_id, by minute and listener --> <...>_minutes
 
@@ -23,7 +23,7 @@ from lakehouse.adapters import kafka
 from lakehouse.adapters.avro_registry import CCOMPAT_PATH
 from lakehouse.adapters.lake import CATALOG, catalog_properties
 from lakehouse.config.settings import Settings
-from lakehouse.contracts import EVENT_TOPICS, load
+from lakehouse.contracts import DEAD_LETTERS, EVENT_TOPICS, Contract, load
 from lakehouse.domain.listening.rules import (
     LIVE_DAYS,
     counts_live_sql,
@@ -151,7 +151,13 @@ def render(settings: Settings) -> list[str]:
         statements += [_source(settings, topic), _decoded(settings, topic)]
     for window in WINDOWS:
         statements += [_window_table(settings, window), _first_of_each(window)]
-    inserts = [_bronze(topic) for topic in EVENT_TOPICS] + [_dead_letters()] + [_window(settings, w) for w in WINDOWS]
+    statements += [_undecodable(), _dead_letter_table(settings)]
+    inserts = [
+        *(_bronze(topic) for topic in EVENT_TOPICS),
+        _dead_letter_rows(),
+        _dead_letter_messages(settings),
+        *(_window(settings, window) for window in WINDOWS),
+    ]
     statements.append("EXECUTE STATEMENT SET BEGIN\n" + ";\n".join(inserts) + ";\nEND")
     return statements
 
@@ -211,14 +217,36 @@ def _bronze(topic: str) -> str:
     )
 
 
-def _dead_letters() -> str:
-    columns = _names(c.name for c in load("bronze.dead_letters").columns)
+def _undecodable() -> str:
     rows = "\nUNION ALL ".join(
         f"SELECT {_literal(topic)} AS topic, kafka_partition, kafka_offset, reason, message, `value` AS payload "
         f"FROM {topic}_decoded WHERE reason IS NOT NULL"
         for topic in EVENT_TOPICS
     )
-    return f"INSERT INTO {CATALOG}.bronze.dead_letters ({columns})\nSELECT {columns} FROM (\n{rows})"
+    return f"CREATE TEMPORARY VIEW undecodable AS\n{rows}"
+
+
+def _dead_letter_rows() -> str:
+    columns = _names(c.name for c in load(f"bronze.{DEAD_LETTERS}").columns)
+    return f"INSERT INTO {CATALOG}.bronze.{DEAD_LETTERS} ({columns})\nSELECT {columns} FROM undecodable"
+
+
+def _dead_letter_table(settings: Settings) -> str:
+    options = {
+        "connector": "kafka",
+        "topic": DEAD_LETTERS,
+        "properties.bootstrap.servers": settings.kafka.address,
+        # After a failure some come again: topic, partition and offset say which. Transactions would keep readers
+        # waiting for a checkpoint, and be aborted by an outage longer than their timeout.
+        "sink.delivery-guarantee": "at-least-once",
+        "format": "raw",
+    }
+    return f"CREATE TEMPORARY TABLE {DEAD_LETTERS} (`value` BYTES NOT NULL) WITH ({_options(options)})"
+
+
+def _dead_letter_messages(settings: Settings) -> str:
+    contract = load(f"topics.{DEAD_LETTERS}")
+    return f"INSERT INTO {DEAD_LETTERS}\nSELECT {_encoded(settings, contract)} FROM undecodable"
 
 
 def _first_of_each(window: Window) -> str:
@@ -284,15 +312,19 @@ def _window(settings: Settings, window: Window) -> str:
             hint="Bring WINDOWS in flink_jobs/statements.py in line with lakehouse/contracts/topics.",
         )
     key, totals = _names(contract.key), ", ".join(f"{sql} AS `{name}`" for name, sql in window.measures.items())
-    fixed = (json.dumps(contract.avro_schema()), kafka.subject(window.name), settings.registry.http + CCOMPAT_PATH)
-    columns = _names(c.name for c in contract.columns)
     return f"""INSERT INTO {window.name}
-SELECT {key}, ENCODE_EVENT({", ".join(map(_literal, fixed))}, {columns})
+SELECT {key}, {_encoded(settings, contract)}
 FROM (
 SELECT {key}, {totals}
 FROM {window.source}_distinct
 GROUP BY {key}
 )"""
+
+
+def _encoded(settings: Settings, contract: Contract) -> str:
+    """SQL of a message of a topic, from columns of the contract's names."""
+    fixed = (json.dumps(contract.avro_schema()), kafka.subject(contract.name), settings.registry.http + CCOMPAT_PATH)
+    return f"ENCODE_EVENT({', '.join(map(_literal, fixed))}, {_names(c.name for c in contract.columns)})"
 
 
 def _names(columns: Iterable[str]) -> str:

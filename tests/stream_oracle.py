@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from lakehouse.adapters.avro_registry import SchemaRegistry, split
 from lakehouse.adapters.kafka import client_config, end_offsets
 from lakehouse.config.settings import Settings
+from lakehouse.contracts import DEAD_LETTERS
 from lakehouse.errors import RejectedInputError
 
 BOTS = ("bot", "crawler", "spider", "headless", "python-requests", "curl/")
@@ -66,6 +67,13 @@ def readings(settings: Settings, topic: str) -> Iterator[Reading]:
                 yield Reading(place, value, record | {"event_id": str(record["event_id"])})
             except RejectedInputError as error:
                 yield Reading(place, value, None, error.reason)
+
+
+def published_dead_letters(settings: Settings) -> dict[tuple[str, int, int], tuple[str, bytes | None]]:
+    """Reason and bytes as received of each place, by topic, partition and offset, of the topic of dead letters."""
+    with SchemaRegistry(settings.registry.http) as registry:
+        letters = [registry.decode(message.value() or b"").record for message in records(settings, DEAD_LETTERS)]
+    return {(e["topic"], e["kafka_partition"], e["kafka_offset"]): (e["reason"], e["payload"]) for e in letters}
 
 
 def fingerprint(row: Mapping[str, Any]) -> int:

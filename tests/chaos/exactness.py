@@ -50,7 +50,7 @@ def assert_exact(settings: Settings, truth: Truth) -> None:
         wanted = {}
         for reading in truth.check_kafka(topic, stream_oracle.readings(settings, topic)):
             if reading.event is None:
-                undecodable[topic, *reading.place] = reading.reason
+                undecodable[topic, *reading.place] = (reading.reason, reading.value)
             else:
                 wanted[reading.place] = fingerprint(reading.event)
         rows = lake.read(settings, f"bronze.{topic}")
@@ -69,9 +69,10 @@ def assert_exact(settings: Settings, truth: Truth) -> None:
         merge(settings, table)
         assert_live(settings, table, key, minutes, final="")
     dead = lake.read(settings, "bronze.dead_letters").to_pylist()
-    reasons = {(d["topic"], d["kafka_partition"], d["kafka_offset"]): d["reason"] for d in dead}
-    assert len(dead) == len(reasons), f"dead letters: {len(dead) - len(reasons)} rows twice"
-    same("dead letters", reasons, undecodable)
+    letters = {(d["topic"], d["kafka_partition"], d["kafka_offset"]): (d["reason"], d["payload"]) for d in dead}
+    assert len(dead) == len(letters), f"dead letters: {len(dead) - len(letters)} rows twice"
+    same("dead letters", letters, undecodable)
+    same("topic dead_letters", stream_oracle.published_dead_letters(settings), undecodable)
 
 
 def assert_live(settings: Settings, table: str, key: tuple[str, ...], minutes: dict[Any, Any], *, final: str) -> None:

@@ -30,13 +30,15 @@ class World:
         self.truth = Truth(begins={topic: {} for topic in EVENT_TOPICS})
         self.kafka: dict[str, list[Reading]] = {topic: [] for topic in EVENT_TOPICS}
         self.lake: dict[str, Rows] = {f"bronze.{table}": [] for table in (*EVENT_TOPICS, "dead_letters")}
+        self.letters: dict[tuple[str, int, int], tuple[str, bytes]] = {}
         for number, (topic, event) in enumerate(itertools.islice(crowd(1), 3_000)):
             place = (0, len(self.kafka[topic]))
             at = {"kafka_partition": place[0], "kafka_offset": place[1]}
             if isinstance(event, bytes):
                 self.truth.acknowledge([(topic, event, event)])
                 self.kafka[topic].append(Reading(place, event, None, "malformed"))
-                self.lake["bronze.dead_letters"].append({"topic": topic, "reason": "malformed"} | at)
+                self.lake["bronze.dead_letters"].append({"topic": topic, "reason": "malformed", "payload": event} | at)
+                self.letters[topic, *place] = ("malformed", event)
             else:
                 message = struct.pack("q", number)
                 self.truth.acknowledge([(topic, event, message)])
@@ -69,6 +71,7 @@ class World:
         """Both comparisons, with this world's answers."""
         patch.setattr(stream_oracle, "readings", lambda _, topic: iter(self.kafka[topic]))
         patch.setattr(stream_oracle, "published_windows", lambda _, table, key: self.windows[table])
+        patch.setattr(stream_oracle, "published_dead_letters", lambda _: self.letters)
         patch.setattr(lake, "read", self._read)
         patch.setattr(clickhouse, "connect", lambda settings, user: self)
         patch.setattr(trino, "query", lambda _, sql: trino.Result((), self.marts[sql.rsplit(".", 1)[1]]))
@@ -112,6 +115,8 @@ DAMAGES: dict[str, Callable[[World], object]] = {
     "bronze.listens: .* 1 differ": lambda w: w.lake["bronze.listens"][0].update(title="Another"),
     "bronze.playback_telemetry: .* are lost": lambda w: w.lake["bronze.playback_telemetry"].clear(),
     "dead letters: .* 1 are lost": lambda w: w.lake["bronze.dead_letters"].pop(),
+    "dead letters: .* 1 differ": lambda w: w.lake["bronze.dead_letters"][0].update(payload=b"else"),
+    "topic dead_letters: .* 1 are lost": lambda w: w.letters.popitem(),
     "topic play_minutes: .* 1 are lost": lambda w: w.windows["play_minutes"].popitem(),
     "topic ad_minutes: .* 1 differ": lambda w: next(iter(w.windows["ad_minutes"].values())).update(impressions=9),
     "live.play_minutes FINAL: .* 1 are lost": lambda w: w.live["play_minutes"].pop(),
