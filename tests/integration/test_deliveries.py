@@ -733,7 +733,7 @@ def test_an_old_message_with_a_video(stack: Settings, tmp_path: Path) -> None:
     icpn = ean(int(RUN, 16) + 65)
     single = sound(tmp_path / "one", "51.flac", 577, "Ancienne", "FRZ032600051")
     sent = Sent(message_id="O1", icpn=f"0{icpn}", artist=ARTIST, created_at="2014-09-24T14:57:25+01:00",
-                sounds=(single,), videos=("Clip",))  # fmt: skip
+                starts="2014-09-29", sounds=(single,), videos=("Clip",))  # fmt: skip
     done = send(stack, tmp_path / "one", sent, "42")
     assert (done.outcome, done.release_key) == ("published", icpn)
     assert {f["code"] for f in done.findings} == {"unsupported_resource"}
