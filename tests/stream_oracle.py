@@ -69,11 +69,11 @@ def readings(settings: Settings, topic: str) -> Iterator[Reading]:
                 yield Reading(place, value, None, error.reason)
 
 
-def published_dead_letters(settings: Settings) -> dict[tuple[str, int, int], tuple[str, bytes | None]]:
-    """Reason and bytes as received of each place, by topic, partition and offset, of the topic of dead letters."""
+def published_dead_letters(settings: Settings) -> dict[tuple[str, int, int], str]:
+    """The topic of dead letters: reasons by topic, partition and offset."""
     with SchemaRegistry(settings.registry.http) as registry:
         letters = [registry.decode(message.value() or b"").record for message in records(settings, DEAD_LETTERS)]
-    return {(e["topic"], e["kafka_partition"], e["kafka_offset"]): (e["reason"], e["payload"]) for e in letters}
+    return {(e["topic"], e["kafka_partition"], e["kafka_offset"]): e["reason"] for e in letters}
 
 
 def fingerprint(row: Mapping[str, Any]) -> int:

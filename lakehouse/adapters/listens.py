@@ -293,7 +293,9 @@ class _Reading:
                     for row in read(self.format_name, stream, name=name, zone=self.zone, owner=owner):
                         counts.rows, last = counts.rows + 1, row.number
                         if counts.rows % PROGRESS_ROWS == 0:
-                            progress(name, stream.tell() / size if size else 1.0, counts.rows)
+                            # What comes behind the last row, that there was none, comes from a stream that is closed.
+                            share = stream.tell() / size if size and not stream.closed else 1.0
+                            progress(name, share, counts.rows)
                         yield _Read(name, row.number, self._checked(row.outcome), row.unread)
             except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
                 counts.rows += 1

@@ -171,7 +171,8 @@ def impact_by_payee(settings: Settings, period: str, book: Book) -> list[dict[st
 
     def holders(track_id: int) -> set[str | None]:
         rights = book.rights_of(str(track_id), period)
-        return {holder.payee_id for right in rights for holder in right.holders} or {None}
+        # A share that nobody claims has no payee.
+        return {holder.payee_id or None for right in rights for holder in right.holders} or {None}
 
     streams: Counter[str | None] = Counter()
     for track_id, number in paid:

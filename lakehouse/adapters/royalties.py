@@ -482,7 +482,7 @@ def book_for(settings: Settings, period: str) -> tuple[str, Book] | None:
             return None
         of = period if period in settled else max(settled)
         _, inputs = ledger.settlement(settled[of].digest or "")
-        return of, contracts.load(ledger.book(inputs["book_sha256"]).decode())
+        return of, contracts.reload(ledger.book(inputs["book_sha256"]).decode())
 
 
 def _book(ledger: Ledger, inputs: Inputs) -> Book:
@@ -527,7 +527,8 @@ def correct(
                 hint=f"Calculate it again: wavehouse royalties run --period {period}",
             )
         closed = _read(ledger, state)
-        into = add_months(period, 1)
+        # A month before a closed one can't be settled any more, also where it is open.
+        into = add_months(max(known.period for known in ledger.periods() if known.state == CLOSED), 1)
         while ledger.state(into).state not in (OPEN, CALCULATED):
             into = add_months(into, 1)
         document = ledger.book(closed.inputs.book_sha256) if book is None else canonical_json(book)
@@ -535,7 +536,7 @@ def correct(
         if book is not None or rates is not None:
             check_accounts(
                 closed.settlement,
-                lines(settings, closed),
+                (line for row in closed.inputs.revenue for line in lines(settings, closed, key=row.key)),
                 checked,
                 closed.inputs.rates if rates is None else rates,
                 closed.inputs.opening,
@@ -599,14 +600,15 @@ def compare(settings: Settings, settled: Settled) -> dict[tuple[str, str, str], 
     The account is `payable` (royalties and true-ups) or `suspense`: disputed, or claimed by nobody (payee "").
     """
     book = book_of(settings, settled)
-    volume = _volumes(settings, settled.inputs, book)
+    period, volume = settled.inputs.period, _volumes(settings, settled.inputs, book)
     result: dict[tuple[str, str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(MODELS, 0))
     accounts = {"royalty": "payable", "true_up": "payable", "suspense": "suspense"}
     for model in MODELS:
         agreements = {name: replace(row, model=model) for name, row in book.agreements.items()}
         of_model = replace(book, agreements=agreements)
         for entry in _settle(settings, settled.inputs, of_model, volume, keep=False).entries:
-            if entry.kind in accounts:
+            # Corrections of earlier months that are held back are suspense too, and no model's.
+            if entry.kind in accounts and (entry.kind != "suspense" or entry.refers_to.startswith(f"{period}/")):
                 result[entry.payee_id, accounts[entry.kind], entry.currency][model] += entry.amount_minor
     return dict(result)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lakehouse.adapters import royalties, trino
 from lakehouse.adapters.royalties import Settled
-from lakehouse.adapters.royalties_ledger import Ledger
+from lakehouse.adapters.royalties_ledger import Ledger, NoLedgerError
 from lakehouse.config.settings import Settings
 from lakehouse.domain.royalties.dsr.reading import MAX_LINE
 from lakehouse.domain.royalties.dsr.writing import Context, Recording, Sale
@@ -141,10 +141,12 @@ def subject(settings: Settings, period: str, territory: str = "", payee: str = "
     Raises:
         RejectedInputError: a payee's repertoire is asked for, but the month is not settled, or the book of contracts
             it was settled with doesn't know the payee.
-        FatalError: the payout ledger has no tables.
     """
     with Ledger(settings) as ledger:
-        is_settled = ledger.state(period).digest is not None
+        try:
+            is_settled = ledger.state(period).digest is not None
+        except NoLedgerError:
+            is_settled = False
     if is_settled:
         settled = royalties.kept(settings, period)
         agreements = royalties.licensed_by(settings, settled, payee) if payee else ()

@@ -30,7 +30,7 @@ class World:
         self.truth = Truth(begins={topic: {} for topic in EVENT_TOPICS})
         self.kafka: dict[str, list[Reading]] = {topic: [] for topic in EVENT_TOPICS}
         self.lake: dict[str, Rows] = {f"bronze.{table}": [] for table in (*EVENT_TOPICS, "dead_letters")}
-        self.letters: dict[tuple[str, int, int], tuple[str, bytes]] = {}
+        self.letters: dict[tuple[str, int, int], str] = {}
         for number, (topic, event) in enumerate(itertools.islice(crowd(1), 3_000)):
             place = (0, len(self.kafka[topic]))
             at = {"kafka_partition": place[0], "kafka_offset": place[1]}
@@ -38,7 +38,7 @@ class World:
                 self.truth.acknowledge([(topic, event, event)])
                 self.kafka[topic].append(Reading(place, event, None, "malformed"))
                 self.lake["bronze.dead_letters"].append({"topic": topic, "reason": "malformed", "payload": event} | at)
-                self.letters[topic, *place] = ("malformed", event)
+                self.letters[topic, *place] = "malformed"
             else:
                 message = struct.pack("q", number)
                 self.truth.acknowledge([(topic, event, message)])

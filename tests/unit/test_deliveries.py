@@ -155,6 +155,17 @@ def test_a_release_whose_tracks_are_all_taken_down() -> None:
     of_release = document[start : document.index(b"</ReleaseDeal>") + len(b"</ReleaseDeal>")]
     assert ern.read(document).action == "publish"
     assert ern.read(document.replace(of_release, b"")).action == "takedown"
+    # One track is, and of the other nothing is said: nothing may be played.
+    one = message(replace(SENT, sounds=(sent.sounds[0], SOUNDS[1])), "382")
+    assert ern.read(one.replace(of_release, b"")).action == "takedown"
+
+
+def test_a_takedown_counts_although_it_names_what_the_message_leaves_out() -> None:
+    document = message(replace(SENT, takedown=True), "382")
+    own = b"<DealReleaseReference>R0</DealReleaseReference>"
+    also = document.replace(own, own + own.replace(b"R0", b"R2"))
+    assert also != document
+    assert ern.read(also).action == "takedown"
 
 
 @pytest.mark.parametrize("version", VERSIONS)

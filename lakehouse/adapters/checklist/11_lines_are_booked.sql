@@ -57,7 +57,7 @@ select
     count_if(
         not coalesce(
             abs(coalesce(entries.amount_minor, 0) - if(converted.refers_to is null, 0e0, converted.exact_minor))
-            <= 0.5e0 + 1e-9 * greatest(1, abs(coalesce(entries.amount_minor, 0))),
+            <= 0.5e0 + 1e-14 * greatest(1, abs(coalesce(entries.amount_minor, 0))),
             false
         )
     ) as wrong

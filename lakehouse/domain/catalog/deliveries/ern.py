@@ -118,6 +118,9 @@ def _action(root: Element, main: Element, release: Release) -> Action:
         RejectedInputError: `unmatched_deals`; a deal names what the message does not describe, or none is about the
             release or a track of it.
     """
+    own = [terms for _, terms in _terms(root, _need(main, "ReleaseReference"))]
+    if any((text(terms, "TakeDown") or "").lower() == "true" for terms in own):
+        return "takedown"
     about = {
         (found.text or "").strip()
         for found in children(root, "DealList/ReleaseDeal/DealReleaseReference")
@@ -132,13 +135,10 @@ def _action(root: Element, main: Element, release: Release) -> Action:
         )
     if not any(children(root, "DealList/ReleaseDeal/Deal/DealTerms")):
         return "takedown"
-    own = [terms for _, terms in _terms(root, _need(main, "ReleaseReference"))]
-    if any((text(terms, "TakeDown") or "").lower() == "true" for terms in own):
-        return "takedown"
     windows = [track.windows for track in release.tracks]
     if own or any(one is not None for one in windows):
-        # Deals that take down every track leave nothing of the release.
-        return "publish" if own or any(one != () for one in windows) else "takedown"
+        # Deals that take down every track, or the only ones there are, leave nothing of the release.
+        return "publish" if own or any(windows) else "takedown"
     raise _refused(Fault.UNMATCHED_DEALS, "No deal is about the release or one of its tracks.", sorted(about))
 
 

@@ -71,9 +71,6 @@ public final class EncodeEvent extends ScalarFunction {
             case BOOLEAN:
                 encoder.writeBoolean((Boolean) value);
                 break;
-            case BYTES:
-                encoder.writeBytes((byte[]) value);
-                break;
             case DOUBLE:
                 encoder.writeDouble((Double) value);
                 break;
