@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,14 @@ PROFILE = "chaos"
 #: Draws of the long run (`make chaos SEEDS=200`); 0 is the short set, of which CI runs all.
 SEEDS = int(os.environ.get("WAVEHOUSE_CHAOS_SEEDS", "0"))
 long_run = pytest.mark.skipif(SEEDS == 0, reason="part of the long run: SEEDS=1")
+
+
+def until(met: Callable[[], Any], what: str, *, seconds: float = 240) -> None:
+    """Wait for a condition to hold."""
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what}"
+        time.sleep(0.2)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@ from __future__ import annotations
 
 import itertools
 import resource
-import time
-from collections.abc import Callable
-from typing import Any
 
 import psutil
 import pytest
@@ -19,7 +16,7 @@ from flink_jobs.statements import JOB_NAME
 from lakehouse.adapters import lake, window_loader
 from lakehouse.adapters.flink import FlinkClient
 from lakehouse.config.settings import Settings
-from tests.chaos.conftest import Victim, long_run
+from tests.chaos.conftest import Victim, long_run, until
 from tests.chaos.crowd import crowd
 from tests.chaos.exactness import assert_exact, assert_silver_and_days
 from tests.chaos.test_stream_faults import await_checkpoint
@@ -29,13 +26,6 @@ pytestmark = [pytest.mark.stack, pytest.mark.chaos, long_run]
 
 EVENTS = 3_000
 LAKE = "lake"
-
-
-def until(met: Callable[[], Any], what: str, *, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what}"
-        time.sleep(0.2)
 
 
 def test_a_registry_that_stands_still_holds_the_job_up_and_rejects_nothing_for_it(victim: Victim, truth: Truth) -> None:
