@@ -17,6 +17,8 @@ with DAG(
 
     ### When something fails
     The next look is in five minutes; nothing is lost meanwhile. Paused, files wait for the daily run of `ingest_audio`.
+    A file that never gets an outcome (a defect of ours, a name that can't be asked for) starts it at each look: mend or
+    remove what `wavehouse ingest list` shows, or pause this DAG.
     """,
     schedule=CronTriggerTimetable("*/5 * * * *", timezone="UTC", run_immediately=False),
     catchup=False,

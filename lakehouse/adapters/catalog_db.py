@@ -992,13 +992,15 @@ class CatalogDb:
         with self.begin() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["sha256", "recipe"], set_=values))
 
-    def hidden_packages(self) -> list[tuple[str, str]]:
-        """SHA-256 and address of the playback packages of tracks that were taken down, by both."""
+    def hidden_packages(self, sha256: str | None = None) -> list[tuple[str, str]]:
+        """SHA-256 and address of the playback packages of tracks that were taken down, or of one track, by both."""
         query = (
             sa.select(playback_package.c.sha256, playback_package.c.address)
             .join(content, content.c.sha256 == playback_package.c.sha256)
             .where(content.c.hidden_at.is_not(None))
         )
+        if sha256 is not None:
+            query = query.where(playback_package.c.sha256 == sha256)
         with self.begin() as connection:
             return sorted((row.sha256, row.address) for row in connection.execute(query))
 

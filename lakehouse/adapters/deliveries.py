@@ -81,8 +81,8 @@ def deliver(
     What is refused leaves nothing behind but its reason and its bytes; the others go on. With `only_new`, what was
     looked at before and has the same files beside it is left out, and nothing at all is no error. `hidden` is called
     when everything was read and the takedowns are done; with `takedowns_only` that is all, and the rest stays new.
-    `heads` collects what was read; with `takedowns_only` what is in it is not read again. At the end no playback
-    package of what is hidden is left.
+    `heads` collects what was read; with `takedowns_only` what is in it is not read again. Without it, no playback
+    package of what is hidden is left at the end.
 
     Raises:
         RejectedInputError: `no_such_folder`, `no_messages`.
@@ -103,8 +103,9 @@ def deliver(
             seen = db.looked_at(source.root)
             names = [name for name in names if seen.get(name) != beside[name]]
         done = deliver_named(objects, db, source, names, takedowns_only=takedowns_only, heads=heads, hidden=hidden)
-        # All that is hidden, not only what was now: an earlier call may have been killed before this.
-        packaging.remove_hidden(objects, db)
+        if not takedowns_only:  # no key opens them any more, and takedowns wait for nothing
+            # All that is hidden, not only what was now: an earlier call may have been killed before this.
+            packaging.remove_hidden(objects, db)
     return done
 
 

@@ -114,7 +114,7 @@ def remove_hidden(objects: Objects, db: CatalogDb) -> list[str]:
     for sha256, address in db.hidden_packages():
         name = address.removeprefix(f"s3://{PLAYBACK}/")
         with db.exclusively(f"package {sha256} {name.rstrip('/').rpartition('/')[2]}"):
-            if (sha256, address) not in db.hidden_packages():  # shown again, and packaged, meanwhile
+            if (sha256, address) not in db.hidden_packages(sha256):  # shown again, and packaged, meanwhile
                 continue
             objects.remove_playback(name)
             db.forget_package(sha256, address)

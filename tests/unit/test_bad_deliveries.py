@@ -72,7 +72,7 @@ class Catalogue:
     def record_delivery(self, _digest: str, source: str, values: dict[str, Any]) -> None:
         self.seen[source] = values["beside"]
 
-    def hidden_packages(self) -> list[tuple[str, str]]:
+    def hidden_packages(self, _sha256: str | None = None) -> list[tuple[str, str]]:
         return []
 
     def looked_at(self, _root: str) -> dict[str, str]:
