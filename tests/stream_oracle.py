@@ -233,11 +233,9 @@ def advertisers_daily(
         (place[e["event_id"]], (1, is_bot(e), e["cost_micros"], 0 if is_bot(e) else e["cost_micros"], 0, 0))
         for e in ads
     )
-    clicked = (
-        (place[e["impression_event_id"]], (0, 0, 0, 0, 1, is_bot(e)))
-        for e in clicks
-        if e["impression_event_id"] in place
-    )
+    # As read from Kafka it is a UUID, as sent by a test it is text.
+    of = ((str(e["impression_event_id"]), is_bot(e)) for e in clicks)
+    clicked = ((place[impression], (0, 0, 0, 0, 1, bot)) for impression, bot in of if impression in place)
     return _sums(chain(shown, clicked))
 
 

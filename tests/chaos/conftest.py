@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lakehouse.config.settings import Settings, load_settings
+from lakehouse.errors import RetryableError
 from tests.chaos.truth import Truth
 from tests.conftest import wavehouse, wavehouse_json
 
@@ -20,6 +21,10 @@ PROFILE = "chaos"
 #: Draws of the long run (`make chaos SEEDS=200`); 0 is the short set, of which CI runs all.
 SEEDS = int(os.environ.get("WAVEHOUSE_CHAOS_SEEDS", "0"))
 long_run = pytest.mark.skipif(SEEDS == 0, reason="part of the long run: SEEDS=1")
+
+
+#: How long an engine may be away after it was killed.
+AWAY_S = 240.0
 
 
 def until(met: Callable[[], Any], what: str, *, seconds: float = 240) -> None:
@@ -37,12 +42,19 @@ class Victim:
     settings: Settings
 
     def command(self, *arguments: str, timeout_s: float = 900, attempts: int = 1) -> str:
-        """Standard output of `wavehouse`, which must succeed, at the last of so many attempts."""
-        for _ in range(attempts - 1):
+        """Standard output of `wavehouse`, which must succeed, at the last of so many attempts. That an engine which was
+        killed a moment ago does not answer yet is no attempt.
+        """
+        deadline = time.monotonic() + AWAY_S
+        while True:
             done = wavehouse(*arguments, check=False, timeout_s=timeout_s, profile=PROFILE)
             if not done.returncode:
                 return done.stdout
-        return wavehouse(*arguments, timeout_s=timeout_s, profile=PROFILE).stdout
+            if done.returncode != RetryableError.exit_code or time.monotonic() > deadline:
+                attempts -= 1
+                if attempts <= 0:
+                    pytest.fail(f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+            time.sleep(1)
 
     def json(self, *arguments: str, check: bool = True) -> Any:
         """The JSON document that `wavehouse ... --json` prints."""
