@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import duckdb
 import fastavro
@@ -275,3 +276,12 @@ def days(play: dict[str, Any]) -> dict[str, Any]:
         "played_on": play["played_at"].date(),
         "local_played_on": (play["played_at"] + timedelta(hours=2)).date(),
     }
+
+
+def test_clicks_read_from_kafka_find_their_impressions() -> None:
+    """Avro's ids are UUIDs there; those of the impressions are text already."""
+    events = events_of(1, 3_000)
+    ads, clicks = (stream_oracle.valid(topic, events[topic]) for topic in ("ad_impressions", "ad_clicks"))
+    read = [e | {"impression_event_id": UUID(e["impression_event_id"])} for e in clicks]
+    assert stream_oracle.advertisers_daily(ads, read) == stream_oracle.advertisers_daily(ads, clicks)
+    assert sum(counts[-2] for counts in stream_oracle.advertisers_daily(ads, read).values()) > 0
