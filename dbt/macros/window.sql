@@ -27,29 +27,22 @@
     {{ relation }}{% if snapshot %} for version as of {{ snapshot }}{% endif %}
 {%- endmacro %}
 
-{# What `touched` is computed from: the table, the expression that yields the column, and the schema where it is not silver. #}
+{# What `touched` is computed from: the table, the expression that yields the column, the schema where it is not silver, and SQL of
+   more values, where rows change though nothing was received for them: impressions of before were clicked on, or recordings of
+   listens came or went. #}
 {% macro touched_sources() -%}
     {{ return({
         'played_on': ('plays', 'played_on'),
         'local_played_on': ('plays', 'local_played_on'),
         'period': ('plays', "date_format(played_on, '%Y-%m')"),
         'year': ('plays', 'year(local_played_on)'),
-        'shown_on': ('ad_impressions', 'shown_on'),
+        'shown_on': ('ad_impressions', 'shown_on', 'silver_audit',
+            'select shown_on from ' ~ built('silver_audit', 'ad_impressions') ~ ' where event_id in (select impression_event_id from '
+            ~ built('silver_audit', 'ad_clicks') ~ ' where ' ~ received_in_window(var('received_lookback_days')) ~ ')'),
         'as_of_on': ('plays', 'received_on'),
-        'listened_on': ('int_listening', 'listened_on', 'staging'),
+        'listened_on': ('int_listening', 'listened_on', 'staging',
+            'select listened_on from ' ~ built('staging', 'int_listens_rematched')),
     }) }}
-{%- endmacro %}
-
-{# SQL of more values of `column`, where rows change though nothing was received for them: recordings of listens came or went, or
-   impressions of before were clicked on. #}
-{% macro also_touched(column) -%}
-    {%- if column == 'listened_on' -%}
-        {{ return(' union select listened_on from ' ~ built('staging', 'int_listens_rematched')) }}
-    {%- elif column == 'shown_on' -%}
-        {{ return(' union select shown_on from ' ~ built('silver_audit', 'ad_impressions') ~ ' where event_id in (select impression_event_id from '
-            ~ built('silver_audit', 'ad_clicks') ~ ' where ' ~ received_in_window(var('received_lookback_days')) ~ ')') }}
-    {%- endif -%}
-    {{ return('') }}
 {%- endmacro %}
 
 {# A table that is built already; `ref` would make it a dependency of every model. #}
@@ -61,9 +54,10 @@
 {% macro touched_values(column) -%}
     {%- set source = touched_sources()[column] -%}
     {%- set relation = built(source[2] if source | length > 2 else 'silver_audit', source[0]) -%}
+    {%- set more = ' union ' ~ source[3] if source | length > 3 else '' -%}
     {%- set found = run_query(
         'select distinct ' ~ source[1] ~ ' from ' ~ relation ~ ' where ' ~ received_in_window(var('received_lookback_days'))
-        ~ also_touched(column) ~ ' order by 1') -%}
+        ~ more ~ ' order by 1') -%}
     {%- set literals = [] -%}
     {%- for row in found.rows -%}
         {%- if row[0] is number -%}{%- do literals.append(row[0] | string) -%}

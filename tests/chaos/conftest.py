@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +25,6 @@ long_run = pytest.mark.skipif(SEEDS == 0, reason="part of the long run: SEEDS=1"
 
 #: How long an engine may be away after it was killed.
 AWAY_S = 240.0
-
-
-def until(met: Callable[[], Any], what: str, *, seconds: float = 240) -> None:
-    """Wait for a condition to hold."""
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what}"
-        time.sleep(0.2)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from flink_jobs.statements import JOB_NAME, configuration
 from lakehouse.adapters.flink import FlinkClient
 from lakehouse.config.settings import Settings
 from lakehouse.errors import RetryableError
-from tests.chaos.conftest import SEEDS, Victim, until
+from tests.chaos.conftest import AWAY_S, SEEDS, Victim
 from tests.chaos.crowd import crowd
 from tests.chaos.draws import Death, death
 from tests.chaos.exactness import assert_exact, assert_silver_and_days
 from tests.chaos.truth import Truth
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.chaos]
 
@@ -118,7 +119,7 @@ def test_killed_in_mid_run_loses_nothing_and_counts_nothing_twice(victim: Victim
         now = victim.pids()
         return all(now.get(name) not in (None, pids[name]) for name in dying.services)
 
-    until(replaced, "each killed service runs again")
+    until(replaced, "each killed service runs again", seconds=AWAY_S)
     # dbt takes most of a minute: the short set looks at silver and marts once, after all of it.
     if SEEDS or dying == list(FIXED.values())[-1]:
         assert_silver_and_days(victim, truth)

@@ -16,11 +16,12 @@ from flink_jobs.statements import JOB_NAME
 from lakehouse.adapters import lake, window_loader
 from lakehouse.adapters.flink import FlinkClient
 from lakehouse.config.settings import Settings
-from tests.chaos.conftest import Victim, long_run, until
+from tests.chaos.conftest import AWAY_S, Victim, long_run
 from tests.chaos.crowd import crowd
 from tests.chaos.exactness import assert_exact, assert_silver_and_days
 from tests.chaos.test_stream_faults import await_checkpoint
 from tests.chaos.truth import Truth
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.chaos, long_run]
 
@@ -41,7 +42,7 @@ def test_a_registry_that_stands_still_holds_the_job_up_and_rejects_nothing_for_i
             victim.kill([pids["flink-taskmanager"]])
             for topic, event in itertools.islice(crowd(23), EVENTS):
                 to.send(topic, event)
-            until(lambda: "HttpTimeout" in failure(settings), "the job fails for want of the registry")
+            until(lambda: "HttpTimeout" in failure(settings), "the job fails for want of the registry", seconds=AWAY_S)
         finally:
             for process in still:
                 process.resume()
@@ -77,8 +78,8 @@ def test_full_disks_below_the_lake_and_clickhouse_lose_nothing(victim: Victim, t
         with truth.sending(settings) as to:
             for topic, event in itertools.islice(crowd(24), EVENTS):
                 to.send(topic, event)
-        until(lambda: "uota" in failure(settings), "the lake refuses to be written to")
-        until(lambda: refused(settings), "ClickHouse refuses to be written to")
+        until(lambda: "uota" in failure(settings), "the lake refuses to be written to", seconds=AWAY_S)
+        until(lambda: refused(settings), "ClickHouse refuses to be written to", seconds=AWAY_S)
         assert lake.row_count(settings, "bronze.plays") == rows
     finally:
         admin.bucket_quota_clear(bucket=LAKE)

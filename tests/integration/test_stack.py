@@ -10,8 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pytest
 
 from lakehouse.config.settings import CHECKOUT, Settings
 from tests.conftest import WAVEHOUSE, wavehouse_json
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack
 
@@ -28,16 +28,6 @@ pytestmark = pytest.mark.stack
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], what: str, *, timeout_s: float = 60) -> Any:
-    """Wait for a condition to hold and return its value."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what} did not happen within {timeout_s:.0f} s")
-        time.sleep(0.2)
-    return value
 
 
 @dataclass
@@ -205,7 +195,7 @@ def test_the_whole_stack_runs_within_its_memory(stack: Settings) -> None:
         document = wavehouse_json("status")
         return document if all(s["state"] == "RUNNING" for s in document["services"]) else None
 
-    document = until(everything_runs, "the start of every service", timeout_s=180)
+    document = until(everything_runs, "the start of every service", seconds=180)
     assert {s["group"] for s in document["services"]} == {"lake", "stream", "serving", "airflow"}
     assert 1000 < document["memory_mb"] <= document["memory_goal_mb"]
 
@@ -310,5 +300,5 @@ def test_schemas_survive_a_killed_registry(stack: Settings) -> None:
             return None
         return int(answer.json()["id"]) if answer.is_success else None
 
-    assert until(answers, "the registry's return", timeout_s=180) == made
+    assert until(answers, "the registry's return", seconds=180) == made
     httpx.delete(f"{subjects}/stack-test-value", timeout=30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -17,8 +17,6 @@ from lakehouse.domain.royalties.dsr.records import VERSIONS, profile
 from lakehouse.domain.royalties.dsr.writing import (
     RECORDS,
     Context,
-    Header,
-    Party,
     Recording,
     Sale,
     duration,
@@ -26,19 +24,11 @@ from lakehouse.domain.royalties.dsr.writing import (
     render,
 )
 from lakehouse.errors import RejectedInputError
+from tests.dsr_header import HEADER
 
 #: Text as a cell may hold it, with all delimiters in it.
 texts = st.text(st.characters(exclude_categories=["Cs"], min_codepoint=32) | st.sampled_from("\\|\t:#"), min_size=1)
 CODES = ["DE", "JP", "US", "KW"]
-HEADER = Header(
-    "M-1",
-    datetime(2026, 11, 2, 3, tzinfo=UTC),
-    date(2026, 10, 1),
-    date(2026, 10, 31),
-    Party("PADPIDA2014111801Y", "Wavehouse"),
-    Party("PADPIDA2013020802I", "Label"),
-    "Premium",
-)
 
 
 @st.composite

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
 import pytest
 
 from lakehouse.domain.royalties.dsr.records import CURRENT, profile
-from lakehouse.domain.royalties.dsr.writing import Context, Header, Party, Recording, Sale, render
+from lakehouse.domain.royalties.dsr.writing import Context, Recording, Sale, render
+from tests.dsr_header import HEADER
 from tests.unit.test_dsr_reading import NEWER, check
 
 PROFILE = profile(CURRENT)
@@ -20,15 +20,6 @@ DETAILS = ("SU01.03", "SU02.03")
 
 def written() -> str:
     """A report as the product writes it: two contexts, three recordings, with all that a recording may have."""
-    header = Header(
-        "M-1",
-        datetime(2026, 11, 2, 3, tzinfo=UTC),
-        date(2026, 10, 1),
-        date(2026, 10, 31),
-        Party("PADPIDA2014111801Y", "Wavehouse"),
-        Party("PADPIDA2013020802I", "Label"),
-        "Premium",
-    )
     contexts = [
         Context("DE-premium", "SubscriptionModel", "DE", "Premium", "EUR", 12, Decimal("12.5"), subscribers=3),
         Context("JP-free", "AdvertisementSupportedModel", "JP", "Free", "JPY", 4, Decimal(70_001)),
@@ -40,7 +31,7 @@ def written() -> str:
         Recording("2", "Two", "Artist", [Sale("DE-premium", "T3", 6)], iswc="T0101974597", writers=["May", "Mercury"]),
         Recording("3", "Three", "Another", [Sale("DE-premium", "T4", 1)]),
     ]
-    return "".join(render(header, contexts, recordings))
+    return "".join(render(HEADER, contexts, recordings))
 
 
 class Mutation(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,11 +19,12 @@ from lakehouse.adapters.sales_reports import Subject
 from lakehouse.config.settings import Settings
 from lakehouse.domain.royalties.contracts import build
 from lakehouse.domain.royalties.dsr.reading import Reading
-from lakehouse.domain.royalties.dsr.writing import Header, Party, render
+from lakehouse.domain.royalties.dsr.writing import render
 from lakehouse.domain.royalties.models import MODELS, Use
 from lakehouse.domain.royalties.pools import PoolKey, Revenue
 from lakehouse.domain.royalties.settlement import settle
 from lakehouse.errors import FatalError, RejectedInputError
+from tests.dsr_header import HEADER
 
 PERIOD = "2026-10"
 POOLS = [PoolKey(PERIOD, "DE", "premium", "EUR"), PoolKey(PERIOD, "JP", "free", "JPY")]
@@ -31,15 +32,6 @@ TRACKS = range(1, 12)
 #: In the catalogue, but nobody holds a right; and in no catalogue.
 UNLICENSED, UNKNOWN = 12, 777
 BOOK = royalties_demo.standard_book([(n, 10 + n % 7, f"Artist {n % 7}") for n in TRACKS])
-HEADER = Header(
-    "M-1",
-    datetime(2026, 11, 2, 3, tzinfo=UTC),
-    date(2026, 10, 1),
-    date(2026, 10, 31),
-    Party("PADPIDA2014111801Y", "Wavehouse"),
-    Party("PADPIDA2013020802I", "Label"),
-    "Premium",
-)
 TABLES = """
 attach ':memory:' as lake;
 create schema lake.silver_audit; create schema lake.gold; create schema lake.silver;

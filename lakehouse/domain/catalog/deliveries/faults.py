@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
-from lakehouse.domain.catalog.quality.rules import Severity
+from lakehouse.domain.catalog.quality.rules import Coded
 
 
-class Fault(Enum):
+class Fault(Coded):
     """A code, its severity, what it says, an example and how to mend it."""
 
     XML_INVALID = (
@@ -199,13 +197,6 @@ class Fault(Enum):
         "a `KeyError`",
         "Report it with the end of `defects.log`.",
     )
-
-    def __init__(self, code: str, severity: Severity, meaning: str, example: str, fix: str) -> None:
-        self.code = code
-        self.severity: Severity = severity
-        self.meaning = meaning
-        self.example = example
-        self.fix = fix
 
     def about(self, resource: str, value: object, meaning: str = "") -> dict[str, object]:
         """As a finding of a report; `resource` names what it is about inside a delivery."""

@@ -9,7 +9,18 @@ from typing import Literal
 Severity = Literal["corrected", "quarantined", "noted"]
 
 
-class Rule(Enum):
+class Coded(Enum):
+    """What the entries of a catalogue of codes have: code, severity, what it says, an example and how to mend it."""
+
+    def __init__(self, code: str, severity: Severity, meaning: str, example: str, fix: str) -> None:
+        self.code = code
+        self.severity: Severity = severity
+        self.meaning = meaning
+        self.example = example
+        self.fix = fix
+
+
+class Rule(Coded):
     """A rule about metadata. `catalogue.ENTRIES` has these and all other codes."""
 
     UNTIDY_TEXT = (
@@ -251,10 +262,3 @@ class Rule(Enum):
         "recording_two_isrcs", "noted", "One recording, two ISRCs.", "a re-release with a new ISRC",
         "Nothing is held back for it. Deliver the first ISRC.",
     )  # fmt: skip
-
-    def __init__(self, code: str, severity: Severity, meaning: str, example: str, fix: str) -> None:
-        self.code = code
-        self.severity: Severity = severity
-        self.meaning = meaning
-        self.example = example
-        self.fix = fix
