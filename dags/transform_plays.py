@@ -58,7 +58,7 @@ with DAG(
     With `from` and `to` (dates of receipt, YYYY-MM-DD). Running any window again changes nothing.
 
     ### When something fails
-    Clear the task: every step may be repeated (after three days from **snapshot_inputs** on, when the
+    Clear the task: every step may be repeated (after six hours from **snapshot_inputs** on, when the
     snapshots it named have expired). A failed audit names the check, what was seen, and what to do; the
     Data Docs show all of it.
     """,

@@ -17,14 +17,16 @@ from lakehouse.errors import FatalError, RetryableError
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
-NAMESPACES = ("bronze", "silver_audit", "gold_audit")
 #: Smaller files are merged; the few that one day's run adds stay until there is something to merge them with.
 FILE_SIZE = "32MB"
-#: Time travel reaches back this far.
-SNAPSHOT_RETENTION = "3d"
+#: Time travel reaches back this far. Bronze gets a snapshot every ten seconds, and each commit writes the list of all
+#: of them again: what costs a kilobyte after a minute costs megabytes after days.
+SNAPSHOT_RETENTION = {"bronze": "6h", "silver_audit": "3d", "gold_audit": "3d"}
+NAMESPACES = tuple(SNAPSHOT_RETENTION)
 #: What Iceberg's Flink sink notes in the snapshots it commits. Started again, the sink looks for its last one, so
-#: nothing expires while the sink has been away for longer than this; at work it commits every few minutes.
-STREAM_MARK, STREAM_AWAY = "flink.job-id", timedelta(days=1)
+#: nothing expires while the sink has been away for longer than this; at work it commits every few minutes. Shorter
+#: than bronze's snapshots last.
+STREAM_MARK, STREAM_AWAY = "flink.job-id", timedelta(hours=2)
 #: A file that no snapshot names may belong to a commit under way; none takes days.
 ORPHAN_RETENTION = "7d"
 ATTEMPTS = 5
@@ -55,12 +57,11 @@ def tables(settings: Settings, namespace: str = "") -> list[str]:
     )
 
 
-def maintain(
-    settings: Settings, name: str, *, snapshots: str = SNAPSHOT_RETENTION, orphans: str = ORPHAN_RETENTION
-) -> Maintained:
+def maintain(settings: Settings, name: str, *, snapshots: str = "", orphans: str = ORPHAN_RETENTION) -> Maintained:
     """Compact a table, expire snapshots older than `snapshots` and remove orphans older than `orphans`.
 
-    Both are Trino durations such as `3d`. Doing it again changes nothing.
+    Both are Trino durations such as `3d`. Without `snapshots`, the namespace decides (`SNAPSHOT_RETENTION`); with an
+    empty `orphans` none are looked for, which would list every file of the table. Doing it again changes nothing.
 
     Raises:
         RetryableError: other writers kept winning, or Trino does not answer.
@@ -70,8 +71,10 @@ def maintain(
     before = _counts(table)
     commands = [f"optimize(file_size_threshold => '{FILE_SIZE}')"]
     if not stream_is_away(table, datetime.now(UTC)):
-        commands.append(f"expire_snapshots(retention_threshold => '{snapshots}')")
-    commands.append(f"remove_orphan_files(retention_threshold => '{orphans}')")
+        kept = snapshots or SNAPSHOT_RETENTION[name.partition(".")[0]]
+        commands.append(f"expire_snapshots(retention_threshold => '{kept}')")
+    if orphans:
+        commands.append(f"remove_orphan_files(retention_threshold => '{orphans}')")
     for command in commands:
         _execute(settings, f"alter table lake.{name} execute {command}")
     after = _counts(catalog.load_table(name))
