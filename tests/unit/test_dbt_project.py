@@ -105,7 +105,7 @@ def test_a_run_knows_the_catalogues_that_the_marts_may_have_been_made_with(tmp_p
     rows = pa.Table.from_pylist([row], schema=contract.arrow_schema())
     tables = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
     tables.create_namespace("silver_audit")
-    earlier = pa.schema([column for column in contract.arrow_schema() if column.name != "recording_key"])
+    earlier = pa.schema([column for column in contract.arrow_schema() if column.name != "recording_mbid"])
     table = tables.create_table(contract.id, earlier)
 
     def run() -> int:
