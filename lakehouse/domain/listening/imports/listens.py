@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
-from lakehouse.domain.catalog.identifiers import normalise_isrc, recording_key, tidy
+from lakehouse.domain.catalog.identifiers import normalise_isrc, normalise_mbid, recording_key, tidy
 from lakehouse.errors import RejectedInputError
 
 #: No listen is older: scrobbling began in October 2002, and ListenBrainz refuses what claims to be from before.
@@ -155,7 +155,7 @@ def optional(value: object) -> str | None:
 def optional_mbid(value: object) -> str | None:
     """A MusicBrainz id, or None where it is not one: an id is an extra, and a wrong one must not cost the listen."""
     try:
-        return str(uuid.UUID(value)) if isinstance(value, str) else None
+        return normalise_mbid(value) if isinstance(value, str) else None
     except ValueError:
         return None
 
