@@ -56,7 +56,7 @@ _UNITS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True)
 class Calculation:
-    """One calculation of a month and where its plays and tracks were read."""
+    """One calculation of a month, where its plays and tracks were read, and the label of the policy they count by."""
 
     calculation: str
     period: str
@@ -64,6 +64,7 @@ class Calculation:
     plays_snapshot: int
     flags_snapshot: int
     tracks_snapshot: int
+    counting_policy: str = ""
 
 
 def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> None:
@@ -351,6 +352,7 @@ def put_results(
         "plays_snapshot": of.plays_snapshot,
         "flags_snapshot": of.flags_snapshot,
         "tracks_snapshot": of.tracks_snapshot,
+        "counting_policy": of.counting_policy or None,
     }
     rows = _heads(settings, of.period)
     if kind == CURRENT:
