@@ -21,6 +21,7 @@ from lakehouse.adapters import audit, lake, policies, publish, royalties_demo, r
 from lakehouse.adapters.royalties_lake import CURRENT, RESTATEMENT, Calculation
 from lakehouse.adapters.royalties_ledger import Correction, Ledger, NoLedgerError, PeriodState, Posting
 from lakehouse.config.settings import Settings
+from lakehouse.domain.listening import rules
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.allocation import exact_sum
 from lakehouse.domain.royalties.contracts import Book
@@ -80,6 +81,8 @@ class Inputs:
     """What the settlement of `period` is computed from, beside the units in the lake and the book of contracts.
 
     `snapshots` are those of the tables that were read, `book_sha256` names the book in the payout ledger.
+    `counting_policy` is the label of the policy by which plays of the month bore royalties then; empty in what was
+    kept before it was.
     """
 
     period: str
@@ -89,17 +92,22 @@ class Inputs:
     rates: tuple[ExchangeRate, ...] = ()
     opening: tuple[Balance, ...] = ()
     adjustments: tuple[Adjustment, ...] = ()
+    counting_policy: str = ""
 
     @property
     def calculation(self) -> Calculation:
-        """The calculation, named by all of this: the same inputs are the same calculation."""
+        """The calculation, named by all of this: the same inputs are the same calculation.
+
+        But for the policy: what it counted is named by the snapshots, and calculations from before keep their names.
+        """
         return Calculation(
-            hashlib.sha256(canonical_json(_dump(self))).hexdigest()[:32],
+            hashlib.sha256(canonical_json(_dump(replace(self, counting_policy="")))).hexdigest()[:32],
             self.period,
             self.book_sha256,
             self.snapshots["silver_audit.plays"],
             self.snapshots["silver_audit.play_flags"],
             self.snapshots["silver_audit.tracks"],
+            self.counting_policy,
         )
 
 
@@ -169,7 +177,16 @@ def gather(
     if rates is None:
         keys = [row.key for row in revenue] + [row.key for row in adjustments]
         rates = royalties_demo.rates({key.period for key in keys}, {key.currency for key in keys})
-    return Inputs(period, pinned, tuple(sorted(revenue)), book_sha256, tuple(rates), tuple(opening), tuple(adjustments))
+    return Inputs(
+        period,
+        pinned,
+        tuple(sorted(revenue)),
+        book_sha256,
+        tuple(rates),
+        tuple(opening),
+        tuple(adjustments),
+        rules.royalty_policy(period).label,
+    )
 
 
 def demo_book(settings: Settings) -> dict[str, Any]:
@@ -551,7 +568,7 @@ def correct(
             adjustments=closed.inputs.adjustments,
             rates=closed.inputs.rates if rates is None else rates,
         )
-        if inputs.calculation == closed.inputs.calculation:
+        if inputs.calculation.calculation == closed.inputs.calculation.calculation:
             again = closed.settlement
         else:
             again = calculate(settings, inputs, checked, kind=RESTATEMENT)
@@ -642,12 +659,16 @@ def lines_of(settings: Settings, settled: Settled, payee_id: str) -> list[Line]:
 
 
 def royalty_plays(inputs: Inputs) -> str:
-    """SQL of all plays that bear royalties, as plays and flags were when the month was calculated."""
+    """SQL of all plays that bear royalties, as plays and flags were when the month was calculated.
+
+    The month's own are judged by the policy it was calculated with, also where another was decided for it since.
+    """
     plays, flags = (
         f"lake.silver_audit.{name} for version as of {inputs.snapshots[f'silver_audit.{name}']}"
         for name in ("plays", "play_flags")
     )
-    return policies.royalty_plays_sql(plays, flags)
+    settled = {inputs.period: inputs.counting_policy} if inputs.counting_policy else {}
+    return policies.royalty_plays_sql(plays, flags, settled)
 
 
 def trace(settings: Settings, settled: Settled, line: Line, *, limit: int) -> Trace:
@@ -729,6 +750,8 @@ def _adapter(kind: type) -> Any:
 
 def _dump(inputs: Inputs) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(_adapter(Inputs).dump_json(inputs))
+    if not inputs.counting_policy:
+        del values["counting_policy"]  # as it was kept, so that it keeps its name
     return values
 
 
