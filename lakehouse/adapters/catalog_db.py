@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
@@ -975,6 +975,29 @@ class CatalogDb:
         if windows is not None:
             check_in_force(windows, at)
         return row.sha256, row.audio_format
+
+    def without_package(self, content_ids: Iterable[int], recipe: str, at: datetime, most: int) -> list[int]:
+        """The first `most` of `content_ids`, in their order, that have no playback package of this recipe and whose
+        audio may be played at `at` (see `audio_of`).
+        """
+        found: list[int] = []
+        packaged = sa.and_(playback_package.c.sha256 == content.c.sha256, playback_package.c.recipe == recipe)
+        query = (
+            sa.select(content.c.content_id)
+            .outerjoin(playback_package, packaged)
+            .where(content.c.sha256.is_not(None), content.c.hidden_at.is_(None), playback_package.c.sha256.is_(None))
+        )
+        with self.together():
+            for some in _chunks(content_ids):
+                with self.begin() as connection:
+                    wanted = set(connection.scalars(query.where(content.c.content_id.in_(some))))
+                for content_id in (one for one in some if one in wanted):
+                    if len(found) == most:
+                        return found
+                    with suppress(RejectedInputError):
+                        self.audio_of(content_id, at)
+                        found.append(content_id)
+        return found
 
     def package_of(self, sha256: str, recipe: str) -> tuple[float | None, bytes | None] | None:
         """Loudness [LUFS] and wrapped key of a playback package; None when there is no such package yet."""

@@ -19,20 +19,21 @@ from lakehouse.domain.catalog.ids import EPOCH
 
 AIRFLOW = CHECKOUT / ".wavehouse" / "venvs" / "airflow" / "bin" / "python"
 SHOW = """
-import json, common, ingest_audio, extract_features, watch_landing
+import json, common, ingest_audio, extract_features, package_popular, watch_landing
 def task(t):
     return {"owner": t.owner, "retries": t.retries, "down": sorted(t.downstream_task_ids), "mapped": t.is_mapped,
             "command": (t.partial_kwargs if t.is_mapped else vars(t))["bash_command"], "rule": t.trigger_rule.value,
-            "outlets": [a.uri for a in t.outlets],
+            "env": {} if t.is_mapped else t.env, "outlets": [a.uri for a in t.outlets],
             "pool": (t.partial_kwargs.get("pool") if t.is_mapped else t.pool)}
 print(json.dumps({
     "dags": {d.dag_id: {"doc": d.doc_md, "tags": sorted(d.tags), "catchup": d.catchup,
-        "runs": d.max_active_runs,
+        "runs": d.max_active_runs, "params": d.params.dump(),
         "tasks": {t.task_id: task(t) for t in d.tasks}}
-        for d in (ingest_audio.dag, extract_features.dag, watch_landing.dag)},
+        for d in (ingest_audio.dag, extract_features.dag, package_popular.dag, watch_landing.dag)},
     "waits_for": [a.uri for a in extract_features.dag.schedule],
     "started_by": [a.uri for a in ingest_audio.dag.timetable.asset_condition.objects],
     "daily": ingest_audio.dag.timetable.timetable.expression, "looks": watch_landing.dag.timetable.expression,
+    "nightly": package_popular.dag.timetable.expression,
     "batches": ingest_audio.batches(json.dumps({"batches": [["a b.ogg", "{{ x }}.ogg"], ["'c.ogg"]]})),
     "command": common.command(["transform", "--from", "{{ params.day }}", "it's"]),
 }))
@@ -49,7 +50,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_dag_is_documented_owned_and_retried(shown: dict[str, Any]) -> None:
-    assert set(shown["dags"]) == {"ingest_audio", "extract_features", "watch_landing"}
+    assert set(shown["dags"]) == {"ingest_audio", "extract_features", "package_popular", "watch_landing"}
     for dag in shown["dags"].values():
         assert "When something fails" in dag["doc"]
         assert dag["tags"]
@@ -119,6 +120,22 @@ def test_features_wait_for_the_announcement_and_are_audited_before_they_are_publ
         "audit_labels": ["publish_labels"],
         "publish_labels": [],
     }
+
+
+def test_what_was_streamed_most_is_packaged_after_the_night_s_figures_by_the_run_s_own_day(
+    shown: dict[str, Any],
+) -> None:
+    """So a run of an earlier day does what it would have done then."""
+    dag = shown["dags"]["package_popular"]
+    [(name, package)] = dag["tasks"].items()
+    assert (name, package["pool"], shown["nightly"]) == ("package", "ingest", "0 6 * * *")
+    words = [package["env"].get(word.strip('"$'), word) for word in package["command"].split()]
+    assert words == [
+        *("wavehouse", "package", "--missing", "--popular", "{{ params['tracks'] }}"),
+        *("--until", "{{ data_interval_start | ds }}", "--on", "{{ data_interval_end | ts }}"),
+        *("--skip-when-none", "--json"),
+    ]
+    assert dag["params"] == {"tracks": 100}
 
 
 def test_names_of_files_never_reach_a_shell(shown: dict[str, Any]) -> None:
