@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -152,10 +153,13 @@ def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
     return outcomes
 
 
-def waiting(settings: Settings) -> list[Landed]:
-    """Landed objects that have no outcome yet, by key; without what belongs to others (`report` counts it)."""
+def waiting(settings: Settings, since: datetime | None = None) -> list[Landed]:
+    """Landed objects that have no outcome yet, by key; without what belongs to others (`report` counts it). With
+    `since` (a moment with a time zone) those that landed from then on.
+    """
+    landed = single_files(Objects(settings))[0]
     with CatalogDb(settings) as db:
-        return db.unprocessed(single_files(Objects(settings))[0])
+        return db.unprocessed(one for one in landed if since is None or one.received_at >= since)
 
 
 #: What brings one landed object to its outcome, as `process` does.
