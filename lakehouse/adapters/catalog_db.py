@@ -937,11 +937,16 @@ class CatalogDb:
             yield
 
     @contextmanager
-    def claimed(self, landed: Landed) -> Iterator[bool]:
-        """Whether `landed` is the caller's until the block ends; not while another process has it, on any machine."""
-        what = {"what": f"ingest {landed.object_key} {landed.etag}"}
+    def claimed(self, landed: Landed, *, wait: bool = False) -> Iterator[bool]:
+        """Whether `landed` is the caller's until the block ends; not while another process has it, on any machine. With
+        `wait` it is, once the other has let go of it.
+        """
+        what = f"ingest {landed.object_key} {landed.etag}"
+        taken = sa.text("select pg_try_advisory_xact_lock(hashtextextended(:what, 0))")
         with self.begin() as connection:
-            yield bool(connection.scalar(sa.text("select pg_try_advisory_xact_lock(hashtextextended(:what, 0))"), what))
+            if wait:
+                _lock(connection, what)
+            yield wait or bool(connection.scalar(taken, {"what": what}))
 
     def audio_of(self, content_id: int, at: datetime) -> tuple[str, str]:
         """SHA-256 and format of a track's audio, for those who play it at `at`.

@@ -137,20 +137,28 @@ def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | No
 
 
 def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
-    """Outcomes of the landed objects `keys`, in order; see `process`.
+    """Outcomes of the landed objects `keys`, in order; see `process`. Each file is claimed as `work` does; what another
+    has is left to the end, where its outcome is waited for.
 
     One that is gone (`no_such_object`), can't be asked for, or meets a defect of ours (`internal_error`, see
     `failures.refused`) is `rejected` here, without a hash and without a record, and the others go on.
     """
     objects = Objects(settings)
-    outcomes = []
+    asked = list(keys)
+    outcomes: dict[int, Outcome] = {}
     with CatalogDb(settings) as db:
-        for key in keys:
-            try:
-                outcomes.append(process(objects, db, objects.landed_one(key)))
-            except Exception as error:
-                outcomes.append(_unrecorded(key, error))
-    return outcomes
+        for wait in (False, True):
+            for place, key in enumerate(asked):
+                if place in outcomes:
+                    continue
+                try:
+                    landed = objects.landed_one(key)
+                    with db.claimed(landed, wait=wait) as mine:
+                        if mine:
+                            outcomes[place] = process(objects, db, landed)
+                except Exception as error:
+                    outcomes[place] = _unrecorded(key, error)
+    return [outcomes[place] for place in range(len(asked))]
 
 
 def waiting(settings: Settings, since: datetime | None = None) -> list[Landed]:

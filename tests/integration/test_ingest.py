@@ -349,6 +349,19 @@ def test_workers_take_each_file_once(stack: Settings, tmp_path: Path, monkeypatc
     balanced(stack)
 
 
+def test_a_batch_leaves_a_file_to_the_worker_that_has_it(stack: Settings, tmp_path: Path) -> None:
+    landed = land(stack, write(tmp_path / "h.ogg", chord(620, 3), **TAGS), f"held {RUN}/h.ogg")
+    with ThreadPoolExecutor(1) as pool, CatalogDb(stack) as db:
+        with db.claimed(landed) as mine:
+            assert mine
+            batch = pool.submit(ingestion.process_batch, stack, [landed.object_key])
+            with pytest.raises(TimeoutError):
+                batch.result(timeout=2)
+            done = ingestion.process(Objects(stack), db, landed)
+        [told] = batch.result(timeout=60)
+    assert (told.outcome, told.content_id) == (done.outcome, done.content_id) == ("accepted", done.content_id)
+
+
 def test_a_burst_through_the_queue_is_all_in_the_ledger(stack: Settings) -> None:
     """The smallest burst: the figures are for a quiet machine, what became of the files is not."""
     wavehouse("ingest", "run")

@@ -268,6 +268,7 @@ def test_an_object_that_is_gone_or_meets_a_defect_does_not_stop_the_others(
         return landed(key)
 
     monkeypatch.setattr(ingestion, "process", process)
+    monkeypatch.setattr(CatalogDb, "claimed", lambda *_, **__: nullcontext(True))
     monkeypatch.setattr(Objects, "landed_one", landed_one)
     outcomes = ingestion.process_batch(settings, ["gone.ogg", "defect.ogg", "there.ogg"])
     assert [(one.outcome, one.reason) for one in outcomes] == [
@@ -279,6 +280,35 @@ def test_an_object_that_is_gone_or_meets_a_defect_does_not_stop_the_others(
     assert told.exception.message.startswith("1 of 2 files could not be judged and still wait; the others are done.")
     with pytest.raises(RetryableError):  # an engine that is away is no file's fault
         ingestion.process_batch(settings, ["away.ogg", "there.ogg"])
+
+
+def test_a_batch_and_a_worker_never_have_the_same_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another has comes last, so that nobody waits while there is other work, and gets the other's outcome."""
+    held = {"b.ogg"}
+    done: list[str] = []
+
+    @contextmanager
+    def claimed(_db: object, one: Landed, *, wait: bool = False) -> Iterator[bool]:
+        if wait:
+            held.discard(one.object_key)
+        mine = one.object_key not in held
+        if mine:
+            held.add(one.object_key)
+        yield mine
+        if mine:
+            held.discard(one.object_key)
+
+    def process(_objects: object, _db: object, one: Landed) -> Outcome:
+        assert one.object_key in held
+        done.append(one.object_key)
+        return Outcome(one.object_key, "accepted", "0" * 64)
+
+    monkeypatch.setattr(Objects, "landed_one", lambda _objects, key: landed(key))
+    monkeypatch.setattr(CatalogDb, "claimed", claimed)
+    monkeypatch.setattr(ingestion, "process", process)
+    outcomes = ingestion.process_batch(settings, ["a.ogg", "b.ogg", "c.ogg", "b.ogg"])
+    assert [one.object_key for one in outcomes] == ["a.ogg", "b.ogg", "c.ogg", "b.ogg"]
+    assert done == ["a.ogg", "c.ogg", "b.ogg", "b.ogg"]
 
 
 @contextmanager
