@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -440,6 +441,36 @@ def test_an_object_that_s3_cannot_copy_at_once_is_copied_in_parts(settings: Sett
     assert copied[-1][1] == size - 1
     assert max(last - first for first, last in copied) < 5 << 30
     assert conditions == {"0" * 32}
+
+
+def test_a_package_goes_by_the_thousand_and_playlists_first(settings: Settings) -> None:
+    """Three requests for 1,202 objects, besides the list; what the store keeps of them all the same is told."""
+    names = {"p/main.m3u8", "p/aac-64/stream.m3u8", *(f"p/aac-64/{number:05}.m4s" for number in range(1200))}
+    asked: list[list[str]] = []
+    kept = ""
+
+    class Handler(Answers):
+        def do_GET(self) -> None:
+            modified = "<LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>1</Size>"
+            found = "".join(f"<Contents><Key>{name}</Key>{modified}</Contents>" for name in sorted(names))
+            told = f"<Name>playback</Name><IsTruncated>false</IsTruncated>{found}"
+            self.answer(body=f"<ListBucketResult>{told}</ListBucketResult>")
+
+        def do_POST(self) -> None:
+            assert self.path == "/playback?delete="
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            asked.append(re.findall("<Key>(.*?)</Key>", body))
+            self.answer(body=f"<DeleteResult>{kept}</DeleteResult>")
+
+    with served(settings, Handler) as objects:
+        objects.remove_playback("p/")
+        assert [len(some) for some in asked] == [2, 1000, 200]
+        assert set(asked[0]) == {"p/main.m3u8", "p/aac-64/stream.m3u8"}
+        assert {name for some in asked for name in some} == names
+        kept = "<Error><Key>p/main.m3u8</Key><Code>SlowDown</Code><Message>Later.</Message></Error>"
+        with pytest.raises(RetryableError, match=r"Later\."):
+            objects.remove_playback("p/")
+    assert len(asked) == 4
 
 
 PEAK = """

@@ -387,19 +387,6 @@ def test_what_is_shown_again_before_its_turn_keeps_its_package(
     assert len(keys_of(taken_down)) == 3
 
 
-def test_a_package_goes_playlist_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["p/aac-64/00000.m4s", "p/aac-64/init.mp4", "p/aac-64/stream.m3u8", "p/main.m3u8"]
-    removed: list[str] = []
-    objects = Objects(settings)
-    monkeypatch.setattr(
-        objects._client, "list_objects", lambda *_, **__: [SimpleNamespace(object_name=name) for name in names]
-    )
-    monkeypatch.setattr(objects._client, "remove_object", lambda _bucket, name: removed.append(name))
-    objects.remove_playback("p/")
-    assert sorted(removed) == names
-    assert set(removed[:2]) == {"p/aac-64/stream.m3u8", "p/main.m3u8"}
-
-
 def test_what_is_taken_down_while_it_is_encoded_is_not_stored(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
