@@ -564,6 +564,8 @@ class CatalogDb:
                 connection.scalars(sa.select(release_track.c.content_id).where(release_track.c.release_key == key))
             )
             at = id_moment(message.created_at)
+            heard = {track.facts.sha256: track.facts for track in tracks}
+            before = _compared(connection, heard)
             content_ids = [_put_delivered(connection, message, track, at) for track in tracks]
             if decision == "publish":
                 assert message.release is not None  # noqa: S101 - only a release is published
@@ -606,7 +608,8 @@ class CatalogDb:
             if decision == "publish" and message.release:
                 connection.execute(insert(availability), _availability_rows(message.release))
             _show_and_hide(connection, {*held, *content_ids}, message.created_at)
-            _note(connection, [track.facts for track in tracks], at)
+            after = _compared(connection, heard)
+            _note(connection, [facts for sha256, facts in heard.items() if _is_news(facts, before, after)], at)
             for track in tracks:
                 _note_isrc(connection, track.facts.sha256, track.item.isrc, at)
         return decision
@@ -1218,6 +1221,25 @@ def _put_judged(connection: sa.Connection, judged: Judged, facts: AudioFacts, at
         _find(connection, facts.sha256, code, "", _storable(said), at)
     _note(connection, [facts], at)
     return content_id
+
+
+#: What `_note` compares of recordings: by SHA-256 their ISRC, and whether a fingerprint is kept.
+_Compared = dict[str, tuple[str | None, bool]]
+
+
+def _compared(connection: sa.Connection, hashes: Iterable[str]) -> _Compared:
+    query = (
+        sa.select(content.c.sha256, content.c.isrc, audio_fingerprint.c.sha256.is_not(None).label("is_kept"))
+        .outerjoin(audio_fingerprint, audio_fingerprint.c.sha256 == content.c.sha256)
+        .where(content.c.sha256.in_(list(hashes)))
+    )
+    return {row.sha256: (row.isrc, row.is_kept) for row in connection.execute(query)}
+
+
+def _is_news(facts: AudioFacts, before: _Compared, after: _Compared) -> bool:
+    """Whether comparing this audio may find what it did not find before: it is new, its ISRC is, or its fingerprint."""
+    known, now = before.get(facts.sha256), after[facts.sha256]
+    return known is None or known[0] != now[0] or (not now[1] and bool(facts.fingerprint))
 
 
 def _find(connection: sa.Connection, sha256: str, code: str, other: str, value: Any, at: datetime) -> None:

@@ -24,6 +24,7 @@ from lakehouse.adapters.catalog_reader import CatalogReader, ReleaseRow
 from lakehouse.adapters.objects import AUDIO, PLAYBACK, Objects, audio_name
 from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.deliveries.messages import moment
+from lakehouse.domain.catalog.quality.duplicates import Recording
 from lakehouse.domain.playback.packaging import Recipe
 from lakehouse.errors import RejectedInputError, RetryableError
 from tests.audio_files import chord, write
@@ -379,6 +380,36 @@ def test_a_track_with_deals_of_its_own_goes_by_them(stack: Settings, tmp_path: P
     back = replace(update, message_id="W4b", created_at="2026-03-04T00:00:00Z")
     assert send(stack, tmp_path, back).outcome == "published"
     assert packaged("--on", "2026-06-01") == [("made", None)]
+
+
+def test_only_audio_that_changed_is_compared_again(
+    stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New names bring nothing that a comparison could find; another ISRC may, and so may another recording."""
+    compared: list[str] = []
+    comparable = catalog_db._comparable
+
+    def noted(connection: sa.Connection, new: Recording) -> list[Recording]:
+        compared.append(new.sha256)
+        return comparable(connection, new)
+
+    monkeypatch.setattr(catalog_db, "_comparable", noted)
+    first, second = (
+        sound(tmp_path, f"{number}.flac", 500 + number, f"Comparée {number}", f"FRZ0326000{number}")
+        for number in (38, 39)
+    )
+    sent = Sent(message_id="C1", icpn=ean(int(RUN, 16) + 38), artist=ARTIST, sounds=(first,))
+    assert send(stack, tmp_path, sent).outcome == "published"
+    assert compared == [first.sha256]
+    for day, sounds, more in (
+        (2, (replace(first, title="Autre nom"),), []),
+        (3, (replace(first, isrc="FRZ032600138"),), [first.sha256]),
+        (4, (replace(first, isrc="FRZ032600138"), second), [second.sha256]),
+    ):
+        compared.clear()
+        update = replace(sent, message_id=f"C{day}", created_at=f"2026-03-{day:02}T12:00:00Z", sounds=sounds)
+        assert send(stack, tmp_path, update).outcome == "published"
+        assert compared == more
 
 
 def barred(stack: Settings, content_id: int, on: str) -> str | None:
