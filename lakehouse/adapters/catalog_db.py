@@ -1024,11 +1024,13 @@ class CatalogDb:
             connection.execute(statement.on_conflict_do_update(index_elements=["sha256", "recipe"], set_=values))
 
     def hidden_packages(self, sha256: str | None = None) -> list[tuple[str, str]]:
-        """SHA-256 and address of the playback packages of tracks that were taken down, or of one track, by both."""
+        """SHA-256 and address of the playback packages of tracks that were taken down, alone or with their release, or
+        of one track, by both.
+        """
         query = (
             sa.select(playback_package.c.sha256, playback_package.c.address)
             .join(content, content.c.sha256 == playback_package.c.sha256)
-            .where(content.c.hidden_at.is_not(None))
+            .where(_is_taken_down())
         )
         if sha256 is not None:
             query = query.where(playback_package.c.sha256 == sha256)
@@ -1473,11 +1475,30 @@ def _show_and_hide(connection: sa.Connection, content_ids: set[int], at: datetim
         .values(hidden_at=at)
     )
     connection.execute(sa.update(content).where(touched, content.c.content_id.in_(shown)).values(hidden_at=None))
-    # From this moment on no key opens a package of what is hidden; `packaging.remove_hidden` removes the rest.
-    hidden = sa.select(content.c.sha256).where(touched, content.c.hidden_at.is_not(None))
-    connection.execute(
-        sa.update(playback_package).where(playback_package.c.sha256.in_(hidden)).values(wrapped_key=None)
+    # From this moment on no key opens a package of what is taken down; `packaging.remove_hidden` removes the rest.
+    gone = sa.select(content.c.sha256).where(touched, _is_taken_down())
+    connection.execute(sa.update(playback_package).where(playback_package.c.sha256.in_(gone)).values(wrapped_key=None))
+
+
+def _is_taken_down() -> sa.ColumnElement[bool]:
+    """Whether a row of `content` was taken down: hidden, or on visible releases none of which has any deal about it, of
+    today or of another day (see `_windows_of`).
+    """
+    placed = (
+        sa.select(release_track.c.content_id)
+        .join(delivered_release, delivered_release.c.release_key == release_track.c.release_key)
+        .where(release_track.c.content_id == content.c.content_id, delivered_release.c.state == "visible")
     )
+    about = sa.case((release_track.c.own_deals, release_track.c.place), else_=None)
+    dealt = placed.join(
+        availability,
+        sa.and_(
+            availability.c.release_key == release_track.c.release_key,
+            availability.c.track.is_not_distinct_from(about),
+        ),
+    )
+    visible, permitted = (query.correlate(content).exists() for query in (placed, dealt))
+    return sa.or_(content.c.hidden_at.is_not(None), sa.and_(visible, ~permitted))
 
 
 def _record(connection: sa.Connection, landed: Landed, outcome: Outcome) -> Outcome:

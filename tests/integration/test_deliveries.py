@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from lakehouse.adapters import catalog_db, deliveries, ingestion, intake
+from lakehouse.adapters import catalog_db, deliveries, ingestion, intake, packaging
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.catalog_reader import CatalogReader, ReleaseRow
 from lakehouse.adapters.objects import AUDIO, PLAYBACK, Objects, audio_name
@@ -433,7 +433,36 @@ def test_a_track_that_is_taken_down_alone_is_played_no_more(stack: Settings, tmp
     assert send(stack, tmp_path, sent, "382").outcome == "published"
     row = released(stack, icpn)
     assert row is not None
-    assert [barred(stack, track.content_id, "2026-04-01") for track in row.tracks] == ["not_available", None]
+    ids = [track.content_id for track in row.tracks]
+
+    def asked() -> list[str | None]:
+        return [barred(stack, content_id, "2026-04-01") for content_id in ids]
+
+    assert asked() == ["not_available", None]
+    # Its package goes with it, and the key before that; the other's stay.
+    back = replace(sent, message_id="W5b", created_at="2026-03-02T00:00:00Z",
+                   sounds=(replace(sounds[0], own_from=None), sounds[1]))  # fmt: skip
+    assert send(stack, tmp_path, back, "382").outcome == "published"
+    assert asked() == [None, None]
+    made = wavehouse_json("package", *map(str, ids), "--on", "2026-04-01", "--encrypt")
+    assert [one["outcome"] for one in made] == ["made", "made"]
+    again = replace(sent, message_id="W5c", created_at="2026-03-03T00:00:00Z")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packaging, "remove_hidden", lambda *_: [])
+        assert send(stack, tmp_path, again, "382").outcome == "published"
+    assert asked() == ["not_available", None]
+    table, objects = catalog_db.playback_package, Objects(stack)
+    addresses = [one["address"] for one in made]
+    with CatalogDb(stack) as db:
+        with db.begin() as connection:
+            rows = connection.execute(sa.select(table).where(table.c.address.in_(addresses)))
+            # The stack's own service may have removed what is taken down meanwhile.
+            keys = {row.address: row.wrapped_key is not None for row in rows}
+        assert keys.pop(addresses[0], False) is False
+        assert keys == {addresses[1]: True}
+        packaging.remove_hidden(objects, db)
+    kept = [objects.names(PLAYBACK, address.removeprefix(f"s3://{PLAYBACK}/")) for address in addresses]
+    assert [bool(names) for names in kept] == [False, True]
 
 
 def test_a_track_of_two_releases_may_be_played_by_either(stack: Settings, tmp_path: Path) -> None:

@@ -318,11 +318,13 @@ def taken_down(settings: Settings) -> Iterator[CatalogDb]:
             "attach ':memory:' as catalog",
             "create table catalog.content (content_id int, sha256 text, hidden_at text)",
             "create table catalog.delivered_release (release_key text, state text)",
-            "create table catalog.release_track (release_key text, content_id int)",
+            "create table catalog.release_track (release_key text, content_id int, place int, own_deals bool)",
+            "create table catalog.availability (release_key text, track int)",
             "create table catalog.playback_package (sha256 text, recipe text, address text, wrapped_key blob)",
             "insert into catalog.content values (1, 'aa', null), (2, 'bb', null)",
             "insert into catalog.delivered_release values ('gone', 'taken_down'), ('here', 'visible')",
-            "insert into catalog.release_track values ('gone', 1), ('here', 2)",
+            "insert into catalog.release_track values ('gone', 1, 1, false), ('here', 2, 1, false)",
+            "insert into catalog.availability values ('here', null)",
             "insert into catalog.playback_package values ('aa', 'r1', 's3://playback/hls/aa/aa/r1/', 'k'), "
             "('aa', 'r2', 's3://playback/hls/aa/aa/r2/', 'k'), ('bb', 'r1', 's3://playback/hls/bb/bb/r1/', 'k')",
         ):
@@ -371,6 +373,33 @@ def test_a_takedown_takes_the_keys_with_it_and_the_packages_after(
     assert store.removed == ["hls/aa/aa/r1/", "hls/aa/aa/r2/"]
     assert packaging.remove_hidden(cast(Objects, store), taken_down) == []
     assert locked[0] == "package aa r1"  # as whoever makes it has it
+
+
+def test_a_track_that_is_taken_down_alone_takes_its_keys_and_packages_with_it(taken_down: CatalogDb) -> None:
+    """By a visible release that has no deal about it, unless another one has, of whatever day."""
+    tracks = {"cc": 3, "dd": 4, "ee": 5, "ff": 6, "gg": 7}
+    with taken_down.begin() as connection:
+        for statement in (
+            "insert into catalog.delivered_release values ('also', 'visible'), ('bare', 'visible')",
+            # cc was taken down alone; dd has a deal of its own; ee was taken down on one of two; ff has none at all by
+            # a release whose deals are about another one; gg came as a single file.
+            "insert into catalog.release_track values ('here', 3, 2, true), ('here', 4, 3, true), "
+            "('here', 5, 4, true), ('also', 5, 1, false), ('bare', 6, 1, false)",
+            "insert into catalog.availability values ('here', 3), ('also', null), ('bare', 2)",
+        ):
+            connection.execute(sa.text(statement))
+        for sha256, content_id in tracks.items():
+            values = {"sha256": sha256, "content_id": content_id, "address": f"s3://playback/hls/{sha256}/r1/"}
+            connection.execute(sa.text("insert into catalog.content values (:content_id, :sha256, null)"), values)
+            package = "insert into catalog.playback_package values (:sha256, 'r1', :address, 'k')"
+            connection.execute(sa.text(package), values)
+        catalog_db._show_and_hide(connection, {2, 3, 4, 5, 6}, datetime(2026, 3, 7, tzinfo=UTC))
+        hidden = sa.text("select sha256 from catalog.content where hidden_at is not null")
+        assert list(connection.scalars(hidden)) == ["aa"]
+    keys = {name.partition("/")[0]: key for name, key in keys_of(taken_down).items()}
+    assert keys == {"aa": None, "bb": "k", "cc": None, "dd": "k", "ee": "k", "ff": None, "gg": "k"}
+    assert [sha256 for sha256, _ in taken_down.hidden_packages()] == ["aa", "aa", "cc", "ff"]
+    assert taken_down.hidden_packages("cc") == [("cc", "s3://playback/hls/cc/r1/")]
 
 
 def test_what_is_shown_again_before_its_turn_keeps_its_package(
