@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
@@ -564,6 +564,8 @@ class CatalogDb:
                 connection.scalars(sa.select(release_track.c.content_id).where(release_track.c.release_key == key))
             )
             at = id_moment(message.created_at)
+            heard = {track.facts.sha256: track.facts for track in tracks}
+            before = _compared(connection, heard)
             content_ids = [_put_delivered(connection, message, track, at) for track in tracks]
             if decision == "publish":
                 assert message.release is not None  # noqa: S101 - only a release is published
@@ -606,7 +608,8 @@ class CatalogDb:
             if decision == "publish" and message.release:
                 connection.execute(insert(availability), _availability_rows(message.release))
             _show_and_hide(connection, {*held, *content_ids}, message.created_at)
-            _note(connection, [track.facts for track in tracks], at)
+            after = _compared(connection, heard)
+            _note(connection, [facts for sha256, facts in heard.items() if _is_news(facts, before, after)], at)
             for track in tracks:
                 _note_isrc(connection, track.facts.sha256, track.item.isrc, at)
         return decision
@@ -937,11 +940,16 @@ class CatalogDb:
             yield
 
     @contextmanager
-    def claimed(self, landed: Landed) -> Iterator[bool]:
-        """Whether `landed` is the caller's until the block ends; not while another process has it, on any machine."""
-        what = {"what": f"ingest {landed.object_key} {landed.etag}"}
+    def claimed(self, landed: Landed, *, wait: bool = False) -> Iterator[bool]:
+        """Whether `landed` is the caller's until the block ends; not while another process has it, on any machine. With
+        `wait` it is, once the other has let go of it.
+        """
+        what = f"ingest {landed.object_key} {landed.etag}"
+        taken = sa.text("select pg_try_advisory_xact_lock(hashtextextended(:what, 0))")
         with self.begin() as connection:
-            yield bool(connection.scalar(sa.text("select pg_try_advisory_xact_lock(hashtextextended(:what, 0))"), what))
+            if wait:
+                _lock(connection, what)
+            yield wait or bool(connection.scalar(taken, {"what": what}))
 
     def audio_of(self, content_id: int, at: datetime) -> tuple[str, str]:
         """SHA-256 and format of a track's audio, for those who play it at `at`.
@@ -976,6 +984,29 @@ class CatalogDb:
             check_in_force(windows, at)
         return row.sha256, row.audio_format
 
+    def without_package(self, content_ids: Iterable[int], recipe: str, at: datetime, most: int) -> list[int]:
+        """The first `most` of `content_ids`, in their order, that have no playback package of this recipe and whose
+        audio may be played at `at` (see `audio_of`).
+        """
+        found: list[int] = []
+        packaged = sa.and_(playback_package.c.sha256 == content.c.sha256, playback_package.c.recipe == recipe)
+        query = (
+            sa.select(content.c.content_id)
+            .outerjoin(playback_package, packaged)
+            .where(content.c.sha256.is_not(None), content.c.hidden_at.is_(None), playback_package.c.sha256.is_(None))
+        )
+        with self.together():
+            for some in _chunks(content_ids):
+                with self.begin() as connection:
+                    wanted = set(connection.scalars(query.where(content.c.content_id.in_(some))))
+                for content_id in (one for one in some if one in wanted):
+                    if len(found) == most:
+                        return found
+                    with suppress(RejectedInputError):
+                        self.audio_of(content_id, at)
+                        found.append(content_id)
+        return found
+
     def package_of(self, sha256: str, recipe: str) -> tuple[float | None, bytes | None] | None:
         """Loudness [LUFS] and wrapped key of a playback package; None when there is no such package yet."""
         query = sa.select(playback_package.c.loudness_lufs, playback_package.c.wrapped_key)
@@ -993,11 +1024,13 @@ class CatalogDb:
             connection.execute(statement.on_conflict_do_update(index_elements=["sha256", "recipe"], set_=values))
 
     def hidden_packages(self, sha256: str | None = None) -> list[tuple[str, str]]:
-        """SHA-256 and address of the playback packages of tracks that were taken down, or of one track, by both."""
+        """SHA-256 and address of the playback packages of tracks that were taken down, alone or with their release, or
+        of one track, by both.
+        """
         query = (
             sa.select(playback_package.c.sha256, playback_package.c.address)
             .join(content, content.c.sha256 == playback_package.c.sha256)
-            .where(content.c.hidden_at.is_not(None))
+            .where(_is_taken_down())
         )
         if sha256 is not None:
             query = query.where(playback_package.c.sha256 == sha256)
@@ -1191,6 +1224,25 @@ def _put_judged(connection: sa.Connection, judged: Judged, facts: AudioFacts, at
         _find(connection, facts.sha256, code, "", _storable(said), at)
     _note(connection, [facts], at)
     return content_id
+
+
+#: What `_note` compares of recordings: by SHA-256 their ISRC, and whether a fingerprint is kept.
+_Compared = dict[str, tuple[str | None, bool]]
+
+
+def _compared(connection: sa.Connection, hashes: Iterable[str]) -> _Compared:
+    query = (
+        sa.select(content.c.sha256, content.c.isrc, audio_fingerprint.c.sha256.is_not(None).label("is_kept"))
+        .outerjoin(audio_fingerprint, audio_fingerprint.c.sha256 == content.c.sha256)
+        .where(content.c.sha256.in_(list(hashes)))
+    )
+    return {row.sha256: (row.isrc, row.is_kept) for row in connection.execute(query)}
+
+
+def _is_news(facts: AudioFacts, before: _Compared, after: _Compared) -> bool:
+    """Whether comparing this audio may find what it did not find before: it is new, its ISRC is, or its fingerprint."""
+    known, now = before.get(facts.sha256), after[facts.sha256]
+    return known is None or known[0] != now[0] or (not now[1] and bool(facts.fingerprint))
 
 
 def _find(connection: sa.Connection, sha256: str, code: str, other: str, value: Any, at: datetime) -> None:
@@ -1424,11 +1476,30 @@ def _show_and_hide(connection: sa.Connection, content_ids: set[int], at: datetim
         .values(hidden_at=at)
     )
     connection.execute(sa.update(content).where(touched, content.c.content_id.in_(shown)).values(hidden_at=None))
-    # From this moment on no key opens a package of what is hidden; `packaging.remove_hidden` removes the rest.
-    hidden = sa.select(content.c.sha256).where(touched, content.c.hidden_at.is_not(None))
-    connection.execute(
-        sa.update(playback_package).where(playback_package.c.sha256.in_(hidden)).values(wrapped_key=None)
+    # From this moment on no key opens a package of what is taken down; `packaging.remove_hidden` removes the rest.
+    gone = sa.select(content.c.sha256).where(touched, _is_taken_down())
+    connection.execute(sa.update(playback_package).where(playback_package.c.sha256.in_(gone)).values(wrapped_key=None))
+
+
+def _is_taken_down() -> sa.ColumnElement[bool]:
+    """Whether a row of `content` was taken down: hidden, or on visible releases none of which has any deal about it, of
+    today or of another day (see `_windows_of`).
+    """
+    placed = (
+        sa.select(release_track.c.content_id)
+        .join(delivered_release, delivered_release.c.release_key == release_track.c.release_key)
+        .where(release_track.c.content_id == content.c.content_id, delivered_release.c.state == "visible")
     )
+    about = sa.case((release_track.c.own_deals, release_track.c.place), else_=None)
+    dealt = placed.join(
+        availability,
+        sa.and_(
+            availability.c.release_key == release_track.c.release_key,
+            availability.c.track.is_not_distinct_from(about),
+        ),
+    )
+    visible, permitted = (query.correlate(content).exists() for query in (placed, dealt))
+    return sa.or_(content.c.hidden_at.is_not(None), sa.and_(visible, ~permitted))
 
 
 def _record(connection: sa.Connection, landed: Landed, outcome: Outcome) -> Outcome:

@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -136,26 +137,37 @@ def process(objects: Objects, db: CatalogDb, landed: Landed, limits: Limits | No
 
 
 def process_batch(settings: Settings, keys: Iterable[str]) -> list[Outcome]:
-    """Outcomes of the landed objects `keys`, in order; see `process`.
+    """Outcomes of the landed objects `keys`, in order; see `process`. Each file is claimed as `work` does; what another
+    has is left to the end, where its outcome is waited for.
 
     One that is gone (`no_such_object`), can't be asked for, or meets a defect of ours (`internal_error`, see
     `failures.refused`) is `rejected` here, without a hash and without a record, and the others go on.
     """
     objects = Objects(settings)
-    outcomes = []
+    asked = list(keys)
+    outcomes: dict[int, Outcome] = {}
     with CatalogDb(settings) as db:
-        for key in keys:
-            try:
-                outcomes.append(process(objects, db, objects.landed_one(key)))
-            except Exception as error:
-                outcomes.append(_unrecorded(key, error))
-    return outcomes
+        for wait in (False, True):
+            for place, key in enumerate(asked):
+                if place in outcomes:
+                    continue
+                try:
+                    landed = objects.landed_one(key)
+                    with db.claimed(landed, wait=wait) as mine:
+                        if mine:
+                            outcomes[place] = process(objects, db, landed)
+                except Exception as error:
+                    outcomes[place] = _unrecorded(key, error)
+    return [outcomes[place] for place in range(len(asked))]
 
 
-def waiting(settings: Settings) -> list[Landed]:
-    """Landed objects that have no outcome yet, by key; without what belongs to others (`report` counts it)."""
+def waiting(settings: Settings, since: datetime | None = None) -> list[Landed]:
+    """Landed objects that have no outcome yet, by key; without what belongs to others (`report` counts it). With
+    `since` (a moment with a time zone) those that landed from then on.
+    """
+    landed = single_files(Objects(settings))[0]
     with CatalogDb(settings) as db:
-        return db.unprocessed(single_files(Objects(settings))[0])
+        return db.unprocessed(one for one in landed if since is None or one.received_at >= since)
 
 
 #: What brings one landed object to its outcome, as `process` does.

@@ -222,13 +222,16 @@ class Objects:
         self._send(path, PLAYBACK, name)
 
     def remove_playback(self, prefix: str) -> None:
-        """Remove all objects of a playback package."""
+        """Remove all objects of a playback package, a thousand with each request."""
+        from minio.deleteobjects import DeleteObject
+
         with self._errors(PLAYBACK):
+            names = self.names(PLAYBACK, prefix)
+            playlists = {name for name in names if name.endswith(".m3u8")}
             # Playlists last to come, first to go: whoever finds one finds what it names.
-            found = self._client.list_objects(PLAYBACK, prefix=prefix, recursive=True)
-            names = sorted((str(one.object_name) for one in found), key=lambda name: not name.endswith(".m3u8"))
-            for name in names:
-                self._client.remove_object(PLAYBACK, name)
+            for some in (playlists, names - playlists):
+                for error in self._client.remove_objects(PLAYBACK, [DeleteObject(name) for name in sorted(some)]):
+                    raise self._refusal(PLAYBACK, error.code, error.message or "")
 
     def fetch_rejected(self, sha256: str, path: Path) -> None:
         """Copy the kept content of a refused file to `path`."""

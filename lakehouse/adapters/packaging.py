@@ -6,9 +6,9 @@ import re
 import secrets
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from lakehouse.adapters.audio_probe import opened
@@ -31,6 +31,10 @@ FFMPEG_TIMEOUT_S = 3600
 KEY_LOST = ("key_lost", "No key opened it: the secret that wraps keys was renewed, or it had been taken down.")
 #: Steps of the loudness meter that are decoded at a time: 2 s.
 READ_STEPS = 20
+#: Days whose streams make a track popular on the last of them: a night that is published late hides none.
+POPULAR_DAYS = 7
+#: Streamed tracks that are asked for first in a search for those without a package.
+_FIRST_LOOK = 1000
 
 
 @dataclass(frozen=True)
@@ -49,17 +53,45 @@ class Packaged:
     message: str | None = None
 
 
-def popular(settings: Settings, number: int) -> list[int]:
-    """The `number` most streamed tracks of all published months (content_id), the most streamed first."""
+def popular(settings: Settings, number: int, *, until: date | None = None) -> list[int]:
+    """The `number` most streamed tracks (content_id), the most streamed first: of all published months or, with
+    `until`, of the `POPULAR_DAYS` days (UTC) that end with it.
+    """
     from lakehouse.adapters import trino
 
     sql = "select track_id from gold.streams_monthly group by 1 order by sum(streams) desc, 1 limit ?"
-    return [int(row[0]) for row in trino.query(settings, sql, [number], user="analyst").rows]
+    values: list[object] = [number]
+    if until:
+        sql = (
+            "select track_id from gold.streams_daily where played_on between date(?) and date(?) "
+            "group by 1 having sum(streams) > 0 order by sum(streams) desc, 1 limit ?"
+        )
+        values = [(until - timedelta(days=POPULAR_DAYS - 1)).isoformat(), until.isoformat(), number]
+    return [int(row[0]) for row in trino.query(settings, sql, values, user="analyst").rows]
 
 
-def package(settings: Settings, content_ids: Sequence[int], recipe: Recipe, *, at: datetime) -> list[Packaged]:
+def missing(settings: Settings, number: int, recipe: Recipe, *, at: datetime, until: date | None = None) -> list[int]:
+    """As `popular`, but the `number` most streamed of those that have no such package and may be played at `at`."""
+    look = max(number, _FIRST_LOOK)
+    with CatalogDb(settings) as db:
+        while True:
+            streamed = popular(settings, look, until=until)
+            found = db.without_package(streamed, recipe.name, at, number)
+            if len(found) == number or len(streamed) < look:
+                return found
+            look *= 4
+
+
+def package(
+    settings: Settings,
+    content_ids: Sequence[int],
+    recipe: Recipe,
+    *,
+    at: datetime,
+    tell: Callable[[Packaged], None] = lambda _: None,
+) -> list[Packaged]:
     """Packages of these tracks, in order, for players at the moment `at`; one that is there is left alone, one that is
-    `refused` stops no other.
+    `refused` stops no other. `tell` hears of each when it is done.
 
     The row that says it is there comes last: whoever is killed before it leaves objects that the next run writes again.
     Reasons: `no_such_track`, `track_hidden`, `not_available`, `no_such_object` (its audio) and `not_encodable`.
@@ -74,9 +106,11 @@ def package(settings: Settings, content_ids: Sequence[int], recipe: Recipe, *, a
     with CatalogDb(settings) as db:
         for content_id in content_ids:
             try:
-                done.append(_package(objects, db, content_id, recipe, at, wrapping))
+                one = _package(objects, db, content_id, recipe, at, wrapping)
             except RejectedInputError as error:
-                done.append(Packaged(content_id, "refused", reason=error.reason, message=error.message))
+                one = Packaged(content_id, "refused", reason=error.reason, message=error.message)
+            tell(one)
+            done.append(one)
     return done
 
 

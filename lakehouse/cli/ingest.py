@@ -87,6 +87,9 @@ def fetch_demo_audio(as_json: Json = False) -> None:
 def list_waiting(
     batch_size: Annotated[int, typer.Option(min=1, help="Files a batch.")] = 12,
     max_batches: Annotated[int, typer.Option(min=1, help="At most so many; the rest waits for the next run.")] = 1000,
+    landed_since: Annotated[
+        str, typer.Option(help="Only those that landed from this date, or moment with its offset from UTC, on.")
+    ] = "",
     skip_when_none: Annotated[
         bool, typer.Option("--skip-when-none", help=f"Exit with {SKIPPED} when no file waits.")
     ] = False,
@@ -97,8 +100,15 @@ def list_waiting(
     Example: wavehouse ingest list --batch-size 12 --json
     """
     from lakehouse.adapters import ingestion
+    from lakehouse.domain.catalog.deliveries.messages import moment
 
-    keys = [landed.object_key for landed in ingestion.waiting(load_settings())]
+    try:
+        since = moment(landed_since) if landed_since else None
+    except ValueError as error:
+        raise RejectedInputError(
+            f"{error}.", reason="bad_argument", value=landed_since, hint="--landed-since 2026-03-06T04:00:00Z"
+        ) from error
+    keys = [landed.object_key for landed in ingestion.waiting(load_settings(), since)]
     batches = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)][:max_batches]
     out = Output(as_json=as_json)
     out.table(f"{len(keys)} files wait", ["batch", "file"], [(i, k) for i, b in enumerate(batches, 1) for k in b])

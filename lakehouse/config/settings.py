@@ -42,8 +42,13 @@ class Endpoint(BaseModel):
 
 
 class Postgres(Endpoint):
-    """PostgreSQL: one role and database a purpose (least privilege); `postgres` is used for set-up only."""
+    """PostgreSQL: one role and database a purpose (least privilege); `postgres` is used for set-up only.
 
+    `catalog_user` and `iceberg_user` take the place of these databases' owners where a service only reads.
+    """
+
+    catalog_user: str = "catalog"
+    iceberg_user: str = "iceberg"
     postgres_password: SecretStr = SecretStr("")
     catalog_password: SecretStr = SecretStr("")
     iceberg_password: SecretStr = SecretStr("")
@@ -55,10 +60,13 @@ class Postgres(Endpoint):
     scrobble_service_password: SecretStr = SecretStr("")
 
     def url(self, database: str, *, role: str | None = None, driver: str = "postgresql+psycopg") -> str:
-        """SQLAlchemy URL of `database` for `role`; without one for its owner, who carries the same name."""
+        """SQLAlchemy URL of `database` for `role`; without one for its owner, who carries the same name, or whom the
+        settings name instead.
+        """
         role = role or database
         password: SecretStr = getattr(self, f"{role}_password")
-        return f"{driver}://{role}:{password.get_secret_value()}@{self.address}/{database}"
+        user: str = getattr(self, f"{role}_user", role)
+        return f"{driver}://{user}:{password.get_secret_value()}@{self.address}/{database}"
 
 
 class S3(Endpoint):

@@ -18,12 +18,13 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from lakehouse.adapters import catalog_db, deliveries, ingestion, intake
+from lakehouse.adapters import catalog_db, deliveries, ingestion, intake, packaging
 from lakehouse.adapters.catalog_db import CatalogDb
 from lakehouse.adapters.catalog_reader import CatalogReader, ReleaseRow
 from lakehouse.adapters.objects import AUDIO, PLAYBACK, Objects, audio_name
 from lakehouse.config.settings import Settings
 from lakehouse.domain.catalog.deliveries.messages import moment
+from lakehouse.domain.catalog.quality.duplicates import Recording
 from lakehouse.domain.playback.packaging import Recipe
 from lakehouse.errors import RejectedInputError, RetryableError
 from tests.audio_files import chord, write
@@ -381,6 +382,36 @@ def test_a_track_with_deals_of_its_own_goes_by_them(stack: Settings, tmp_path: P
     assert packaged("--on", "2026-06-01") == [("made", None)]
 
 
+def test_only_audio_that_changed_is_compared_again(
+    stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New names bring nothing that a comparison could find; another ISRC may, and so may another recording."""
+    compared: list[str] = []
+    comparable = catalog_db._comparable
+
+    def noted(connection: sa.Connection, new: Recording) -> list[Recording]:
+        compared.append(new.sha256)
+        return comparable(connection, new)
+
+    monkeypatch.setattr(catalog_db, "_comparable", noted)
+    first, second = (
+        sound(tmp_path, f"{number}.flac", 500 + number, f"Comparée {number}", f"FRZ0326000{number}")
+        for number in (38, 39)
+    )
+    sent = Sent(message_id="C1", icpn=ean(int(RUN, 16) + 38), artist=ARTIST, sounds=(first,))
+    assert send(stack, tmp_path, sent).outcome == "published"
+    assert compared == [first.sha256]
+    for day, sounds, more in (
+        (2, (replace(first, title="Autre nom"),), []),
+        (3, (replace(first, isrc="FRZ032600138"),), [first.sha256]),
+        (4, (replace(first, isrc="FRZ032600138"), second), [second.sha256]),
+    ):
+        compared.clear()
+        update = replace(sent, message_id=f"C{day}", created_at=f"2026-03-{day:02}T12:00:00Z", sounds=sounds)
+        assert send(stack, tmp_path, update).outcome == "published"
+        assert compared == more
+
+
 def barred(stack: Settings, content_id: int, on: str) -> str | None:
     """Why a track may not be played on a day; None when it may."""
     with CatalogDb(stack) as db:
@@ -402,7 +433,36 @@ def test_a_track_that_is_taken_down_alone_is_played_no_more(stack: Settings, tmp
     assert send(stack, tmp_path, sent, "382").outcome == "published"
     row = released(stack, icpn)
     assert row is not None
-    assert [barred(stack, track.content_id, "2026-04-01") for track in row.tracks] == ["not_available", None]
+    ids = [track.content_id for track in row.tracks]
+
+    def asked() -> list[str | None]:
+        return [barred(stack, content_id, "2026-04-01") for content_id in ids]
+
+    assert asked() == ["not_available", None]
+    # Its package goes with it, and the key before that; the other's stay.
+    back = replace(sent, message_id="W5b", created_at="2026-03-02T00:00:00Z",
+                   sounds=(replace(sounds[0], own_from=None), sounds[1]))  # fmt: skip
+    assert send(stack, tmp_path, back, "382").outcome == "published"
+    assert asked() == [None, None]
+    made = wavehouse_json("package", *map(str, ids), "--on", "2026-04-01", "--encrypt")
+    assert [one["outcome"] for one in made] == ["made", "made"]
+    again = replace(sent, message_id="W5c", created_at="2026-03-03T00:00:00Z")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packaging, "remove_hidden", lambda *_: [])
+        assert send(stack, tmp_path, again, "382").outcome == "published"
+    assert asked() == ["not_available", None]
+    table, objects = catalog_db.playback_package, Objects(stack)
+    addresses = [one["address"] for one in made]
+    with CatalogDb(stack) as db:
+        with db.begin() as connection:
+            rows = connection.execute(sa.select(table).where(table.c.address.in_(addresses)))
+            # The stack's own service may have removed what is taken down meanwhile.
+            keys = {row.address: row.wrapped_key is not None for row in rows}
+        assert keys.pop(addresses[0], False) is False
+        assert keys == {addresses[1]: True}
+        packaging.remove_hidden(objects, db)
+    kept = [objects.names(PLAYBACK, address.removeprefix(f"s3://{PLAYBACK}/")) for address in addresses]
+    assert [bool(names) for names in kept] == [False, True]
 
 
 def test_a_track_of_two_releases_may_be_played_by_either(stack: Settings, tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -13,6 +16,7 @@ from uuid import uuid4
 
 import mutagen
 import numpy as np
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -20,16 +24,17 @@ from alembic.migration import MigrationContext
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
 from numpy.typing import NDArray
+from pydantic import SecretStr
 from urllib3 import HTTPHeaderDict
 
-from lakehouse.adapters import catalog_db, deliveries, ingestion, lake, packaging
+from lakehouse.adapters import catalog_db, deliveries, feature_backlog, ingestion, intake, lake, packaging
 from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
 from lakehouse.adapters.catalog_reader import CatalogReader
 from lakehouse.adapters.objects import LANDING, PART_BYTES, Objects, etag_of
-from lakehouse.config.settings import Settings
+from lakehouse.config.settings import CHECKOUT, Settings
 from lakehouse.domain.capacity import backlog
 from lakehouse.domain.catalog.content import ContentKind, Item
-from lakehouse.errors import RejectedInputError, RetryableError
+from lakehouse.errors import FatalError, RejectedInputError, RetryableError
 from serving.backlog.app import create_app
 from tests.asgi import get
 from tests.audio_files import REJECTED, chord, clicks, write, write_bad_files
@@ -240,14 +245,70 @@ def test_what_waits_is_counted_for_people_and_for_the_scaler(stack: Settings, tm
     assert (told["files"], told["size_bytes"]) == (1, landed.size_bytes)
     assert told["core_s"] > 0 and told["oldest_age_s"] >= 0 and told["deliveries"] >= 0
     service = create_app(stack)
+    service.state.landing.refresh()
     assert get(service, "/v1/backlog").json()[backlog.SCALED] == pytest.approx(told["core_s"])
     [outcome] = ingestion.process_batch(stack, [landed.object_key])
     assert outcome.outcome == "accepted"
     wavehouse("catalog", "snapshot")
     waiting = wavehouse_json("features", "pending")
     assert waiting["pending"] >= 1 and waiting["audio_s"] >= 3 and waiting["oldest_age_s"] > 0
+    service.state.features.refresh()
     features = get(service, "/v1/backlog/features").json()
     assert features["wavehouse_features_backlog_recordings"] == waiting["pending"]
+
+
+@pytest.fixture
+def reader(stack: Settings) -> Iterator[Settings]:
+    """The stack as the service that counts for the scaler of a cluster sees it, with the rights it has there."""
+    rights, password, name = CHECKOUT / "infra" / "cluster" / "rights", SecretStr(uuid4().hex), "wavehouse_backlog"
+    first, *more = re.split(r"^\\connect (\w+)$", (rights / "backlog.sql").read_text(), flags=re.MULTILINE)
+    databases = [("postgres", first), *zip(more[::2], more[1::2], strict=True)]
+    database = stack.postgres.model_copy(
+        update={
+            **{f"{purpose}_user": name for purpose in ("catalog", "iceberg")},
+            **{f"{purpose}_password": password for purpose in ("catalog", "iceberg")},
+        }
+    )
+    s3 = stack.s3.model_copy(update={"access_key": "wavehouse-backlog", "secret_key": password})
+    root = StaticProvider(stack.s3.root_user, stack.s3.root_password.get_secret_value())
+    admin = MinioAdmin(endpoint=stack.s3.address, credentials=root, region=stack.s3.region, secure=False)
+    admin.policy_add(s3.access_key, str(rights / "backlog-s3.json"))
+    admin.user_add(s3.access_key, password.get_secret_value())
+    admin.policy_set(s3.access_key, user=s3.access_key)
+    try:
+        for where, statements in databases:
+            as_administrator(stack, where, statements)
+        as_administrator(stack, "postgres", f"alter role {name} password '{password.get_secret_value()}'")
+        yield stack.model_copy(update={"postgres": database, "s3": s3})
+    finally:
+        for where, _ in databases:
+            as_administrator(stack, where, f"drop owned by {name}")
+        as_administrator(stack, "postgres", f"drop role {name}")
+        admin.user_remove(s3.access_key)
+        admin.policy_remove(s3.access_key)
+
+
+def as_administrator(stack: Settings, database: str, statements: str) -> None:
+    url = stack.postgres.url(database, role="postgres", driver="postgresql")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statements.encode())
+
+
+def test_the_backlog_is_counted_with_rights_to_read_it_and_no_others(
+    stack: Settings, reader: Settings, tmp_path: Path
+) -> None:
+    landed = land(stack, write(tmp_path / "r.ogg", chord(457, 3), **TAGS), f"rights {RUN}/r.ogg")
+    for told, right in zip(intake.backlog(reader, 320.0), intake.backlog(stack, 320.0), strict=True):
+        assert replace(told, oldest_age_s=0.0) == replace(right, oldest_age_s=0.0)
+    now = datetime.now(UTC)
+    assert feature_backlog.pending(reader, now) == feature_backlog.pending(stack, now)
+    with pytest.raises(FatalError):
+        Objects(reader).fetch(landed, tmp_path / "fetched")
+    with pytest.raises(FatalError):
+        Objects(reader).put(tmp_path / "r.ogg", landed.object_key)
+    with CatalogDb(reader) as db, pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+        db.counts()
+    ingestion.process_batch(stack, [landed.object_key])
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_tried_again(stack: Settings, tmp_path: Path) -> None:
@@ -351,6 +412,19 @@ def test_workers_take_each_file_once(stack: Settings, tmp_path: Path, monkeypatc
     assert sorted(key for key in taken if key in keys) == keys
     assert told() == [f"{key}: accepted" for key in keys]
     balanced(stack)
+
+
+def test_a_batch_leaves_a_file_to_the_worker_that_has_it(stack: Settings, tmp_path: Path) -> None:
+    landed = land(stack, write(tmp_path / "h.ogg", chord(620, 3), **TAGS), f"held {RUN}/h.ogg")
+    with ThreadPoolExecutor(1) as pool, CatalogDb(stack) as db:
+        with db.claimed(landed) as mine:
+            assert mine
+            batch = pool.submit(ingestion.process_batch, stack, [landed.object_key])
+            with pytest.raises(TimeoutError):
+                batch.result(timeout=2)
+            done = ingestion.process(Objects(stack), db, landed)
+        [told] = batch.result(timeout=60)
+    assert (told.outcome, told.content_id) == (done.outcome, done.content_id) == ("accepted", done.content_id)
 
 
 def test_a_burst_through_the_queue_is_all_in_the_ledger(stack: Settings) -> None:

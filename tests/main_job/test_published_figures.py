@@ -5,16 +5,18 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lakehouse.adapters import trino
+from lakehouse.adapters import packaging, trino
 from lakehouse.adapters.airflow import AirflowClient
-from lakehouse.cli.demo import DAGS, WATCH
+from lakehouse.cli.demo import DAGS, END, WATCH
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import SIMULATED_TOPICS
+from lakehouse.domain.playback.packaging import Recipe
 from tests import audio_files
 from tests.conftest import play, wavehouse, wavehouse_json
 
@@ -135,6 +137,18 @@ def test_an_analyst_reads_but_does_not_write(played: Settings) -> None:
     assert refused.returncode != 0
     assert "Access Denied" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_what_was_streamed_most_and_has_no_package_gets_one(played: Settings) -> None:
+    """What the DAG package_popular asks for each night; asked again, it would be the next one."""
+    day = END.isoformat()
+    streamed = packaging.popular(played, 1000, until=END)
+    at = datetime(END.year, END.month, END.day, 6, tzinfo=UTC) + timedelta(days=1)
+    [wanted] = packaging.missing(played, 1, Recipe(), at=at, until=END)
+    assert wanted in streamed
+    [made] = wavehouse_json("package", "--popular", "1", "--missing", "--until", day, "--on", at.isoformat())
+    assert (made["content_id"], made["outcome"]) == (wanted, "made")
+    assert packaging.missing(played, 1, Recipe(), at=at, until=END) != [wanted]
 
 
 def test_a_second_demo_refuses_while_one_runs(stack: Settings) -> None:

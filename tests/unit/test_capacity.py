@@ -6,6 +6,7 @@ import heapq
 import json
 import math
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import import_module
@@ -15,17 +16,20 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import sqlalchemy as sa
 import yaml
 from sqlalchemy import QueuePool
 from typer.testing import CliRunner
 
-from lakehouse.adapters.catalog_db import CatalogDb
+from lakehouse.adapters import intake, lake
+from lakehouse.adapters.catalog_db import CatalogDb, Landed
+from lakehouse.adapters.objects import LANDING, Objects
 from lakehouse.cli.ingest import app as ingest_app
 from lakehouse.cli.plan import app as plan_app
-from lakehouse.config.settings import CHECKOUT, load_settings
+from lakehouse.config.settings import CHECKOUT, Settings, load_settings
 from lakehouse.domain.capacity import backlog, ingest, queue
 from lakehouse.errors import FatalError, RejectedInputError
-from serving.backlog.app import assemble, create_app
+from serving.backlog.app import Counted, assemble, create_app
 from spark_jobs import session
 from spark_jobs.extract_features import PER_TASK
 from tests.asgi import get
@@ -256,15 +260,18 @@ def test_the_scaler_of_the_cluster_asks_a_service_that_is_there_and_answers(monk
     scaler = yaml.safe_load((folder / "ingest-scaledobject.yaml").read_text())["spec"]
     [trigger] = scaler["triggers"]
     assert trigger["type"] == "metrics-api"
-    deployment, service = yaml.safe_load_all((folder / "ingest-backlog.yaml").read_text())
+    deployment, service, policy = yaml.safe_load_all((folder / "ingest-backlog.yaml").read_text())
     pod = deployment["spec"]["template"]
     [container] = pod["spec"]["containers"]
     assert (deployment["kind"], service["kind"]) == ("Deployment", "Service")
     assert pod["metadata"]["labels"] == deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
     [port], [listens] = service["spec"]["ports"], container["ports"]
     url = httpx.URL(trigger["metadata"]["url"])
-    assert (url.host, url.port) == (service["metadata"]["name"], port["port"])
-    assert port["targetPort"] == listens["name"] == container["livenessProbe"]["httpGet"]["port"]
+    # KEDA asks from another namespace.
+    assert (url.host, url.port) == (service["metadata"]["name"] + ".wavehouse", port["port"])
+    assert port["targetPort"] == listens["name"]
+    probes = [container[name]["httpGet"] for name in ("livenessProbe", "readinessProbe")]
+    assert [(probe["path"], probe["port"]) for probe in probes] == [("/healthz", "http"), ("/readyz", "http")]
     command = container["command"]
     assert command[command.index("--port") + 1] == str(listens["containerPort"])
     module, _, factory = command[command.index("--factory") + 1].partition(":")
@@ -273,11 +280,79 @@ def test_the_scaler_of_the_cluster_asks_a_service_that_is_there_and_answers(monk
         monkeypatch.setenv(variable["name"], variable.get("value", "hidden"))
     settings = load_settings()
     assert (settings.s3.address, settings.postgres.address) == ("minio:9000", "postgres:5432")
-    assert "hidden" in settings.postgres.url("catalog") and "hidden" in settings.postgres.url("iceberg")
     found = backlog.Backlog(3, 8_000_000, 300.0, 1234.5), backlog.Deliveries(0, 0, 0.0)
-    app = assemble(settings, landing=lambda: found, features=tuple)
+    counted = Counted(lambda: found, backlog.LandingAge, every_s=15.0, stale_s=300.0)
+    app = assemble(settings, landing=counted, features=counted)
+    assert [get(app, probe["path"]).status_code for probe in probes] == [200, 503]
+    counted.refresh()
     assert get(app, url.path).json()[trigger["metadata"]["valueLocation"]] == 1234.5
-    assert get(app, container["livenessProbe"]["httpGet"]["path"]).status_code == 200
+    assert [get(app, probe["path"]).status_code for probe in probes] == [200, 200]
+    # What it may reach, and who may reach it.
+    spec = policy["spec"]
+    assert (policy["kind"], spec["podSelector"], spec["policyTypes"]) == (
+        *("NetworkPolicy", deployment["spec"]["selector"], ["Ingress", "Egress"]),
+    )
+    [asks] = spec["ingress"]
+    assert asks["ports"] == [{"protocol": "TCP", "port": listens["name"]}]
+    asked = {one["port"] for rule in spec["egress"] for one in rule["ports"]}
+    assert asked == {settings.s3.port, settings.postgres.port, 53}
+
+
+def test_the_service_that_counts_for_the_scaler_may_only_read_what_it_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its rights name the columns that it asks for; its users and its secret are not those of the workers."""
+    folder = CHECKOUT / "infra" / "cluster"
+    deployment, *_ = yaml.safe_load_all((folder / "ingest-backlog.yaml").read_text())
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    secrets = {one["valueFrom"]["secretKeyRef"]["name"] for one in variables if "valueFrom" in one}
+    assert secrets == {"wavehouse-backlog"}
+    for variable in variables:
+        monkeypatch.setenv(variable["name"], variable.get("value", "hidden"))
+    settings = load_settings()
+    addresses = {settings.postgres.url(name) for name in ("catalog", "iceberg")}
+    assert addresses == {
+        f"postgresql+psycopg://wavehouse_backlog:hidden@postgres:5432/{name}" for name in ("catalog", "iceberg")
+    }
+    assert settings.s3.access_key == "wavehouse-backlog"
+    sql = "".join(line for line in (folder / "rights" / "backlog.sql").open() if not line.startswith(("--", "\\")))
+    statements = [" ".join(statement.split()) for statement in sql.split(";") if statement.strip()]
+    grants = [statement for statement in statements if statement.startswith("grant")]
+    assert all(statement.startswith(("grant select ", "grant usage ", "grant connect ")) for statement in grants)
+    assert set(statements) - set(grants) == {
+        "create role wavehouse_backlog login",
+        "alter role wavehouse_backlog set default_transaction_read_only = on",
+    }
+    granted = {
+        (found["table"], column.strip())
+        for statement in grants
+        if (found := re.fullmatch(r"grant select \((?P<columns>.*)\) on catalog\.(?P<table>\w+) to .*", statement))
+        for column in found["columns"].split(",")
+    }
+    assert columns_that_a_count_reads(settings, monkeypatch) == granted
+    statement, *_ = policy = json.loads((folder / "rights" / "backlog-s3.json").read_text())["Statement"]
+    assert statement["Resource"] == [f"arn:aws:s3:::{LANDING}"]
+    assert {action for one in policy for action in one["Action"]} == {"s3:ListBucket", "s3:GetObject"}
+    assert policy[1]["Resource"] == [f"arn:aws:s3:::{lake.WAREHOUSE.removeprefix('s3://')}/*"]
+
+
+def columns_that_a_count_reads(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+    """Tables and columns of the catalogue that a count names in its statements."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with engine.begin() as connection:
+        for statement in (
+            "attach ':memory:' as catalog",
+            "create table catalog.ingest_ledger (object_key text, etag text)",
+            "create table catalog.delivery (root text, source text, beside text)",
+        ):
+            connection.execute(sa.text(statement))
+    asked: list[str] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    with monkeypatch.context() as patched:
+        patched.setattr(sa, "create_engine", lambda *_, **__: engine)
+        patched.setattr(Objects, "landed", lambda *_: [Landed("a.ogg", "e", 1, datetime(2026, 1, 1, tzinfo=UTC))])
+        intake.backlog(settings, 320.0)
+    return {(table, column) for text in asked for table, column in re.findall(r"catalog\.(\w+)\.(\w+)", text)}
 
 
 def test_executors_of_the_cluster_are_the_simulated_fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

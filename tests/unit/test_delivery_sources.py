@@ -227,6 +227,20 @@ def test_what_lies_beside_audio_is_no_bad_audio(settings: Settings, monkeypatch:
     ]  # fmt: skip
 
 
+def test_a_look_since_a_moment_is_at_what_landed_from_then_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old picture belongs to audio that came after it all the same."""
+    keys = {"a/cover.jpg": 0, "a/01.flac": 10, "a/02.flac": 9}
+
+    def landed(_objects: object, _prefix: str = "") -> list[Landed]:
+        return [Landed(key, "etag", 1, EPOCH + timedelta(minutes=minute)) for key, minute in keys.items()]
+
+    monkeypatch.setattr(Objects, "landed", landed)
+    monkeypatch.setattr(CatalogDb, "unprocessed", lambda _db, found: list(found))
+    assert [one.object_key for one in ingestion.waiting(settings, EPOCH + timedelta(minutes=10))] == ["a/01.flac"]
+
+
 class Landing:
     """A landing bucket of a few objects, which are found by prefix as S3 does."""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
+from lakehouse.adapters import catalog_db
+from lakehouse.domain.audio.validation import AudioFacts
 from lakehouse.domain.catalog.quality.duplicates import Recording, between, compare
 
 SOUND = np.random.default_rng(1).integers(0, 2**32, 400, np.uint32)
@@ -65,3 +68,28 @@ def test_no_number_of_equal_recordings_hides_one_more() -> None:
     known = [Recording(f"k{n}", f"k{n}", SOUND) for n in range(60)]
     new = Recording("new", "new", SOUND)
     assert all([rule.code for rule in between(new, one)] == ["duplicate_recording"] for one in known)
+
+
+def test_what_is_not_new_is_not_compared_again() -> None:
+    """Neither its audio nor its ISRC, and its fingerprint is kept or there is none."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with engine.begin() as connection:
+        for statement in (
+            "attach ':memory:' as catalog",
+            "create table catalog.content (sha256 text, isrc text)",
+            "create table catalog.audio_fingerprint (sha256 text)",
+            "insert into catalog.content values ('same', 'A'), ('recoded', 'B'), ('unheard', 'C'), ('short', null)",
+            "insert into catalog.audio_fingerprint values ('same'), ('recoded')",
+        ):
+            connection.execute(sa.text(statement))
+        names = ["same", "recoded", "unheard", "short", "new"]
+        before = catalog_db._compared(connection, names)
+        assert before == {"same": ("A", True), "recoded": ("B", True), "unheard": ("C", False), "short": (None, False)}
+        connection.execute(sa.text("update catalog.content set isrc = 'D' where sha256 = 'recoded'"))
+        connection.execute(sa.text("insert into catalog.content values ('new', null)"))
+        after = catalog_db._compared(connection, names)
+    heard = [AudioFacts("", 1, name, fingerprint=() if name == "short" else (1, 2)) for name in names]
+    news = [facts.sha256 for facts in heard if catalog_db._is_news(facts, before, after)]
+    assert news == ["recoded", "unheard", "new"]
+    # Audio that was not sent again has no fingerprint with it.
+    assert not catalog_db._is_news(AudioFacts("", 1, "unheard"), before, after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -268,6 +269,7 @@ def test_an_object_that_is_gone_or_meets_a_defect_does_not_stop_the_others(
         return landed(key)
 
     monkeypatch.setattr(ingestion, "process", process)
+    monkeypatch.setattr(CatalogDb, "claimed", lambda *_, **__: nullcontext(True))
     monkeypatch.setattr(Objects, "landed_one", landed_one)
     outcomes = ingestion.process_batch(settings, ["gone.ogg", "defect.ogg", "there.ogg"])
     assert [(one.outcome, one.reason) for one in outcomes] == [
@@ -279,6 +281,35 @@ def test_an_object_that_is_gone_or_meets_a_defect_does_not_stop_the_others(
     assert told.exception.message.startswith("1 of 2 files could not be judged and still wait; the others are done.")
     with pytest.raises(RetryableError):  # an engine that is away is no file's fault
         ingestion.process_batch(settings, ["away.ogg", "there.ogg"])
+
+
+def test_a_batch_and_a_worker_never_have_the_same_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another has comes last, so that nobody waits while there is other work, and gets the other's outcome."""
+    held = {"b.ogg"}
+    done: list[str] = []
+
+    @contextmanager
+    def claimed(_db: object, one: Landed, *, wait: bool = False) -> Iterator[bool]:
+        if wait:
+            held.discard(one.object_key)
+        mine = one.object_key not in held
+        if mine:
+            held.add(one.object_key)
+        yield mine
+        if mine:
+            held.discard(one.object_key)
+
+    def process(_objects: object, _db: object, one: Landed) -> Outcome:
+        assert one.object_key in held
+        done.append(one.object_key)
+        return Outcome(one.object_key, "accepted", "0" * 64)
+
+    monkeypatch.setattr(Objects, "landed_one", lambda _objects, key: landed(key))
+    monkeypatch.setattr(CatalogDb, "claimed", claimed)
+    monkeypatch.setattr(ingestion, "process", process)
+    outcomes = ingestion.process_batch(settings, ["a.ogg", "b.ogg", "c.ogg", "b.ogg"])
+    assert [one.object_key for one in outcomes] == ["a.ogg", "b.ogg", "c.ogg", "b.ogg"]
+    assert done == ["a.ogg", "c.ogg", "b.ogg", "b.ogg"]
 
 
 @contextmanager
@@ -410,6 +441,36 @@ def test_an_object_that_s3_cannot_copy_at_once_is_copied_in_parts(settings: Sett
     assert copied[-1][1] == size - 1
     assert max(last - first for first, last in copied) < 5 << 30
     assert conditions == {"0" * 32}
+
+
+def test_a_package_goes_by_the_thousand_and_playlists_first(settings: Settings) -> None:
+    """Three requests for 1,202 objects, besides the list; what the store keeps of them all the same is told."""
+    names = {"p/main.m3u8", "p/aac-64/stream.m3u8", *(f"p/aac-64/{number:05}.m4s" for number in range(1200))}
+    asked: list[list[str]] = []
+    kept = ""
+
+    class Handler(Answers):
+        def do_GET(self) -> None:
+            modified = "<LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>1</Size>"
+            found = "".join(f"<Contents><Key>{name}</Key>{modified}</Contents>" for name in sorted(names))
+            told = f"<Name>playback</Name><IsTruncated>false</IsTruncated>{found}"
+            self.answer(body=f"<ListBucketResult>{told}</ListBucketResult>")
+
+        def do_POST(self) -> None:
+            assert self.path == "/playback?delete="
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            asked.append(re.findall("<Key>(.*?)</Key>", body))
+            self.answer(body=f"<DeleteResult>{kept}</DeleteResult>")
+
+    with served(settings, Handler) as objects:
+        objects.remove_playback("p/")
+        assert [len(some) for some in asked] == [2, 1000, 200]
+        assert set(asked[0]) == {"p/main.m3u8", "p/aac-64/stream.m3u8"}
+        assert {name for some in asked for name in some} == names
+        kept = "<Error><Key>p/main.m3u8</Key><Code>SlowDown</Code><Message>Later.</Message></Error>"
+        with pytest.raises(RetryableError, match=r"Later\."):
+            objects.remove_playback("p/")
+    assert len(asked) == 4
 
 
 PEAK = """

@@ -6,7 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
@@ -209,11 +209,14 @@ def test_what_is_streamed_most_is_packaged_first(settings: Settings, monkeypatch
     packaged: list[list[int]] = []
 
     def package(
-        _settings: object, content_ids: list[int], _recipe: Recipe, *, at: datetime
+        _settings: object, content_ids: list[int], _recipe: Recipe, *, at: datetime, tell: Any
     ) -> list[packaging.Packaged]:
         assert at.tzinfo is not None
         packaged.append(content_ids)
-        return [packaging.Packaged(content_id, "there") for content_id in content_ids]
+        done = [packaging.Packaged(content_id, "there", None, -14.23456) for content_id in content_ids]
+        for one in done:
+            tell(one)
+        return done
 
     monkeypatch.setattr(trino, "query", query)
     assert packaging.popular(settings, 2) == [7, 5]
@@ -225,11 +228,69 @@ def test_what_is_streamed_most_is_packaged_first(settings: Settings, monkeypatch
     done = CliRunner().invoke(app, ["--popular", "3", "--json", "5", "4"])
     assert done.exit_code == 0, done.output
     assert packaged == [[5, 4, 7, 9]]
-    assert [row["content_id"] for row in json.loads(done.stdout)] == [5, 4, 7, 9]
-    monkeypatch.setattr(packaging, "popular", lambda *_: [])
+    assert [(row["content_id"], row["loudness_lufs"]) for row in json.loads(done.stdout)] == [
+        *((5, -14.2), (4, -14.2), (7, -14.2), (9, -14.2))
+    ]
+    assert done.stderr.splitlines()[2] == "3 of 4: track 7 there, -14.2 LUFS"
+    monkeypatch.setattr(packaging, "popular", lambda *_, **__: [])
     refused = CliRunner().invoke(app, ["--popular", "3"])
     assert isinstance(refused.exception, RejectedInputError)
     assert refused.exception.reason == "no_tracks"
+    skipped = CliRunner().invoke(app, ["--popular", "3", "--skip-when-none", "--json"])
+    assert (skipped.exit_code, skipped.stdout) == (99, "[]\n")
+
+
+@pytest.fixture
+def half_packaged(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
+    """A catalogue on SQLite with 2,000 tracks; even ones have a package, 1 was taken down, 3 is of no deal."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with engine.begin() as connection:
+        for statement in (
+            "attach ':memory:' as catalog",
+            "create table catalog.content (content_id int, sha256 text, hidden_at text)",
+            "create table catalog.playback_package (sha256 text, recipe text)",
+        ):
+            connection.execute(sa.text(statement))
+        connection.execute(
+            sa.text("insert into catalog.content values (:number, 'h' || :number, iif(:number = 1, 'then', null))"),
+            [{"number": number} for number in range(1, 2001)],
+        )
+        connection.execute(
+            sa.text("insert into catalog.playback_package values ('h' || :number, :recipe)"),
+            [{"number": number, "recipe": Recipe().name} for number in range(2, 2001, 2)],
+        )
+
+    def audio_of(_db: object, content_id: int, at: datetime) -> tuple[str, str]:
+        if content_id == 3:
+            raise RejectedInputError(f"Nowhere at {at}.", reason="not_available")
+        return f"h{content_id}", "WAV/PCM_16"
+
+    monkeypatch.setattr(CatalogDb, "audio_of", audio_of)
+    monkeypatch.setattr(catalog_db.sa, "create_engine", lambda *_, **__: engine)
+    monkeypatch.setattr(CatalogDb, "__exit__", lambda *_: None)  # it would forget the engine with its tables
+    return engine
+
+
+@pytest.mark.usefixtures("half_packaged")
+def test_packages_are_made_of_the_most_streamed_tracks_that_have_none(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many before them have one, and without those that may not be played; by the week before a date."""
+    asked: list[list[Any]] = []
+
+    def query(_settings: object, sql: str, values: list[Any], *, user: str) -> Any:
+        assert (user, "gold.streams_daily" in sql) == ("analyst", True)
+        asked.append(values)
+        return SimpleNamespace(rows=[(n,) for n in range(1, 1501)][: values[-1]])
+
+    monkeypatch.setattr(trino, "query", query)
+    monkeypatch.setattr(packaging, "_FIRST_LOOK", 4)
+    at, until = datetime(2026, 3, 6, 6, tzinfo=UTC), date(2026, 3, 5)
+    assert packaging.missing(settings, 3, Recipe(), at=at, until=until) == [5, 7, 9]
+    assert asked == [["2026-02-27", "2026-03-05", 4], ["2026-02-27", "2026-03-05", 16]]
+    assert len(packaging.missing(settings, 5000, Recipe(), at=at, until=until)) == 748
+    encrypted = packaging.missing(settings, 3, Recipe(encrypted=True), at=at, until=until)
+    assert encrypted == [2, 4, 5]  # another recipe, another package
 
 
 def test_the_key_of_a_package_is_kept_encrypted() -> None:
@@ -257,11 +318,13 @@ def taken_down(settings: Settings) -> Iterator[CatalogDb]:
             "attach ':memory:' as catalog",
             "create table catalog.content (content_id int, sha256 text, hidden_at text)",
             "create table catalog.delivered_release (release_key text, state text)",
-            "create table catalog.release_track (release_key text, content_id int)",
+            "create table catalog.release_track (release_key text, content_id int, place int, own_deals bool)",
+            "create table catalog.availability (release_key text, track int)",
             "create table catalog.playback_package (sha256 text, recipe text, address text, wrapped_key blob)",
             "insert into catalog.content values (1, 'aa', null), (2, 'bb', null)",
             "insert into catalog.delivered_release values ('gone', 'taken_down'), ('here', 'visible')",
-            "insert into catalog.release_track values ('gone', 1), ('here', 2)",
+            "insert into catalog.release_track values ('gone', 1, 1, false), ('here', 2, 1, false)",
+            "insert into catalog.availability values ('here', null)",
             "insert into catalog.playback_package values ('aa', 'r1', 's3://playback/hls/aa/aa/r1/', 'k'), "
             "('aa', 'r2', 's3://playback/hls/aa/aa/r2/', 'k'), ('bb', 'r1', 's3://playback/hls/bb/bb/r1/', 'k')",
         ):
@@ -312,6 +375,33 @@ def test_a_takedown_takes_the_keys_with_it_and_the_packages_after(
     assert locked[0] == "package aa r1"  # as whoever makes it has it
 
 
+def test_a_track_that_is_taken_down_alone_takes_its_keys_and_packages_with_it(taken_down: CatalogDb) -> None:
+    """By a visible release that has no deal about it, unless another one has, of whatever day."""
+    tracks = {"cc": 3, "dd": 4, "ee": 5, "ff": 6, "gg": 7}
+    with taken_down.begin() as connection:
+        for statement in (
+            "insert into catalog.delivered_release values ('also', 'visible'), ('bare', 'visible')",
+            # cc was taken down alone; dd has a deal of its own; ee was taken down on one of two; ff has none at all by
+            # a release whose deals are about another one; gg came as a single file.
+            "insert into catalog.release_track values ('here', 3, 2, true), ('here', 4, 3, true), "
+            "('here', 5, 4, true), ('also', 5, 1, false), ('bare', 6, 1, false)",
+            "insert into catalog.availability values ('here', 3), ('also', null), ('bare', 2)",
+        ):
+            connection.execute(sa.text(statement))
+        for sha256, content_id in tracks.items():
+            values = {"sha256": sha256, "content_id": content_id, "address": f"s3://playback/hls/{sha256}/r1/"}
+            connection.execute(sa.text("insert into catalog.content values (:content_id, :sha256, null)"), values)
+            package = "insert into catalog.playback_package values (:sha256, 'r1', :address, 'k')"
+            connection.execute(sa.text(package), values)
+        catalog_db._show_and_hide(connection, {2, 3, 4, 5, 6}, datetime(2026, 3, 7, tzinfo=UTC))
+        hidden = sa.text("select sha256 from catalog.content where hidden_at is not null")
+        assert list(connection.scalars(hidden)) == ["aa"]
+    keys = {name.partition("/")[0]: key for name, key in keys_of(taken_down).items()}
+    assert keys == {"aa": None, "bb": "k", "cc": None, "dd": "k", "ee": "k", "ff": None, "gg": "k"}
+    assert [sha256 for sha256, _ in taken_down.hidden_packages()] == ["aa", "aa", "cc", "ff"]
+    assert taken_down.hidden_packages("cc") == [("cc", "s3://playback/hls/cc/r1/")]
+
+
 def test_what_is_shown_again_before_its_turn_keeps_its_package(
     taken_down: CatalogDb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,19 +414,6 @@ def test_what_is_shown_again_before_its_turn_keeps_its_package(
     monkeypatch.setattr(CatalogDb, "exclusively", shown_meanwhile)
     assert packaging.remove_hidden(cast(Objects, None), taken_down) == []
     assert len(keys_of(taken_down)) == 3
-
-
-def test_a_package_goes_playlist_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["p/aac-64/00000.m4s", "p/aac-64/init.mp4", "p/aac-64/stream.m3u8", "p/main.m3u8"]
-    removed: list[str] = []
-    objects = Objects(settings)
-    monkeypatch.setattr(
-        objects._client, "list_objects", lambda *_, **__: [SimpleNamespace(object_name=name) for name in names]
-    )
-    monkeypatch.setattr(objects._client, "remove_object", lambda _bucket, name: removed.append(name))
-    objects.remove_playback("p/")
-    assert sorted(removed) == names
-    assert set(removed[:2]) == {"p/aac-64/stream.m3u8", "p/main.m3u8"}
 
 
 def test_what_is_taken_down_while_it_is_encoded_is_not_stored(

@@ -40,6 +40,22 @@ class Features:
     core_s: float
 
 
+@dataclass(frozen=True)
+class LandingAge:
+    """How long ago [s] what waits in landing was counted."""
+
+    age_s: float
+
+
+@dataclass(frozen=True)
+class FeaturesAge:
+    """How long ago [s] the recordings without features were counted."""
+
+    age_s: float
+
+
+Counts = Backlog | Deliveries | Features | LandingAge | FeaturesAge
+
 #: Metric of each field, for Prometheus: name, meaning.
 METRICS: dict[type, dict[str, tuple[str, str]]] = {
     Backlog: {
@@ -59,6 +75,8 @@ METRICS: dict[type, dict[str, tuple[str, str]]] = {
         "oldest_age_s": ("wavehouse_features_backlog_oldest_age_seconds", "Since when the oldest of them is there."),
         "core_s": ("wavehouse_features_backlog_core_seconds", "CPU seconds that they will cost."),
     },
+    LandingAge: {"age_s": ("wavehouse_ingest_backlog_count_age_seconds", "How old these figures are.")},
+    FeaturesAge: {"age_s": ("wavehouse_features_backlog_count_age_seconds", "How old these figures are.")},
 }
 #: What the scaler of infra/cluster follows.
 SCALED = METRICS[Backlog]["core_s"][0]
@@ -94,12 +112,12 @@ def _age_s(moments: Iterable[datetime], now: datetime) -> float:
     return max((now - min(moments, default=now)).total_seconds(), 0.0)
 
 
-def values(*found: Backlog | Deliveries | Features) -> dict[str, float]:
+def values(*found: Counts) -> dict[str, float]:
     """The value of each metric, by its name."""
     return {name: getattr(one, field) for one in found for field, (name, _) in METRICS[type(one)].items()}
 
 
-def exposition(*found: Backlog | Deliveries | Features) -> str:
+def exposition(*found: Counts) -> str:
     """The backlog in Prometheus' text format (exposition format 0.0.4)."""
     meanings = dict(metric for one in found for metric in METRICS[type(one)].values())
     lines = []
