@@ -192,7 +192,7 @@ class Supervisor:
         log = self._settings.run / "logs" / "supervisord.log"
         if log.exists():  # restarts are counted from it, since this start
             log.replace(log.with_suffix(".log.1"))
-        command = [str(venv("main") / "bin" / "supervisord"), "-c", str(self._config)]
+        command = [str(venv("main") / "bin" / "python"), "-m", "infra.local.supervisord", "-c", str(self._config)]
         inherited = {key: value for key, value in os.environ.items() if key in INHERITED or key.lower() in INHERITED}
         env = inherited | {MARK: str(self._settings.home), "PATH": search_path()}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)

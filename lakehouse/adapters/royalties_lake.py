@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -48,8 +48,12 @@ TABLES = tuple(
     )
 )
 CURRENT, SUPERSEDED, RESTATEMENT = "current", "superseded", "restatement"
-#: Streams that Trino groups at once: their groups fit into the memory of a query.
+#: Streams that Trino groups at once: their groups fit into the memory of a query. Listeners are fewer than streams: a
+#: group of theirs, which is a listener in a pool, has many.
 _STREAMS_AT_ONCE = 3_000_000
+_STREAMS_OF_LISTENERS_AT_ONCE = 8 * _STREAMS_AT_ONCE
+#: Rows of a month that are looked at to cut it into portions, and into how many at most.
+_SAMPLE, _QUANTILES = 1_000_000, 1000
 _LINES_AT_ONCE = 200_000
 #: Units of a pool that are weighed at once: below 200 bytes each.
 _UNITS_AT_ONCE = 4_000_000
@@ -71,16 +75,46 @@ class Calculation:
 def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> None:
     """Count the month's streams into `settlement_units`, market by market; `streams` says how many each market has."""
     _forget(settings, of)
-    parts = 1 + sum(streams.values()) // _STREAMS_AT_ONCE
-    for part in range(parts):
-        _count(settings, of, "listeners", "mod(user_id, ?) = ?", [parts, part])
-        _count(settings, of, "tracks", "mod(artist_id, ?) = ?", [parts, part])
-    for countries, cut in _portions(streams):
+    total = sum(streams.values())
+    quantiles = _quantiles(settings, of.period, total) if total > _STREAMS_AT_ONCE else {}
+    for where, values in _ranges("user_id", quantiles, 1 + total // _STREAMS_OF_LISTENERS_AT_ONCE):
+        _count(settings, of, "listeners", where, values)
+    for where, values in _ranges("artist_id", quantiles, 1 + total // _STREAMS_AT_ONCE):
+        _count(settings, of, "tracks", where, values)
+    for countries, parts in _portions(streams):
         marks = ", ".join("?" for _ in countries)
-        for part in range(cut):
-            where = f"calculation = ? and country in ({marks}) and mod(track_id, ?) = ?"
-            _count(settings, of, "units", where, [of.calculation, *countries, cut, part])
+        for where, values in _ranges("track_id", quantiles, parts):
+            market = f"calculation = ? and country in ({marks}) and {where}"
+            _count(settings, of, "units", market, [of.calculation, *countries, *values])
     trino.query(settings, "delete from lake.gold_audit.settlement_listeners where calculation = ?", [of.calculation])
+
+
+def _quantiles(settings: Settings, period: str, streams: int) -> dict[str, list[int]]:
+    """Values of users, artists and tracks that cut a month's rows into `_QUANTILES` parts, about equal ones."""
+    columns = ("user_id", "artist_id", "track_id")
+    shares = ", ".join(str(n / _QUANTILES) for n in range(1, _QUANTILES))
+    percent = min(100.0, 100 * _SAMPLE / streams)
+    asked = ", ".join(f"approx_percentile({column}, array[{shares}])" for column in columns)
+    rows = trino.query(
+        settings,
+        f"select {asked} from lake.staging.int_royalty_streams tablesample bernoulli ({percent}) where period = ?",  # noqa: S608
+        [period],
+    ).rows
+    return {column: found or [] for column, found in zip(columns, rows[0], strict=True)}
+
+
+def _ranges(column: str, quantiles: Mapping[str, list[int]], parts: int) -> Iterator[tuple[str, list[object]]]:
+    """Conditions, with their values, that cut the values of a column into at most `parts` of about equal rows.
+
+    They compare, because Trino moves nothing else below a join or an aggregation: under `mod(column, ?) = ?` every
+    portion groups the whole month and leaves most of it out afterwards.
+    """
+    known = quantiles.get(column, [])
+    cuts = sorted({known[len(known) * part // parts] for part in range(1, parts)}) if known else []
+    for low, high in pairwise([None, *cuts, None]):
+        bounds = {f"{column} > ?": low, f"{column} <= ?": high}
+        given = {condition: value for condition, value in bounds.items() if value is not None}
+        yield " and ".join(given) or "true", list(given.values())
 
 
 def _count(settings: Settings, of: Calculation, what: str, where: str, values: Sequence[object]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from infra.local import certificates, prepare, secrets, services, stack, supervise
+from infra.local import certificates, prepare, secrets, services, stack, supervise, supervisord
 from infra.local.engines import EngineError
 from infra.local.services import Service
 from lakehouse.config.settings import CHECKOUT, Settings, load_settings
@@ -331,3 +331,13 @@ def test_a_process_that_only_has_an_old_process_id_is_a_stranger(settings: Setti
         finally:
             stranger.kill()
             ours.kill()
+
+
+def test_supervisord_forgets_a_pipe_that_nobody_reads() -> None:
+    polled = supervisord.Poller(options=None)
+    ends = os.pipe()
+    polled.register_readable(ends[1])  # as the number of a pipe that was read before
+    os.close(ends[0])
+    assert polled.poll(0) == ([], [])
+    assert polled._poller.poll(0) == [], "else it answers at once, again and again"
+    os.close(ends[1])
