@@ -186,15 +186,17 @@ def test_a_month_from_plays_to_closed_books(books: Settings, monkeypatch: pytest
     agreement["terms"][0] = {**agreement["terms"][0], "share": "0.65"}
     agreement["terms"][0].pop("escalations", None)
     build(book)
-    into, found = royalties.correct(books, period, reason="share corrected", book=book)
-    assert found
-    assert into > period
+    made = royalties.correct(books, period, reason="share corrected", book=book)
+    assert made.adjustments
+    assert made.account_adjustments == ()
+    assert made.into > period
     closed_lines = {row.line_id for row in lines}
-    assert {row.corrects for row in found} <= closed_lines
-    assert royalties.correct(books, period, reason="share corrected", book=book) == (into, [])
-    back, reverse = royalties.correct(books, period, reason="taken back")
-    assert back == into
-    assert sum(row.amount_minor for row in [*found, *reverse]) == 0
+    assert {row.corrects for row in made.adjustments} <= closed_lines
+    twice = royalties.correct(books, period, reason="share corrected", book=book)
+    assert (twice.into, twice.adjustments) == (made.into, ())
+    back = royalties.correct(books, period, reason="taken back")
+    assert back.into == made.into
+    assert sum(row.amount_minor for row in [*made.adjustments, *back.adjustments]) == 0
 
 
 def book_of_every_rule(books: Settings, first_month: str) -> dict[str, Any]:

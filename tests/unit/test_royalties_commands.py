@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from lakehouse.adapters import royalties, royalties_demo, royalties_files, royalties_lake, royalties_trace, trino
 from lakehouse.adapters.royalties import Inputs, Settled
-from lakehouse.adapters.royalties_ledger import Correction, PeriodState
+from lakehouse.adapters.royalties_ledger import Correction, PeriodState, Restated
 from lakehouse.cli.royalties import app
 from lakehouse.domain.royalties.contracts import build
 from lakehouse.domain.royalties.periods import restate
@@ -65,7 +65,7 @@ class Books:
 
     def _correction(self, row: Adjustment) -> Correction:
         digests = (self.september.state.digest or "", self.restated.state.digest or "")
-        return royalties._correction(row, SEPTEMBER, *digests, 1)
+        return royalties._correction(row, Restated(1, SEPTEMBER, 1, *digests))
 
     def __enter__(self) -> Books:
         return self
