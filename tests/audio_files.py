@@ -38,6 +38,7 @@ REJECTED = {
 }
 _FORMATS = {
     ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
     ".flac": ("FLAC", "PCM_16"),
     ".wav": ("WAV", "PCM_16"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
@@ -65,7 +66,8 @@ def write(path: Path, samples: NDArray[np.float32], **tags: str) -> Path:
     """Write a file in the format of its extension, with tags that every reader of that format finds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     container, subtype = _FORMATS[path.suffix]
-    with soundfile.SoundFile(path, "w", RATE_HZ, channels=1, format=container, subtype=subtype) as sound:
+    rate_hz = 48_000 if subtype == "OPUS" else RATE_HZ  # Opus has no 44.1 kHz
+    with soundfile.SoundFile(path, "w", rate_hz, channels=1, format=container, subtype=subtype) as sound:
         # libsndfile labels its UTF-8 tags in MP3 as Latin-1, and writes no ISRC at all: mutagen does those.
         for name in {"title", "artist", "album", "genre", "license"} & set(tags) if path.suffix != ".mp3" else ():
             setattr(sound, name, tags[name])

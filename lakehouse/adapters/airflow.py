@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -17,6 +18,15 @@ from lakehouse.errors import FatalError, RetryableError
 ENDED = ("success", "failed")
 #: How long a request is repeated while the API server, or the database behind it, comes back.
 PATIENCE_S = 300
+
+
+class RunFailedError(FatalError):
+    """A run failed at `tasks` (ids). `log` is the address of the first one's log; the message ends with its end."""
+
+    def __init__(self, message: str, *, hint: str, tasks: Sequence[str], log: str) -> None:
+        super().__init__(message, hint=hint)
+        self.tasks = tasks
+        self.log = log
 
 
 class AirflowClient:
@@ -131,7 +141,7 @@ class AirflowClient:
         """Follow a run to its end and return `success`.
 
         Raises:
-            FatalError: the run failed; the message names the tasks and the end of the first one's log.
+            RunFailedError: the run failed; the message names the tasks and the end of the first one's log.
             RetryableError: it did not end within `timeout_s` seconds.
         """
         deadline = time.monotonic() + timeout_s
@@ -155,9 +165,14 @@ class AirflowClient:
         if state == "failed":
             failed = [t for t in tasks if t["state"] == "failed"]
             tail = "\n".join(self.log_tail(dag_id, run_id, failed[0])) if failed else ""
-            names = ", ".join(t["task_id"] for t in failed) or "no task"
-            raise FatalError(
-                f"{dag_id} run {run_id} failed at {names}.\n{tail}", hint=f"Open {self._endpoint.http}/dags/{dag_id}."
+            names = [t["task_id"] for t in failed]
+            at = f"{self._endpoint.http}/dags/{dag_id}"
+            log = f"{at}/runs/{quote(run_id, safe='')}" + (f"/tasks/{names[0]}" if names else "")
+            raise RunFailedError(
+                f"{dag_id} run {run_id} failed at {', '.join(names) or 'no task'}.\n{tail}",
+                hint=f"Open {at}.",
+                tasks=names,
+                log=log,
             )
         return str(state)
 

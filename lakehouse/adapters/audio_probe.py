@@ -40,6 +40,8 @@ _ID3_NAMES = {
     "TXXX:ISWC": "iswc",
     "TXXX:ITUNESADVISORY": "itunesadvisory",
     "TXXX:EXPLICIT": "explicit",
+    # The id of the recording, and so is the Vorbis comment, whatever its name says (tag mapping of MusicBrainz Picard).
+    "UFID:HTTP://MUSICBRAINZ.ORG": "musicbrainz_trackid",
     # Vorbis comments have no other name for it in use than these two.
     "UPC": "barcode",
 }
@@ -181,6 +183,7 @@ def _little_endian(block: Any, subtype: str) -> bytes:
 def _tags(path: Path) -> dict[str, str]:
     """Tags by their Vorbis name in lower case, first value each; none when there are none or they are unreadable."""
     from mutagen import File, MutagenError
+    from mutagen.id3 import UFID
 
     try:
         file = File(path)
@@ -188,6 +191,9 @@ def _tags(path: Path) -> dict[str, str]:
         return {}
     tags: dict[str, str] = {}
     for name, value in (file.tags or {}).items() if file else ():
-        values = value if isinstance(value, list) else getattr(value, "text", None) or [value]
+        if isinstance(value, UFID):
+            values = [value.data.decode("ascii", "replace")]
+        else:
+            values = value if isinstance(value, list) else getattr(value, "text", None) or [value]
         tags.setdefault(_ID3_NAMES.get(name.upper(), name.lower()), str(values[0]))
     return tags

@@ -141,6 +141,18 @@ def audit(
     return verdicts
 
 
+def kept(settings: Settings, since: float) -> list[Verdict]:
+    """Verdicts of audits that ended at the moment `since` [s since 1970] or later, by table."""
+    # Folders of tables have a dot in their name; that of Great Expectations has none.
+    paths = [path for path in (settings.home / "audits").glob("*.*/*.json") if path.stat().st_mtime >= since]
+    verdicts = []
+    for path in sorted(paths):
+        values = json.loads(path.read_text())
+        findings = tuple(Finding(**finding) for finding in values["findings"])
+        verdicts.append(Verdict(values["table"], values["snapshot_id"], values["checked"], findings))
+    return verdicts
+
+
 def implementation(type_: str) -> Any:
     """The class of an expectation: one of Great Expectations' own, or ours."""
     from great_expectations.expectations.registry import get_expectation_impl

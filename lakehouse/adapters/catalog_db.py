@@ -1031,6 +1031,7 @@ class CatalogDb:
                 content.c.sha256,
                 content.c.attributes,
                 content.c.created_at,
+                content.c.attributes["recording_mbid"].astext.label("recording_mbid"),
             )
             .join(artist, artist.c.artist_id == content.c.artist_id)
             .join(audio_object, audio_object.c.sha256 == content.c.sha256)

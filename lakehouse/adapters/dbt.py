@@ -97,7 +97,7 @@ def tracks_before(tracks: Table) -> list[int]:
         ):
             found.append(snapshot.snapshot_id)
             schema = tracks.schemas()[snapshot.schema_id or 0]
-            if not {"track_id", "isrc", "recording_key"} <= set(schema.column_names):
+            if not {"track_id", "isrc", "recording_mbid", "recording_key"} <= set(schema.column_names):
                 return []
         if snapshot.snapshot_id == published:
             return found

@@ -26,13 +26,18 @@ def deliveries(settings: Settings) -> Path:
     return settings.home / "deliveries" / "finance"
 
 
+def delivery(settings: Settings, period: str) -> Path:
+    """File of one month in that folder, delivered or not."""
+    return deliveries(settings) / _name(period)
+
+
 def _truth(settings: Settings) -> Path:
     return settings.home / "truth" / "finance"
 
 
 def deliver(settings: Settings, period: str, lines: Iterable[Revenue]) -> Path:
     """Put the file of one month into the folder of deliveries."""
-    return _write(deliveries(settings) / _name(period), lines)
+    return _write(delivery(settings, period), lines)
 
 
 def deliver_truth(settings: Settings, lines: Iterable[Revenue]) -> list[Path]:

@@ -90,10 +90,14 @@ class FlinkClient:
             newest_bytes=newest.get("state_size", 0),
         )
 
-    def root_cause(self, job_id: str) -> str:
-        """First line of the innermost cause of the job's latest failure; empty when nothing failed."""
+    def root_cause(self, job_id: str, *, since: float = 0) -> str:
+        """First line of the innermost cause of the job's latest failure; empty when that came before the moment `since`
+        [s since 1970], or never.
+        """
         entries = self._get(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
-        return innermost_cause(entries[0]["stacktrace"]) if entries else ""
+        if not entries or entries[0]["timestamp"] < since * 1000:
+            return ""
+        return innermost_cause(entries[0]["stacktrace"])
 
     def cancel(self, job_id: str) -> None:
         """Ask the job to stop; its retained checkpoint stays."""

@@ -149,7 +149,9 @@ def row_count(settings: Settings, table: str) -> int:
 def overwrite(settings: Settings, contract_id: str, rows: pa.Table, *, where: str = "") -> bool:
     """Replace the rows matching `where` (default: all) by `rows` in one commit; False when they were equal already.
 
-    Row order does not matter for the comparison. Concurrent commits are retried on the newest state.
+    Row order does not matter for the comparison. Equal rows are written again when the newest snapshot lacks a column
+    that the table has won since: who reads that snapshot sees the columns of its time. Concurrent commits are retried
+    on the newest state.
     """
     from pyiceberg.expressions import AlwaysTrue
 
@@ -161,7 +163,9 @@ def overwrite(settings: Settings, contract_id: str, rows: pa.Table, *, where: st
         table = catalog(settings).load_table(contract_id)
         condition = where or AlwaysTrue()
         present = table.scan(row_filter=condition).to_arrow().select(rows.schema.names).cast(rows.schema)
-        if present.sort_by(keys).equals(rows.sort_by(keys)):
+        snapshot = table.current_snapshot()
+        has_all_columns = snapshot is None or snapshot.schema_id in (None, table.schema().schema_id)
+        if has_all_columns and present.sort_by(keys).equals(rows.sort_by(keys)):
             return False
         with warnings.catch_warnings():
             # The first delivery replaces nothing, which PyIceberg thinks worth a warning.

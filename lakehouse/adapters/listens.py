@@ -146,6 +146,11 @@ class Index:
                 yield Heard(*row)
             last = (part[-1][0], part[-1][2])
 
+    def count_undecided(self) -> int:
+        """See `Store`."""
+        found = self._db.execute("select count(*) from expected where is_new is null").fetchone()
+        return int(found[0])
+
     def decide(self, heard: Heard, *, is_new: bool) -> None:
         """See `Store`."""
         self._db.execute(
@@ -223,7 +228,7 @@ def import_listens(
     The export is read twice: what is new can be said when all rows are known (see `Seen`). Only listens of `from_user`
     are taken, or those of the first user that a file names (see `Owner`). `report` gets one JSON line a row and a last
     one with the sums, as a whole, when everything is done. `progress` hears of the step (`read`, `sent`), the file, the
-    share of its bytes that is read, and the rows so far.
+    share of its bytes that is read, and the rows so far; between the two, of the steps of `Seen.settle` for all files.
 
     Raises:
         FatalError: see `files`; the files changed meanwhile; or what became of the rows does not add up.
@@ -245,7 +250,7 @@ def import_listens(
         for row in reading.rows(told, partial(progress, "read")):
             if isinstance(row.outcome, Listen):
                 seen.expect(row.outcome)
-        seen.settle()
+        seen.settle(partial(_settling, progress, path.name))
         sent = 0
         for row in reading.rows(counts, partial(progress, "sent")):
             outcome = _count(counts, row, seen)
@@ -261,6 +266,11 @@ def import_listens(
     if report and draft:
         draft.replace(report)
     return counts
+
+
+def _settling(progress: Progress, name: str, step: str, done: int, total: int) -> None:
+    if done % PROGRESS_ROWS == 0 or done == total:
+        progress(step, name, done / total, done)
 
 
 @dataclass(frozen=True)

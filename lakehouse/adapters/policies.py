@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -64,12 +65,17 @@ SELECT event_id, user_id, track_id, country, played_at, ms_played, {columns} FRO
 WHERE played_on >= DATE '{first}'"""
 
 
-def royalty_plays_sql(plays: str = "lake.silver.plays", flags: str = "lake.silver.play_flags") -> str:
+def royalty_plays_sql(
+    plays: str = "lake.silver.plays",
+    flags: str = "lake.silver.play_flags",
+    settled: Mapping[str, str] | None = None,
+) -> str:
     """A query of the plays that bear royalties, from the rows and the policy of each month alone.
 
-    None of the models that royalties are built from has a part in it. `plays` and `flags` stand as FROM has them.
+    None of the models that royalties are built from has a part in it. `plays` and `flags` stand as FROM has them;
+    `settled` are the policies (labels) of months that were settled, whatever has been decided since.
     """
-    bearing = rules.royalty_bearing_sql("DATE_FORMAT(plays.played_on, '%Y-%m')", "flagged.rules")
+    bearing = rules.royalty_bearing_sql("DATE_FORMAT(plays.played_on, '%Y-%m')", "flagged.rules", settled)
     return f"""SELECT plays.* FROM {plays} AS plays LEFT JOIN (
   SELECT event_id, played_on, ARRAY_AGG(rule) AS rules FROM {flags} GROUP BY event_id, played_on
 ) AS flagged ON plays.event_id = flagged.event_id AND plays.played_on = flagged.played_on WHERE {bearing}"""

@@ -29,6 +29,7 @@ from lakehouse.adapters.royalties_ledger import (
     Restated,
 )
 from lakehouse.config.settings import Settings
+from lakehouse.domain.listening import rules
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.allocation import exact_sum
 from lakehouse.domain.royalties.contracts import Book
@@ -99,6 +100,8 @@ class Inputs:
     """What the settlement of `period` is computed from, beside the units in the lake and the book of contracts.
 
     `snapshots` are those of the tables that were read, `book_sha256` names the book in the payout ledger.
+    `counting_policy` is the label of the policy by which plays of the month bore royalties then; empty in what was
+    kept before it was.
     """
 
     period: str
@@ -108,18 +111,23 @@ class Inputs:
     rates: tuple[ExchangeRate, ...] = ()
     opening: tuple[Balance, ...] = ()
     adjustments: tuple[Adjustment, ...] = ()
+    counting_policy: str = ""
     account_adjustments: tuple[AccountAdjustment, ...] = ()
 
     @property
     def calculation(self) -> Calculation:
-        """The calculation, named by all of this: the same inputs are the same calculation."""
+        """The calculation, named by all of this: the same inputs are the same calculation.
+
+        But for the policy: what it counted is named by the snapshots, and calculations from before keep their names.
+        """
         return Calculation(
-            hashlib.sha256(canonical_json(_dump(self))).hexdigest()[:32],
+            hashlib.sha256(canonical_json(_dump(replace(self, counting_policy="")))).hexdigest()[:32],
             self.period,
             self.book_sha256,
             self.snapshots["silver_audit.plays"],
             self.snapshots["silver_audit.play_flags"],
             self.snapshots["silver_audit.tracks"],
+            self.counting_policy,
         )
 
 
@@ -190,8 +198,17 @@ def gather(
     if rates is None:
         keys = [row.key for row in revenue] + [row.key for row in adjustments]
         rates = royalties_demo.rates({key.period for key in keys}, {key.currency for key in keys})
-    taken = (tuple(rates), tuple(opening), tuple(adjustments), tuple(account_adjustments))
-    return Inputs(period, pinned, tuple(sorted(revenue)), book_sha256, *taken)
+    return Inputs(
+        period,
+        pinned,
+        tuple(sorted(revenue)),
+        book_sha256,
+        tuple(rates),
+        tuple(opening),
+        tuple(adjustments),
+        rules.royalty_policy(period).label,
+        tuple(account_adjustments),
+    )
 
 
 def demo_book(settings: Settings) -> dict[str, Any]:
@@ -584,7 +601,7 @@ def correct(
             account_adjustments=closed.inputs.account_adjustments,
             rates=new_rates,
         )
-        if inputs.calculation == closed.inputs.calculation:
+        if inputs.calculation.calculation == closed.inputs.calculation.calculation:
             again = closed.settlement
         else:
             again = calculate(settings, inputs, checked, kind=RESTATEMENT)
@@ -728,12 +745,16 @@ def lines_of(settings: Settings, settled: Settled, payee_id: str) -> list[Line]:
 
 
 def royalty_plays(inputs: Inputs) -> str:
-    """SQL of all plays that bear royalties, as plays and flags were when the month was calculated."""
+    """SQL of all plays that bear royalties, as plays and flags were when the month was calculated.
+
+    The month's own are judged by the policy it was calculated with, also where another was decided for it since.
+    """
     plays, flags = (
         f"lake.silver_audit.{name} for version as of {inputs.snapshots[f'silver_audit.{name}']}"
         for name in ("plays", "play_flags")
     )
-    return policies.royalty_plays_sql(plays, flags)
+    settled = {inputs.period: inputs.counting_policy} if inputs.counting_policy else {}
+    return policies.royalty_plays_sql(plays, flags, settled)
 
 
 def trace(settings: Settings, settled: Settled, line: Line, *, limit: int) -> Trace:
@@ -817,6 +838,8 @@ def _adapter(kind: type) -> Any:
 def _dump(inputs: Inputs) -> dict[str, Any]:
     """Inputs as they are kept; what months had not got yet is left out where it is empty, as it names a calculation."""
     values: dict[str, Any] = json.loads(_adapter(Inputs).dump_json(inputs))
+    if not inputs.counting_policy:
+        del values["counting_policy"]  # as it was kept, so that it keeps its name
     if not inputs.account_adjustments:
         del values["account_adjustments"]
     for row in values["opening"]:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from lakehouse.adapters import lake, trino
 from lakehouse.config.settings import Settings
 from lakehouse.contracts import load
-from lakehouse.domain.royalties.contracts import Book, current, in_force
+from lakehouse.domain.royalties.contracts import Accounting, Book, current, in_force
 from lakehouse.domain.royalties.models import Units
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, minor_units, rate
 from lakehouse.domain.royalties.revenue_file import AMOUNTS
@@ -40,6 +40,7 @@ TABLES = tuple(
         "settlement_units",
         "settlement_clauses",
         "settlement_rates",
+        "settlement_accounts",
         "settlement_pools",
         "settlement_lines",
         "settlement_entries",
@@ -57,7 +58,7 @@ _UNITS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True)
 class Calculation:
-    """One calculation of a month and where its plays and tracks were read."""
+    """One calculation of a month, where its plays and tracks were read, and the label of the policy they count by."""
 
     calculation: str
     period: str
@@ -65,6 +66,7 @@ class Calculation:
     plays_snapshot: int
     flags_snapshot: int
     tracks_snapshot: int
+    counting_policy: str = ""
 
 
 def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> None:
@@ -296,10 +298,12 @@ def put_results(
     A `CURRENT` one takes the place of the month's current one before it.
     """
     earned = {row.key: row for row in revenue}
+    opening = tuple(opening)
     before = {row.agreement_id: row.streams for row in opening if row.streams}
     _put(settings, of, "settlement_clauses", list(_clauses(book, of.period, before, volume)))
     currencies = {pool.key.currency for pool in settlement.pools}
     _put(settings, of, "settlement_rates", list(_rates(rates, of.period, currencies, book)))
+    _put(settings, of, "settlement_accounts", list(_accounts(book, of.period, opening, settlement)))
     _put(
         settings,
         of,
@@ -365,6 +369,7 @@ def put_results(
         "plays_snapshot": of.plays_snapshot,
         "flags_snapshot": of.flags_snapshot,
         "tracks_snapshot": of.tracks_snapshot,
+        "counting_policy": of.counting_policy or None,
     }
     rows = _heads(settings, of.period)
     if kind == CURRENT:
@@ -421,6 +426,44 @@ def _rates(
             "exchange_rate": float(unit_rate),
             "base_minor_units": minor_units(base),
             "quote_minor_units": minor_units(quote),
+        }
+
+
+def _accounts(book: Book, period: str, opening: Iterable[Balance], settlement: Settlement) -> Iterator[dict[str, Any]]:
+    """The accounts that carry something into the month, are booked on in it, or could be by their contract."""
+    before = {(row.agreement_id, row.payee_id): row for row in opening}
+    names = {*before} | {(row.agreement_id, row.payee_id) for row in settlement.entries if row.kind != "suspense"}
+    for agreement in book.agreements.values():
+        if agreement.accounting:
+            names.add((agreement.agreement_id, agreement.licensor))
+        names |= {(agreement.agreement_id, row.payee_id) for row in agreement.advances if row.period <= period}
+    for agreement_id, payee in sorted(names):
+        agreement = book.agreements[agreement_id]
+        balance = before.get((agreement_id, payee)) or Balance("", agreement_id, payee, agreement.currency)
+        begun = [row for row in current(agreement.accounting) if row.valid_from <= period]
+        rules = max(begun, key=lambda row: row.valid_from, default=None)
+        clause = f"{agreement_id}/{rules.clause_id}@{rules.version}" if rules else ""
+        rules = rules or Accounting("", 0, agreement.valid_from)
+        yield {
+            "agreement_id": agreement_id,
+            "payee": payee,
+            "licensor": agreement.licensor,
+            "currency": agreement.currency,
+            "clause": clause,
+            "valid_from": rules.valid_from,
+            "valid_to": rules.valid_to or "",
+            "reserve": str(rules.reserve),
+            "release_after_months": rules.release_after_months,
+            "withholding": str(rules.withholding),
+            "guarantee_minor": rules.guarantee_minor,
+            "guarantee_months": rules.guarantee_months,
+            "earned_before_minor": balance.earned_minor,
+            "unrecouped_before_minor": balance.unrecouped_minor,
+            "advances_minor": sum(
+                row.amount_minor
+                for row in agreement.advances
+                if row.payee_id == payee and row.period <= period and row.advance_id not in balance.advances
+            ),
         }
 
 

@@ -26,6 +26,7 @@ from lakehouse.errors import FatalError, RetryableError
 
 if TYPE_CHECKING:
     from lakehouse.adapters.airflow import AirflowClient
+    from lakehouse.adapters.audit import Finding, Verdict
 
 app = typer.Typer()
 
@@ -36,6 +37,9 @@ LAST_MONTH = END.isoformat()[:7]
 DAGS = ("ingest_audio", "extract_features", "transform_plays", "maintain_tables")
 #: Starts the first of them once the demo has left the stack to its user.
 WATCH = "watch_landing"
+
+#: Tasks of transform_plays that refuse what is wrong.
+AUDITS = frozenset(("audit_silver", "audit_gold"))
 
 #: Seconds before a step is tried again while an engine is away; a service that died is back within a minute.
 PAUSES = (5, 15, 30, 60)
@@ -181,29 +185,56 @@ def bad_batch(
 ) -> None:
     """Deliver a month of revenue that is well-formed but wrong, and see the audit stop it.
 
-    Gold keeps what was published before; the audit's reason and the Data Docs are shown. `--clear` mends it.
+    Gold keeps what was published before. Shown are the file, the audit's reasons, and where to read more. `--clear`
+    mends it.
 
     Example: wavehouse demo bad-batch && wavehouse demo bad-batch --clear
     """
-    from lakehouse.adapters.airflow import AirflowClient
-    from lakehouse.adapters.audit import data_docs
+    from lakehouse.adapters import audit, finance_files
+    from lakehouse.adapters.airflow import AirflowClient, RunFailedError
 
     settings = load_settings()
     out = Output(as_json=as_json)
     steps = Steps(out)
+    began = time.time() - 1  # the times of files may lag behind the clock by a little
+    refused: list[Verdict] = []
+    log = ""
     with only_one(settings):
         steps.command("simulate", "revenue", "--good" if clear else "--bad", period)
         steps.command("revenue", "load")
         airflow = AirflowClient(settings)
         interval = {"from": f"{period}-01", "to": f"{period}-01"}
-        stopped = ""
         try:
             steps.dag(airflow, "transform_plays", interval)
-        except FatalError as error:
-            stopped = error.message
-    out.info(stopped or "Audited and published.")
-    docs = data_docs(settings)
+        except RunFailedError as error:
+            refused = [verdict for verdict in audit.kept(settings, began) if not verdict.passed]
+            if not refused or not set(error.tasks) <= AUDITS:
+                raise  # something else broke; the message has the end of the log
+            log = error.log
+    causes = [(v.table, f) for v in refused for f in v.findings if f.severity == audit.FAIL]
+    docs = audit.data_docs(settings)
+    file = finance_files.delivery(settings, period)
+    if causes:
+        out.info(f"The audit stopped the run that took in {file}. Readers see what they saw before.")
+        out.table("Why", ["table", "what is not so", "seen"], [(table, f.why, _seen(f)) for table, f in causes])
+        for todo in dict.fromkeys(f.todo for _, f in causes if f.todo):
+            out.info(f"What to do: {todo}")
+        if not clear:
+            out.info(f"In this demo, `wavehouse demo bad-batch --clear --period {period}` delivers the right file.")
+        out.info(f"Log: {log}")
+    else:
+        out.info("Audited and published.")
     out.info(f"Data Docs: {docs}")
-    out.result({"stopped": bool(stopped), "reason": stopped, "data_docs": str(docs)})
-    if bool(stopped) == clear:
+    by_table = {table: "; ".join(f.why for name, f in causes if name == table) for table, _ in causes}
+    reason = "; ".join(f"{table}: {whys}" for table, whys in by_table.items())
+    out.result({"stopped": bool(causes), "reason": reason, "file": str(file), "log": log, "data_docs": str(docs)})
+    if bool(causes) == clear:
         raise FatalError("The audit did not do what this demonstrates.", hint="Look at the run in the Airflow UI.")
+
+
+def _seen(finding: Finding) -> str:
+    """What an audit saw, in a few words; for most checks how many rows are wrong."""
+    if finding.expectation == "expect_query_to_find_no_rows":
+        rows = finding.observed["observed_value"]
+        return f"{rows:,} row{'' if rows == 1 else 's'}"
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in finding.observed.items())[:80]

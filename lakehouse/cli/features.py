@@ -6,17 +6,20 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lakehouse.cli import features_labels
-from lakehouse.cli.output import Output
+from lakehouse.cli.output import Output, duration
 from lakehouse.cli.services import SKIPPED
 from lakehouse.config.settings import CHECKOUT, Settings, load_settings
 from lakehouse.errors import RejectedInputError, RetryableError
+
+if TYPE_CHECKING:
+    from lakehouse.adapters.feature_store import Reading
 
 app = typer.Typer(help="Features of the audio.", no_args_is_help=True)
 app.add_typer(features_labels.app)
@@ -245,8 +248,9 @@ def online(
     found = {view.name: reading(view, store.read(view.name, [track_id])[track_id], moment) for view in views}
     store.close()
     out = Output(as_json=as_json)
-    for name, answer in found.items():
-        out.table(f"{name}: {answer.status}, of {answer.event_at}", ["feature", "value"], list(answer.values.items()))
+    for view in views:
+        answer = found[view.name]
+        out.table(f"{view.name}: {_told(answer, view.max_age)}", ["feature", "value"], list(answer.values.items()))
     out.result(
         {
             name: {
@@ -258,6 +262,19 @@ def online(
             for name, answer in found.items()
         }
     )
+
+
+def _told(answer: Reading, max_age: timedelta | None) -> str:
+    """How an online read went, for people; `max_age` is the bound of its view."""
+    if answer.event_at is None or answer.age is None:
+        return answer.status
+    of = f"of {answer.event_at.astimezone(UTC):%F %T} UTC"
+    match answer.status:
+        case "early":
+            return f"early, {of}, which is {duration(-answer.age)} after the moment asked for; withheld"
+        case "stale" if max_age:
+            return f"stale, {duration(answer.age)} old ({of}), and {duration(max_age)} are allowed; withheld"
+    return f"{answer.status}, {duration(answer.age)} old ({of})"
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 
@@ -56,28 +56,29 @@ def listens(
     if from_user is not None and service is not Service.LISTENBRAINZ:
         raise typer.BadParameter("only dumps of ListenBrainz hold many users", param_hint="--from-user")
     out = Output(as_json=as_json)
-    counts = import_listens(
-        load_settings(),
-        path,
-        format_name=service.value,
-        user_id=user,
-        received_at=datetime.now(UTC),  # the one clock: the moment the platform is given the listens
-        zone=zone_of(timezone),
-        report=report,
-        from_user=from_user,
-        progress=_Progress(out),
-    )
+    with _Progress(out) as progress:
+        counts = import_listens(
+            load_settings(),
+            path,
+            format_name=service.value,
+            user_id=user,
+            received_at=datetime.now(UTC),  # the one clock: the moment the platform is given the listens
+            zone=zone_of(timezone),
+            report=report,
+            from_user=from_user,
+            progress=progress,
+        )
     found = counts.as_dict()
     for bad in counts.first_rejected:
         out.info(f"{bad['file']}, row {bad['row']}: {bad['message']} ({bad['reason']})")
     if found["rejected"] > len(counts.first_rejected):
-        out.info(f"... and {found['rejected'] - len(counts.first_rejected)} more; --report lists all.")
+        out.info(f"... and {found['rejected'] - len(counts.first_rejected):,} more; --report lists all.")
     if counts.rejected["other_user"] and from_user is None:
         out.info("Only listens of the first user that a file names were taken; --from-user takes another's.")
     if counts.unread:
-        out.info(f"{counts.unread} more rows, which a file says it has, could not be read.")
+        out.info(f"{counts.unread:,} more rows, which a file says it has, could not be read.")
     columns = ("files", "rows", "imported", "duplicates", "rejected")
-    out.table(f"Import of {path.name}", columns, [[found[name] for name in columns]])
+    out.table(f"Import of {path.name}", columns, [[f"{found[name]:,}" for name in columns]])
     out.result(found)
 
 
@@ -87,15 +88,23 @@ class _Progress:
     def __init__(self, out: Output) -> None:
         self._out = out
         self._said = ("", 0)
+        self._shown = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What comes next does not overwrite the bar."""
+        if self._shown:
+            self._out.info("")
 
     def __call__(self, step: str, name: str, share: float, rows: int) -> None:
         if self._out.console.is_terminal:
             filled = int(share * 30)
-            self._out.console.print(
-                f"[{'#' * filled}{'.' * (30 - filled)}] {share:4.0%} of {name} {step}, {rows:,} rows",
-                end="\r",
-                markup=False,
-            )
+            bar = f"[{'#' * filled}{'.' * (30 - filled)}] {share:4.0%} of {name} {step}, {rows:,} rows"
+            # A bar that was longer is covered whole.
+            self._out.console.print(bar.ljust(self._shown), end="\r", markup=False)
+            self._shown = len(bar)
         elif (step, rows // SAY_ROWS) != self._said and rows >= SAY_ROWS:
             self._said = (step, rows // SAY_ROWS)
             self._out.info(f"    {rows:,} rows {step}; {share:.0%} of {name}")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lakehouse.cli.output import Output
-from lakehouse.config.settings import load_settings
-from lakehouse.errors import FatalError
+from lakehouse.config.settings import Settings, load_settings
+from lakehouse.errors import FatalError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakehouse.adapters.clickhouse import LiveCounts
+    from lakehouse.adapters.clickhouse import LiveCounts, TrackCounts
 
 app = typer.Typer(help="The live counts: plays by minute, fresh within seconds.", no_args_is_help=True)
 
@@ -48,6 +48,8 @@ def top(
 ) -> None:
     """Tracks, artists or countries with the most streams in a range of time, or campaigns with the most impressions.
 
+    A track that the catalogue does not know has no title and no artist here.
+
     Example: wavehouse live top --by artist --from 2026-10-31 --to 2026-11-01 --country SE
     """
     from lakehouse.adapters.clickhouse import LiveCounts
@@ -57,25 +59,41 @@ def top(
     out, settings = Output(as_json=as_json), load_settings()
     counts = LiveCounts(settings)
     start, end = _range(counts, start, end)
-    rows: Sequence[Any]
     if by is Ranked.TRACK:
-        rows = counts.top(start, end, country=country, limit=limit)
+        found = _named(settings, counts.top(start, end, country=country, limit=limit), out)
     elif by is Ranked.ARTIST:
         from lakehouse.adapters.catalog_reader import CatalogReader, by_artist
 
         tracks = counts.top(start, end, country=country, limit=None)
-        rows = by_artist(tracks, CatalogReader(settings).many)[:limit]
+        found = _plain(by_artist(tracks, CatalogReader(settings).many)[:limit])
     elif by is Ranked.COUNTRY:
-        rows = counts.top_countries(start, end, limit=limit)
+        found = _plain(counts.top_countries(start, end, limit=limit))
     else:
-        rows = counts.top_campaigns(start, end, country=country, limit=limit)
-    found = [vars(row) for row in rows]
+        found = _plain(counts.top_campaigns(start, end, country=country, limit=limit))
     out.table(
         f"Top by {by}, {start:%F %R} to {end:%F %R} UTC",
         list(found[0]) if found else [by],
         [list(row.values()) for row in found],
     )
     out.result(found)
+
+
+def _plain(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    return [vars(row) for row in rows]
+
+
+def _named(settings: Settings, tracks: Sequence[TrackCounts], out: Output) -> list[dict[str, Any]]:
+    """Tracks with the names the catalogue has for them; without the catalogue they have none, and that is said."""
+    from lakehouse.adapters.catalog_reader import CatalogReader
+
+    names: dict[int, dict[str, str]] = {}
+    try:
+        for row in CatalogReader(settings).many([counts.track_id for counts in tracks]):
+            names[row.content_id] = {"title": row.title, "artist_name": row.artist_name}
+    except RetryableError as error:
+        out.info(f"Without titles and artists: {error.message}")
+    unknown = {"title": None, "artist_name": None}
+    return [{"track_id": row.track_id} | names.get(row.track_id, unknown) | vars(row) for row in tracks]
 
 
 @app.command()

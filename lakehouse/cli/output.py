@@ -8,11 +8,23 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+
+def duration(span: timedelta) -> str:
+    """A span of time (not negative) in its two largest units: `3 h 12 min`; what is smaller is cut off."""
+    minutes, seconds = divmod(int(span.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s")]
+    largest = next((place for place, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    first, *others = parts[largest : largest + 2]
+    return " ".join(f"{number:,} {unit}" for number, unit in [first, *(part for part in others if part[0])])
 
 
 class Output:

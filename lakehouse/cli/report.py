@@ -50,6 +50,16 @@ def addresses(settings: Settings) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def _told(value: object) -> object:
+    """A value of Wrapped for people: a ranking has its places, one a line, and a number its separators."""
+    match value:
+        case list():
+            return "\n".join(f"{place}. {name}" for place, name in enumerate(value, start=1))
+        case int():
+            return f"{value:,}"
+    return value
+
+
 @app.command()
 def report(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
     """Tracks, streams, top tracks, royalties, one listener's Wrapped, freshness of the live counts, and logins.
@@ -81,7 +91,10 @@ def report(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         results[name] = found.dicts()
     wrapped = analyst(WRAPPED).dicts()
     for page in wrapped:
-        out.table(f"Wrapped {page['year']} of listener {page['user_id']}", ["", ""], list(page.items())[2:])
+        told = [
+            (name.replace("_", " "), _told(value)) for name, value in page.items() if name not in ("user_id", "year")
+        ]
+        out.table(f"Wrapped {page['year']} of listener {page['user_id']}", ["", ""], told)
     results["wrapped"] = wrapped
     state = LiveCounts(settings).state()
     results["live"] = {

@@ -155,7 +155,10 @@ def run(
             for p in pools
         ],
     )
-    out.info(f"\n{shown}\n")
+    out.table(f"Pools of {period} by currency (in units)", *shown.pools)
+    out.table(f"Accounts of {period} by currency (in units)", *shown.accounts)
+    for note in shown.notes:
+        out.info(note)
     for what, path in used.items():
         if path:
             out.info(f"Settled by the {what} in {path}")
@@ -174,7 +177,7 @@ def run(
             "lines": settled.settlement.line_count,
             "pools": len(pools),
             **{what: str(path) if path else "demo" for what, path in used.items()},
-            "summary": shown,
+            "summary": shown.to_markdown(),
         }
     )
 

@@ -157,7 +157,8 @@ def write_dsr(
             f"+ {units.unlicensed} in which nobody holds a right{unknown}."
         )
         stands = "closed: the report stays as it is" if of.settled.state.state == CLOSED else "not closed yet"
-        out.info(f"As settled: {of.settled.state.digest}, {stands}.")
+        counted = of.settled.inputs.counting_policy
+        out.info(f"As settled: {of.settled.state.digest}{counted and f', counted by {counted}'}, {stands}.")
     out.result(
         {
             "file": str(path),
@@ -165,6 +166,7 @@ def write_dsr(
             "streams": streams,
             "settlement": of.settled.state.digest if of.settled else None,
             "state": of.settled.state.state if of.settled else "open",
+            "counting_policy": of.settled.inputs.counting_policy or None if of.settled else None,
             "units": asdict(units) if units else None,
         }
     )

@@ -43,7 +43,7 @@ def assemble(settings: Settings, service: ScrobbleService, **parts: object) -> F
         version="1.0.0",
         description=DESCRIPTION,
         settings=settings,
-        routers=[routes.router],
+        routers=[routes.front, routes.router],
         **parts,  # type: ignore[arg-type]
     )
     routes.install_errors(app)

@@ -7,6 +7,16 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 
+class Welcome(BaseModel):
+    """What this is, for who opens the address in a browser."""
+
+    service: str = Field(examples=["Wavehouse scrobbling"])
+    about: str = Field(description="What it is for and how to begin")
+    paths: list[str] = Field(description="What there is", examples=[["POST /1/submit-listens"]])
+    interface: str = Field(description="Path of the OpenAPI document", examples=["/openapi.json"])
+    documentation: str = Field(description="File of the repository that explains it")
+
+
 class Accepted(BaseModel):
     """The listens are safe."""
 

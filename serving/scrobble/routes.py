@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from lakehouse.domain.listening.imports.submission import MAX_BYTES, SCHEMA
 from lakehouse.errors import RejectedInputError, RetryableError, WavehouseError
 from serving.kit.problems import RETRY_AFTER_S, log
-from serving.scrobble.models import Accepted, Refusal, Validity
+from serving.scrobble.models import Accepted, Refusal, Validity, Welcome
 from serving.scrobble.service import REQUESTS, RateLimit, ScrobbleService, UnauthorizedError
 
 RATE_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset-In", "X-RateLimit-Reset")
@@ -56,6 +56,21 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 router = APIRouter(prefix="/1", tags=["listens"], dependencies=[Depends(limited)])
+
+
+front = APIRouter(tags=["about"])
+
+
+@front.get("/", summary="What is this?", responses=refusals(500))
+def welcome(request: Request) -> Welcome:
+    """Says what the service is and where it is documented; asks nobody for a token."""
+    return Welcome(
+        service=request.app.title,
+        about=" ".join(request.app.description.split()),
+        paths=["POST /1/submit-listens", "GET /1/validate-token"],
+        interface=request.app.openapi_url,
+        documentation="docs/architecture/imports.md",
+    )
 
 
 @router.post(

@@ -1,6 +1,6 @@
 """An audience that makes trouble: the events that the chaos tests send, without end and the same for the same seed.
 
-Run as a program it is a producer that can be killed: `python -m tests.chaos.crowd SEED COUNT`.
+Run as a program it is a producer that can be killed: `python -m tests.chaos.crowd SEED COUNT [EVENTS_A_SECOND]`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import random
 import sys
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
@@ -169,10 +170,15 @@ def _of(play: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: play[name] for name in names}
 
 
-def main(seed: int, count: int) -> None:
-    """Send the first `count` events of a seed, and print how many are acknowledged: every hundred, and at the end."""
+def main(seed: int, count: int, pace: float | None = None) -> None:
+    """Send the first `count` events of a seed, and print how many are acknowledged: every hundred, and at the end. No
+    faster than `pace` events a second, where one is given.
+    """
     with EventProducer(load_settings()) as producer:
+        started = time.monotonic()
         for number, (topic, event) in enumerate(itertools.islice(crowd(seed), count), start=1):
+            if pace and (early := started + number / pace - time.monotonic()) > 0:
+                time.sleep(early)
             if isinstance(event, bytes):
                 producer.send_encoded(topic, b"0", event)
             else:
@@ -184,4 +190,4 @@ def main(seed: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), *map(float, sys.argv[3:]))

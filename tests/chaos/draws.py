@@ -19,8 +19,11 @@ MORTAL = (
 )
 #: Records sent before the moment is looked for: from a part of a checkpoint's interval to several, at the tests' pace.
 RECORDS = (500, 10_000)
-#: Most that a producer is let go on after an acknowledgement before it dies [s]: too little for the rest of its events.
-PRODUCER_SECONDS = 0.02
+#: Events a second of a producer that dies: slow, so that it is in the middle of them however late the test, on a busy
+#: machine, hears of an acknowledgement.
+PRODUCER_PACE = 300
+#: Most that it is let go on after an acknowledgement before it dies [s]: the time until the next, a hundred events on.
+PRODUCER_SECONDS = 100 / PRODUCER_PACE
 
 
 @dataclass(frozen=True)

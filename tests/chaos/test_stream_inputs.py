@@ -19,7 +19,7 @@ from lakehouse.contracts import EVENT_TOPICS
 from tests import stream_oracle
 from tests.chaos.conftest import PROFILE, SEEDS, Victim, long_run
 from tests.chaos.crowd import crowd
-from tests.chaos.draws import ProducerDeath, producer_death
+from tests.chaos.draws import PRODUCER_PACE, ProducerDeath, producer_death
 from tests.chaos.exactness import assert_exact, assert_silver_and_days
 from tests.chaos.truth import Truth, as_sent
 
@@ -28,9 +28,10 @@ pytestmark = [pytest.mark.stack, pytest.mark.chaos]
 EVENTS = 3_000
 
 
-def producer(seed: int) -> subprocess.Popen[str]:
+def producer(seed: int, *pace: float) -> subprocess.Popen[str]:
+    """Sends the events of a seed, no faster than `pace` [events/s] where it is given."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.crowd", str(seed), str(EVENTS)],
+        [sys.executable, "-m", "tests.chaos.crowd", str(seed), str(EVENTS), *map(str, pace)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=CHECKOUT,
@@ -50,7 +51,7 @@ def test_a_producer_killed_in_the_middle_starts_again_and_nothing_is_lost_or_cou
 ) -> None:
     settings = victim.settings
     events = as_sent(settings, itertools.islice(crowd(dying.seed), EVENTS))
-    with producer(dying.seed) as first:
+    with producer(dying.seed, PRODUCER_PACE) as first:
         assert first.stdout is not None
         reached = next(int(line) for line in first.stdout if int(line) >= dying.acknowledged)
         # Time itself is what is tried here: the next events are under way.
@@ -58,6 +59,7 @@ def test_a_producer_killed_in_the_middle_starts_again_and_nothing_is_lost_or_cou
         first.send_signal(signal.SIGKILL)
         acknowledged = max([reached, *map(int, first.stdout)])
     assert (first.returncode, reached) == (-signal.SIGKILL, dying.acknowledged)
+    assert acknowledged < EVENTS, "it dies in the middle, not at its end"
     truth.acknowledge(events[:acknowledged])
     truth.suspect(events[acknowledged:])
     with producer(dying.seed) as again:

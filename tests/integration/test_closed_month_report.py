@@ -10,6 +10,7 @@ import pytest
 
 from lakehouse.adapters import lake, publish, royalties, trino
 from lakehouse.config.settings import Settings
+from lakehouse.domain.listening import rules
 from tests.conftest import wavehouse, wavehouse_json
 
 pytestmark = pytest.mark.stack
@@ -72,6 +73,7 @@ def test_the_report_of_a_closed_month_stays_as_it_is(books: Settings, tmp_path: 
     wavehouse("royalties", "close", "--period", period)
     said, report = written(tmp_path / "closed", period)
     assert (said["state"], said["settlement"]) == ("closed", run["digest"])
+    assert said["counting_policy"] == rules.royalty_policy(period).label
     units = said["units"]
     assert units["reported"] == said["streams"] == units["settled"] + units["unlicensed"]
     assert units["reported"] + units["unknown"] == streams

@@ -11,6 +11,7 @@ from threading import Event
 from typing import Any
 from uuid import uuid4
 
+import mutagen
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ from minio.credentials import StaticProvider
 from numpy.typing import NDArray
 from urllib3 import HTTPHeaderDict
 
-from lakehouse.adapters import catalog_db, deliveries, ingestion, packaging
+from lakehouse.adapters import catalog_db, deliveries, ingestion, lake, packaging
 from lakehouse.adapters.catalog_db import CatalogDb, Landed, Outcome
 from lakehouse.adapters.catalog_reader import CatalogReader
 from lakehouse.adapters.objects import LANDING, PART_BYTES, Objects, etag_of
@@ -94,12 +95,15 @@ def test_a_folder_with_everything_wrong_in_it(stack: Settings, tmp_path: Path) -
 def test_the_copy_in_the_lake_changes_only_with_the_catalogue(stack: Settings, tmp_path: Path) -> None:
     wavehouse("catalog", "snapshot")
     assert not wavehouse_json("catalog", "snapshot")["changed"]
-    ingestion.process_batch(
-        stack, [land(stack, write(tmp_path / "s.ogg", chord(437, 3), **TAGS), "snap.ogg").object_key]
-    )
+    path, mbid = write(tmp_path / "s.ogg", chord(437, 3), **TAGS), str(uuid4())
+    file = mutagen.File(path)
+    file["MUSICBRAINZ_TRACKID"] = mbid
+    file.save()
+    ingestion.process_batch(stack, [land(stack, path, "snap.ogg").object_key])
     snapshot = wavehouse_json("catalog", "snapshot")
     assert snapshot["changed"]
     assert snapshot["rows"] == balanced(stack)["accepted"]
+    assert lake.read(stack, "bronze.catalog_content", where=f"recording_mbid == '{mbid}'").num_rows == 1
 
 
 def test_the_same_audio_under_many_names_at_once_is_one_object(stack: Settings, tmp_path: Path) -> None:

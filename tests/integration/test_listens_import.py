@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -62,19 +64,21 @@ MODELS = (
 
 @pytest.fixture
 def catalogue(played: Settings) -> Iterator[Callable[..., None]]:
-    """Puts recordings (artist, title by track_id) into the catalogue's copy in the lake, beside what is there."""
+    """Puts recordings (artist, title and, if there is one, MusicBrainz id, by track_id) into the catalogue's copy in
+    the lake, beside what is there.
+    """
     contract = load("bronze.catalog_content")
     present = lake.read(played, contract.id)
     whole = present.select(contract.arrow_schema().names).cast(contract.arrow_schema())
 
-    def hold(recordings: dict[int, tuple[str, str]]) -> None:
+    def hold(recordings: dict[int, tuple[str, ...]]) -> None:
         rows = [
             dict.fromkeys(contract.arrow_schema().names)
             | {"content_id": id_, "kind": "track", "title": title, "artist_id": 1, "artist_name": artist}
             | {"duration_ms": 1, "sample_rate_hz": 1, "channels": 1, "audio_format": "flac", "size_bytes": 1}
             | {"sha256": "0" * 64, "attributes": "{}", "created_at": datetime(2026, 10, 1, tzinfo=UTC)}
-            | {"recording_key": recording_key(artist, title)}
-            for id_, (artist, title) in recordings.items()
+            | {"recording_key": recording_key(artist, title), "recording_mbid": mbid[0] if mbid else None}
+            for id_, (artist, title, *mbid) in recordings.items()
         ]
         more = pa.Table.from_pylist(rows, schema=contract.arrow_schema())
         lake.overwrite(played, contract.id, pa.concat_tables([whole, more]))
@@ -92,11 +96,13 @@ def test_a_recording_that_comes_later_restates_the_days_of_its_listens_alone(
     stack: Settings, tmp_path: Path, catalogue: Callable[..., None]
 ) -> None:
     user = USER + 100
-    days = [datetime(2023, 11, day, 12, tzinfo=UTC) for day in (14, 15, 16)]
-    lines = [
+    mbid = str(uuid4())
+    days = [datetime(2023, 11, day, 12, tzinfo=UTC) for day in (14, 15, 16, 17)]
+    lines: list[dict[str, Any]] = [
         {"listened_at": int(day.timestamp()), "track_metadata": {"artist_name": "Straße", "track_name": title}}
-        for day, title in zip(days, ("known", "late", "never"), strict=True)
+        for day, title in zip(days, ("known", "late", "never", "tagged"), strict=True)
     ]
+    lines[3]["track_metadata"]["additional_info"] = {"recording_mbid": mbid}
     path = tmp_path / "listens.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
     wavehouse_json("import", "listens", str(path), "--format", "listenbrainz", "--user", str(user))
@@ -114,13 +120,20 @@ def test_a_recording_that_comes_later_restates_the_days_of_its_listens_alone(
         return made.snapshot_id
 
     catalogue({-1: ("STRASSE", "Known")})
-    assert transform() == {"known": -1, "late": None, "never": None}
+    assert transform() == {"known": -1, "late": None, "never": None, "tagged": None}
     # In the window of the next runs nothing is received; only what the catalogue has won can restate a day.
     nothing_received = {"from": "2100-01-01", "to": "2100-01-01"}
     before = [snapshot()]
     catalogue({-1: ("STRASSE", "Known"), -2: ("STRASSE", "Late")})
-    assert transform(**nothing_received, tracks_before=before) == {"known": -1, "late": -2, "never": None}
+    found = {"known": -1, "late": -2, "never": None, "tagged": None}
+    assert transform(**nothing_received, tracks_before=before) == found
     restated = "select distinct listened_on from lake.staging.int_listens_rematched"
     assert [day for (day,) in trino.query(stack, restated).rows] == [days[1].date()]
-    transform(**nothing_received, tracks_before=[snapshot()])
+    before = [snapshot()]
+    transform(**nothing_received, tracks_before=before)
     assert trino.query(stack, restated).rows == []
+    catalogue({-1: ("STRASSE", "Known"), -2: ("STRASSE", "Late"), -3: ("Other", "Spelling", mbid)})
+    # What is heard is named as the catalogue names it.
+    del found["tagged"]
+    assert transform(**nothing_received, tracks_before=before) == found | {"spelling": -3}
+    assert [day for (day,) in trino.query(stack, restated).rows] == [days[3].date()]

@@ -518,6 +518,18 @@ TAMPERED: list[tuple[str, set[str]]] = [
         {"10", "11"},
     ),
     ("delete from {t}entries where calculation = '{c}' and entry_kind = 'reserve_released'", {"09", "10"}),
+    *(
+        (
+            f"update {{t}}entries set amount_minor = amount_minor - 1 "  # noqa: S608
+            f"where calculation = '{{c}}' and entry_kind = '{kind}'",
+            {"10", "13"},
+        )
+        for kind in ("reserve_held", "true_up", "recoupment", "withholding_tax")
+    ),
+    ("update {t}accounts set reserve = '1/11' where calculation = '{c}' and reserve = '1/10'", {"13"}),
+    ("update {t}accounts set withholding = '1/1000' where calculation = '{c}' and withholding = '0'", {"13"}),
+    ("update {t}accounts set unrecouped_before_minor = 0 where calculation = '{c}'", {"13"}),
+    ("delete from {t}accounts where calculation = '{c}'", {"13"}),
 ]
 
 
@@ -547,7 +559,7 @@ def test_the_checklist_sees_what_was_tampered_with(
         "track": f"track_id = {track}",
         "entry": f"entry_number = {entry}",
     }
-    tables = ("lines", "pools", "entries", "clauses", "rates")
+    tables = ("lines", "pools", "entries", "clauses", "rates", "accounts")
 
     def forget() -> None:
         for table in tables:

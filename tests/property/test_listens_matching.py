@@ -42,9 +42,15 @@ def test_what_matches_in_python_matches_in_the_marts(artist, title, spelled, oth
     assert matched["track_id"] == (1 if same else None)
 
 
-#: A recording of the catalogue as (isrc, artist, title), by track_id.
-Recordings = dict[int, tuple[str | None, str, str]]
-FIELDS = st.tuples(st.sampled_from(["I1", "I2", None]), st.just("A"), st.sampled_from("abc"))
+#: ISRC, MusicBrainz id, artist and title, as a listen and an item of the catalogue have them.
+Fields = tuple[str | None, str | None, str, str]
+#: The catalogue by track_id.
+Recordings = dict[int, Fields]
+FIELDS = st.tuples(
+    st.sampled_from(["I1", "I2", None]), st.sampled_from(["m1", "m2", None]), st.just("A"), st.sampled_from("abc")
+)
+#: What `int_tracks_before` has of a catalogue.
+MATCHED_BY = ["track_id", "isrc", "recording_mbid", "recording_key"]
 CATALOGUES = st.dictionaries(st.integers(1, 4), FIELDS, max_size=4)
 
 
@@ -52,10 +58,39 @@ def tracks_of(recordings: Recordings) -> pa.Table:
     return contract_rows(
         "silver_audit.tracks",
         *(
-            {"track_id": id_, "isrc": isrc, "artist_name": a, "title": t, "recording_key": recording_key(a, t)}
-            for id_, (isrc, a, t) in recordings.items()
+            {"track_id": id_, "isrc": isrc, "recording_mbid": mbid, "artist_name": a, "title": t}
+            | {"recording_key": recording_key(a, t)}
+            for id_, (isrc, mbid, a, t) in recordings.items()
         ),
     )
+
+
+def heard_as(fields: Fields, at: datetime = AT) -> dict[str, object]:
+    isrc, mbid, artist, title = fields
+    return Listen("lastfm", at, artist, title, isrc=isrc, recording_mbid=mbid).record(7, AT)
+
+
+@given(FIELDS, CATALOGUES)
+@example(("I1", "m1", "A", "a"), {1: (None, None, "A", "a"), 2: (None, "m1", "A", "b"), 3: ("I1", None, "A", "c")})
+@example(("I1", "m1", "A", "a"), {1: (None, None, "A", "a"), 3: (None, "m1", "A", "b"), 2: ("I2", "m1", "A", "c")})
+def test_a_listen_is_matched_by_isrc_then_musicbrainz_id_then_names(fields: Fields, recordings: Recordings) -> None:
+    """Of several recordings that one of them names it is the one with the least track_id."""
+    isrc, mbid, *names = fields
+    expected = next(
+        (
+            min(found)
+            for found in (
+                [id_ for id_, known in recordings.items() if known[0] == isrc is not None],
+                [id_ for id_, known in recordings.items() if known[1] == mbid is not None],
+                [id_ for id_, known in recordings.items() if [*known[2:]] == names],
+            )
+            if found
+        ),
+        None,
+    )
+    listens = contract_rows("silver_audit.listens", heard_as(fields))
+    (matched,) = model_sql.rows("int_listens_matched", {"tracks": tracks_of(recordings), "listens": listens})
+    assert matched["track_id"] == expected
 
 
 def mart(listens: pa.Table, recordings: Recordings, condition: str = "true") -> list[Any]:
@@ -67,23 +102,21 @@ def mart(listens: pa.Table, recordings: Recordings, condition: str = "true") -> 
 
 
 @given(st.lists(FIELDS, max_size=6), st.lists(CATALOGUES, min_size=2, max_size=4))
-@example([("I1", "A", "b")], [{}, {1: ("I1", "A", "c")}])
+@example([("I1", None, "A", "b")], [{}, {1: ("I1", None, "A", "c")}])
+@example([(None, "m1", "A", "b")], [{1: (None, None, "A", "c")}, {1: (None, "m1", "A", "c")}])
 # a run whose audit failed has filled the mart by a catalogue that was then taken back
-@example([("I1", "A", "b")], [{}, {1: ("I1", "A", "c")}, {}])
+@example([("I1", None, "A", "b")], [{}, {1: ("I1", None, "A", "c")}, {}])
 def test_a_run_restates_the_days_of_listens_whose_recording_came_or_went(
-    heard: list[tuple[str | None, str, str]], catalogues: list[Recordings]
+    heard: list[Fields], catalogues: list[Recordings]
 ) -> None:
     records = []
-    for number, (isrc, artist, title) in enumerate(heard):
+    for number, fields in enumerate(heard):
         at = AT + timedelta(days=number)
-        record = Listen("lastfm", at, artist, title, isrc=isrc).record(7, AT)
-        records.append(record | {"listened_on": at.date()})
+        records.append(heard_as(fields, at) | {"listened_on": at.date()})
     listens = contract_rows("silver_audit.listens", *records)
     built = mart(listens, catalogues[0])
     for run in range(1, len(catalogues)):
-        before = pa.concat_tables(
-            [tracks_of(recordings).select(["track_id", "isrc", "recording_key"]) for recordings in catalogues[:run]]
-        )
+        before = pa.concat_tables([tracks_of(recordings).select(MATCHED_BY) for recordings in catalogues[:run]])
         tables = {"tracks": tracks_of(catalogues[run]), "int_tracks_before": before, "listens": listens}
         found = model_sql.rows("int_listens_rematched", tables, var=lambda name, run=run: [0] * run)
         days: set[date] = {row["listened_on"] for row in found}
@@ -99,11 +132,11 @@ def test_a_day_without_a_change_of_its_recordings_is_left_alone() -> None:
         Listen("lastfm", AT + timedelta(days=day), "A", title).record(7, AT) | {"listened_on": date(2026, 10, 1 + day)}
         for day, title in enumerate(("known", "late", "never"))
     ]
-    known: Recordings = {1: (None, "A", "known")}
+    known: Recordings = {1: (None, None, "A", "known")}
     tables = {
         "listens": contract_rows("silver_audit.listens", *records),
-        "tracks": tracks_of(known | {2: (None, "A", "late")}),
-        "int_tracks_before": tracks_of(known).select(["track_id", "isrc", "recording_key"]),
+        "tracks": tracks_of(known | {2: (None, None, "A", "late")}),
+        "int_tracks_before": tracks_of(known).select(MATCHED_BY),
     }
     rows = model_sql.rows("int_listens_rematched", tables, var=lambda name: [0])
     assert [row["listened_on"] for row in rows] == [date(2026, 10, 2)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from lakehouse.adapters.airflow import AirflowClient
+from lakehouse.adapters.airflow import AirflowClient, RunFailedError
 from lakehouse.config.settings import Settings, load_settings
 from lakehouse.errors import RetryableError
 
@@ -57,3 +57,24 @@ def test_a_dag_is_paused(settings: Settings) -> None:
 
     AirflowClient(settings, transport=httpx.MockTransport(answer)).pause("watch_landing")
     assert asked[1:] == [("PATCH", "/api/v2/dags/watch_landing", b'{"is_paused":true}')]
+
+
+def test_a_run_that_failed_says_where_and_has_the_address_of_the_log(settings: Settings) -> None:
+    run = "manual__2026-11-01T12:00:00+00:00_1"
+    states = {"silver": "success", "audit_silver": "failed", "publish": "upstream_failed"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if path.endswith("/taskInstances"):
+            tasks = [{"task_id": t, "state": s, "try_number": 2, "map_index": -1} for t, s in states.items()]
+            return httpx.Response(200, json={"task_instances": tasks})
+        if path.endswith("/taskInstances/audit_silver/logs/2"):
+            return httpx.Response(200, json={"content": [{"event": "the end of the log"}]})
+        return httpx.Response(200, json={"access_token": "t", "state": "failed"})
+
+    client = AirflowClient(settings, transport=httpx.MockTransport(answer))
+    with pytest.raises(RunFailedError, match=r"failed at audit_silver\.\nthe end of the log") as failed:
+        client.wait("transform_plays", run)
+    assert failed.value.tasks == ["audit_silver"]
+    address = "/dags/transform_plays/runs/manual__2026-11-01T12%3A00%3A00%2B00%3A00_1/tasks/audit_silver"
+    assert failed.value.log == settings.airflow.http + address

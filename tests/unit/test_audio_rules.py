@@ -158,6 +158,40 @@ def test_tags_of_every_format_are_read(tmp_path: Path) -> None:
         }  # fmt: skip
 
 
+MBID, OTHER_ID = "a5e4a8c7-1b5f-4b8e-9ae9-5b8bd0e6d1f0", "e225fb84-dc9a-419e-adcd-9890f59ec432"
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".opus", ".flac", ".wav", ".mp3", ".aiff"])
+def test_the_musicbrainz_id_of_the_recording_is_read_and_no_other(tmp_path: Path, suffix: str) -> None:
+    """As Picard 2 writes them: the id of the track on its release has the name that one expects of the recording's."""
+    path = audio_files.write(tmp_path / f"a{suffix}", audio_files.chord(440, 2), title="T", artist="A")
+    file = mutagen.File(path)
+    if suffix in (".ogg", ".opus", ".flac"):
+        file.update({"MUSICBRAINZ_TRACKID": MBID, "MUSICBRAINZ_RELEASETRACKID": OTHER_ID})
+        file.update({"MUSICBRAINZ_ALBUMID": OTHER_ID, "MUSICBRAINZ_ARTISTID": OTHER_ID})
+    else:
+        if file.tags is None:
+            file.add_tags()
+        # One of another owner, and a picture, whose bytes are no text.
+        file.tags.add(mutagen.id3.UFID(owner="http://www.cddb.com/id3/taginfo1.html", data=b"\xff\x00"))
+        file.tags.add(mutagen.id3.UFID(owner="http://musicbrainz.org", data=MBID.encode()))
+        file.tags.add(mutagen.id3.APIC(mime="image/png", data=b"\xff\x00"))
+        for name in ("MusicBrainz Release Track Id", "MusicBrainz Album Id", "MusicBrainz Artist Id"):
+            file.tags.add(mutagen.id3.TXXX(desc=name, text=[OTHER_ID]))
+    file.save()
+    found = judge(probe(path, path.name), RECEIVED_ON)
+    assert (found.item.attributes, found.findings) == ({"recording_mbid": MBID}, ())
+
+
+def test_a_wrong_musicbrainz_id_costs_the_id_only() -> None:
+    spelled = tagged(musicbrainz_trackid=f"{{{MBID.upper()}}}")
+    assert (spelled.item.attributes["recording_mbid"], codes(spelled)) == (MBID, ["identifier_form"])
+    wrong = tagged(musicbrainz_trackid="12345")
+    assert "recording_mbid" not in wrong.item.attributes
+    said = {"field": "musicbrainz_trackid", "value": "12345", "mended": None}
+    assert wrong.noted() == {"invalid_mbid": [said]}
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -7,20 +7,29 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
 from uuid import UUID
 
 import duckdb
 import fastavro
 import pyarrow as pa
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
+from infra.local.supervise import log_file
+from lakehouse.adapters import clickhouse
+from lakehouse.config.settings import load_settings
 from lakehouse.contracts import EVENT_TOPICS, load
 from lakehouse.domain.listening.rules import artificial_rules, royalty_bearing_sql
+from lakehouse.errors import RetryableError
 from tests import model_sql, stream_oracle
+from tests.chaos import crowd as crowds
 from tests.chaos.crowd import BAD_MESSAGES, crowd
-from tests.chaos.draws import MORTAL, PRODUCER_SECONDS, RECORDS, death, producer_death
+from tests.chaos.draws import MORTAL, PRODUCER_PACE, PRODUCER_SECONDS, RECORDS, death, producer_death
 from tests.chaos.exactness import MARTS, WINDOWS
+from tests.chaos.test_stream_outages import refused
 from tests.chaos.truth import Truth
 from tests.stream_oracle import Reading, same
 
@@ -106,6 +115,68 @@ def test_a_seed_draws_when_a_producer_dies() -> None:
     assert {drawn.acknowledged for drawn in deaths} == set(range(100, 1_500, 100))
     assert all(0 <= drawn.seconds <= PRODUCER_SECONDS for drawn in deaths)
     assert "acknowledged" in str(deaths[0])
+
+
+def test_a_producer_keeps_its_pace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its clock, which goes on with its sleep alone, shows when each hundred is acknowledged."""
+    clock, acknowledged = SimpleNamespace(now=0.0), []
+
+    class Producer:
+        def __init__(self, _: object) -> None:
+            pass
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def send(self, *_: object) -> None:
+            pass
+
+        send_encoded = send
+
+        def flush(self) -> None:
+            acknowledged.append(clock.now)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(crowds, "EventProducer", Producer)
+    monkeypatch.setattr(crowds, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
+    crowds.main(1, 250, PRODUCER_PACE)
+    assert acknowledged == pytest.approx([number / PRODUCER_PACE for number in (100, 200, 250)])
+    crowds.main(1, 250)
+    assert acknowledged[3:] == [clock.now] * 3
+    assert capsys.readouterr().out.split() == ["100", "200", "250"] * 2
+
+
+# Outages
+
+
+def test_a_full_disk_is_told_by_the_loader_and_not_by_its_lag(tmp_path: Path) -> None:
+    settings = load_settings("test").model_copy(update={"home": tmp_path})
+    log = log_file(settings, "loader")
+    log.parent.mkdir(parents=True)
+
+    def said(message: str, code: int) -> str:
+        """What the loader says of an error of ClickHouse."""
+        with pytest.raises(RetryableError) as caught, clickhouse.translated_errors(settings.clickhouse.address):
+            raise DatabaseError(message, code=code)
+        return f"{caught.value.message} Trying again in 0.5 s.\n"
+
+    full = (
+        "Received ClickHouse exception, code: 75, server response: Code: 75. DB::ErrnoException: Cannot write to file"
+    )
+    busy = "Received ClickHouse exception, code: 202, server response: Code: 202. DB::Exception: Too many queries"
+    log.write_text(said(full, 75))
+    before = log.stat().st_size
+    with log.open("a") as more:
+        more.write(f"play_minutes: 75 rows in 0.10 s\n{said(busy, 202)}")
+    assert not refused(settings, before)
+    with log.open("a") as more:
+        more.write(said(full, 75))
+    assert refused(settings, before)
 
 
 # What was sent, beside what Kafka holds

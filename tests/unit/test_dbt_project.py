@@ -105,7 +105,7 @@ def test_a_run_knows_the_catalogues_that_the_marts_may_have_been_made_with(tmp_p
     rows = pa.Table.from_pylist([row], schema=contract.arrow_schema())
     tables = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
     tables.create_namespace("silver_audit")
-    earlier = pa.schema([column for column in contract.arrow_schema() if column.name != "recording_key"])
+    earlier = pa.schema([column for column in contract.arrow_schema() if column.name != "recording_mbid"])
     table = tables.create_table(contract.id, earlier)
 
     def run() -> int:
@@ -129,6 +129,27 @@ def test_a_run_knows_the_catalogues_that_the_marts_may_have_been_made_with(tmp_p
     assert dbt.tracks_before(table) == [first]
     failed = run()  # never published, and still in the marts that are built
     assert dbt.tracks_before(table) == [failed, first]
+
+
+def test_a_copy_that_lacks_a_column_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run reads a snapshot of it, which has the columns of its time, though every value of the new one is null."""
+    contract = load("bronze.catalog_content")
+    texts = ("kind", "title", "artist_name", "audio_format", "sha256", "attributes")
+    numbers = ("content_id", "artist_id", "duration_ms", "sample_rate_hz", "channels", "size_bytes")
+    row = dict.fromkeys(contract.arrow_schema().names) | dict.fromkeys(texts, "x") | dict.fromkeys(numbers, 1)
+    rows = pa.Table.from_pylist([row | {"created_at": datetime(2026, 10, 1, tzinfo=UTC)}], contract.arrow_schema())
+    tables = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
+    monkeypatch.setattr(lake, "catalog", lambda _: tables)
+    tables.create_namespace("bronze")
+    earlier = pa.schema([column for column in contract.arrow_schema() if column.name != "recording_mbid"])
+    tables.create_table(contract.id, earlier).append(rows.select(earlier.names))
+    lake._add_columns(tables.load_table(contract.id), contract)
+    assert lake.overwrite(load_settings(), contract.id, rows)
+    table = tables.load_table(contract.id)
+    made = table.current_snapshot()
+    assert made is not None
+    assert table.scan(snapshot_id=made.snapshot_id).to_arrow().column_names == contract.arrow_schema().names
+    assert not lake.overwrite(load_settings(), contract.id, rows)
 
 
 Moments = tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
+from typer.testing import CliRunner
 
-from lakehouse.adapters import feature_history, lake, publish, trino
+from lakehouse.adapters import feature_history, feature_store, lake, publish, trino
 from lakehouse.adapters.feature_store import compared, decoded, encoded, reading
+from lakehouse.cli.features import app
 from lakehouse.config.settings import Settings, load_settings
 from lakehouse.contracts import load
 from lakehouse.domain.features.recorded import unrecorded
@@ -354,3 +357,34 @@ class TestOnline:
             "oldest_event_at": T0.isoformat(),
             "newest_event_at": (T0 + DAY).isoformat(),
         }
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        (DAY / 8 + DAY / 120, "fresh, 3 h 12 min old (of 2026-10-01 00:00:00 UTC)"),
+        (
+            30 * DAY,
+            f"stale, 30 d old (of 2026-10-01 00:00:00 UTC), and {POPULARITY.max_age.days} d are allowed; withheld",
+        ),
+        (-DAY / 24, "early, of 2026-10-01 00:00:00 UTC, which is 1 h after the moment asked for; withheld"),
+    ],
+)
+def test_online_features_tell_their_age_in_words(after: timedelta, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Store:
+        def __init__(self, _: Settings) -> None:
+            pass
+
+        def read(self, _: str, ids: list[int]) -> dict[int, dict[str, str]]:
+            return {id_: encoded(POPULARITY, popularity([(1, T0, 5)])).get(id_, {}) for id_ in ids}
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(feature_store, "FeatureStore", Store)
+    asked = ["online", "1", "--views", POPULARITY.name, "--at", (T0 + after).isoformat()]
+    assert f"{POPULARITY.name}: {says}" in CliRunner().invoke(app, asked).stdout.splitlines()[0]
+    found = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)[POPULARITY.name]
+    assert (found["age_s"], found["event_at"]) == (after.total_seconds(), T0.isoformat())
+    missing = CliRunner().invoke(app, ["online", "2", "--views", POPULARITY.name])
+    assert missing.stdout.startswith(f"{POPULARITY.name}: missing\n")

@@ -196,11 +196,35 @@ def test_progress_is_a_bar_on_a_terminal_and_a_line_now_and_then_elsewhere(
     path.write_text("uts,artist,track\n" + "".join(f"{1_709_294_400 + 300 * n},A,B\n" for n in range(65)))
     _, told = run(path, "lastfm")
     said = [line.split(";")[0].strip() for line in told.splitlines() if " of lastfm.csv" in line]
-    assert said == ["30 rows read", "60 rows read", "30 rows sent", "60 rows sent"]
+    assert said == [f"{rows} rows {step}" for step in ("read", "compared", "judged", "sent") for rows in (30, 60)]
+    lines = told.splitlines()
+    assert "    60 rows judged; 92% of lastfm.csv" in lines
     out = Output()
     out.console = Console(stderr=True, force_terminal=True, color_system=None, width=120)
-    imports._Progress(out)("read", "[x].csv", 0.5, 1000)
-    assert f"[{'#' * 15}{'.' * 15}]  50% of [x].csv read, 1,000 rows" in capsys.readouterr().err
+    with imports._Progress(out) as progress:
+        progress("compared", "[x].csv", 0.5, 1000)
+        progress("sent", "[x].csv", 1.0, 10)
+    bars = [
+        f"[{'#' * 15}{'.' * 15}]  50% of [x].csv compared, 1,000 rows",
+        f"[{'#' * 30}] 100% of [x].csv sent, 10 rows",
+    ]
+    assert capsys.readouterr().err == f"{bars[0]}\r{bars[1].ljust(len(bars[0]))}\r\n"
+
+
+def test_counts_are_for_people_in_the_table_and_numbers_in_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = Counts(rows=10_000_003, imported=10_000_000, duplicates=3, files=1)
+    monkeypatch.setattr(listens, "import_listens", lambda *_, **__: counts)
+    arguments = ["wavehouse", "import", "listens", "x.zip", "--format", "spotify", "--user", str(USER)]
+    shown = []
+    for more in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", [*arguments, *more])
+        with pytest.raises(SystemExit):
+            main.main()
+        shown.append(capsys.readouterr().out)
+    assert "10,000,003" in shown[0] and "10,000,000" in shown[0]
+    assert json.loads(shown[1])["rows"] == 10_000_003
 
 
 def test_plays_here_and_earlier_imports_are_known(tmp_path: Path) -> None:

@@ -462,6 +462,16 @@ def test_the_same_second_goes_before_a_near_one(index: Index) -> None:
     assert judged(index, "lastfm", [heard("lastfm", 60), heard("lastfm", 70)]) == [True, False]
 
 
+def test_settling_tells_how_far_it_is(index: Index) -> None:
+    know(index, [heard("spotify", 70)])
+    seen, told = Seen(index, "lastfm"), []
+    for second in (60, 70, 400):
+        seen.expect(heard("lastfm", second))
+    seen.settle(lambda *step: told.append(step))
+    # One of three is judged when it is compared.
+    assert told == [*(("compared", done, 3) for done in (1, 2, 3)), ("judged", 2, 3), ("judged", 3, 3)]
+
+
 def test_the_same_isrc_is_the_same_recording(index: Index) -> None:
     know(index, [heard("spotify", 0, isrc="GBAYE9700001"), heard("spotify", 900)])
     given = [

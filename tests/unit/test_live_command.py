@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from lakehouse.adapters import clickhouse, trino, window_loader
+from lakehouse.adapters import catalog_reader, clickhouse, trino, window_loader
 from lakehouse.cli.live import app
 from lakehouse.domain.listening.rules import LIVE_DAYS
-from lakehouse.errors import FatalError
+from lakehouse.errors import FatalError, RetryableError
 from tests.fakes.trino import DuckTrino
 
 AT = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -37,6 +37,9 @@ class Counts:
     def windows(self, *_: datetime, countries: Sequence[str] | None, **__: object) -> list[clickhouse.WindowCounts]:
         asked.append(countries)
         return []
+
+    def top(self, *_: datetime, **__: object) -> list[clickhouse.TrackCounts]:
+        return [clickhouse.TrackCounts(1, 9, 7), clickhouse.TrackCounts(2, 3, 3)]
 
     def state(self, _: str = "play_minutes") -> clickhouse.WindowState:
         return clickhouse.WindowState(AT, 1, {0: 9})
@@ -78,3 +81,37 @@ def test_windows_of_a_region_are_those_of_its_countries() -> None:
     unknown = CliRunner().invoke(app, ["windows", "--region", "001"]).exception
     assert isinstance(unknown, FatalError)
     assert "154" in unknown.hint
+
+
+class Catalogue:
+    """Knows the first track alone, or is away."""
+
+    away = False
+
+    def __init__(self, _: Any) -> None:
+        pass
+
+    def many(self, track_ids: Sequence[int]) -> list[Any]:
+        if self.away:
+            raise RetryableError("PostgreSQL does not answer.")
+        assert track_ids == [1, 2]
+        return [SimpleNamespace(content_id=1, title="Jóga", artist_name="Björk")]
+
+
+def test_a_ranking_of_tracks_has_the_names_the_catalogue_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_reader, "CatalogReader", Catalogue)
+    done = CliRunner().invoke(app, ["top", "--json"])
+    assert json.loads(done.stdout) == [
+        {"track_id": 1, "title": "Jóga", "artist_name": "Björk", "plays": 9, "streams": 7},
+        {"track_id": 2, "title": None, "artist_name": None, "plays": 3, "streams": 3},
+    ]
+    shown = CliRunner().invoke(app, ["top"]).stdout
+    assert "Jóga" in shown and "Björk" in shown and "None" not in shown
+
+
+def test_without_the_catalogue_tracks_are_ranked_without_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_reader, "CatalogReader", Catalogue)
+    monkeypatch.setattr(Catalogue, "away", True)
+    done = CliRunner().invoke(app, ["top", "--json"])
+    assert [(row["track_id"], row["title"]) for row in json.loads(done.stdout)] == [(1, None), (2, None)]
+    assert "Without titles and artists: PostgreSQL does not answer." in done.stderr

@@ -39,6 +39,9 @@ RECORD = Metadata(title="Song", artist="Ada", delivered_on=date(2026, 1, 1))
         (identifiers.normalise_isni, "0000 0001 2150 0901", None),
         (identifiers.normalise_iswc, "T-034.524.680-2", None),
         (identifiers.normalise_icpn, "036000291453", None),
+        (identifiers.normalise_mbid, " {A5E4A8C71B5F4B8E9AE95B8BD0E6D1F0} ", "a5e4a8c7-1b5f-4b8e-9ae9-5b8bd0e6d1f0"),
+        (identifiers.normalise_mbid, "a5e4a8c7-1b5f-4b8e-9ae9-5b8bd0e6d1f", None),
+        (identifiers.normalise_mbid, "a5e4a8c71b5f4b8e9ae95b8bd0e6d1_0", None),
         (normalise_territory, "uk", "GB"),
         (normalise_territory, "EU", None),
         (normalise_language, "pt_br", "pt-BR"),
@@ -88,7 +91,7 @@ def test_labelled_corruption() -> None:
         assert counts["found"] == counts["expected"] > 0
         assert counts["false"] == 0
     unseen = {kind["code"] for kind in found["kinds"]} ^ {rule.code for rule in Rule}
-    assert unseen == {"duplicate_audio", "duplicate_recording", "isrc_reused", "recording_two_isrcs"}
+    assert unseen == {"duplicate_audio", "duplicate_recording", "invalid_mbid", "isrc_reused", "recording_two_isrcs"}
 
 
 def test_real_audio_is_spoilt_and_found_out(tmp_path: Path) -> None:

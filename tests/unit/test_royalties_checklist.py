@@ -1,12 +1,14 @@
-"""The auditor's questions that need nothing but settlements, asked of DuckDB about three months of the demo.
+"""The auditor's questions that need nothing but settlements, asked of DuckDB about months of the demo.
 
 They are Trino's SQL; what DuckDB says otherwise is put in its words here. Trino itself: tests/integration.
 """
 
+# ruff: noqa: S608 -- the statements are put together from what stands in this file
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -19,9 +21,12 @@ from lakehouse.adapters.royalties_lake import CURRENT
 from lakehouse.adapters.royalties_ledger import PeriodState
 from lakehouse.config.settings import load_settings
 from lakehouse.contracts import load
-from lakehouse.domain.royalties.settlement import Balance, settle, volumes
-from tests.unit.test_royalties_demo import BOOK, MARKETS, MONTHS, revenue, uses
+from lakehouse.domain.royalties.contracts import Book
+from lakehouse.domain.royalties.periods import restate
+from lakehouse.domain.royalties.settlement import Adjustment, Balance, settle, volumes
+from tests.unit.test_royalties_demo import BOOK, CAUGHT, MARKETS, MONTHS, revenue, uses
 
+LATER = ("2026-11", "2026-12")
 #: Of the questions, those that also read plays.
 OF_PLAYS = {"01", "03", "04"}
 TABLES = tuple(name.partition(".")[2] for name in royalties_lake.TABLES if not name.endswith(("_units", "_tracks")))
@@ -46,32 +51,58 @@ class Kept:
         self.tables.setdefault("settlement_lines", []).append(lines)
 
 
+def ended() -> Book:
+    """The demo's book when the label's agreement is over: reserves and corrections still reach its account."""
+    label = BOOK.agreements["A13"]
+    accounting = tuple(replace(row, valid_to=MONTHS[-1]) for row in label.accounting)
+    over = replace(label, valid_to=MONTHS[-1], accounting=accounting)
+    return replace(BOOK, agreements={**BOOK.agreements, "A13": over})
+
+
 @pytest.fixture(scope="module")
-def lake() -> Iterator[tuple[duckdb.DuckDBPyConnection, Settled]]:
-    """The tables of three months, and the settlement of the last."""
-    kept, opening = Kept(), tuple[Balance, ...]()
+def months() -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, Settled]]]:
+    """The tables of five months and their settlements: in the last two nothing is played.
+
+    The fourth takes back the streams of one artist, more than is there; the fifth begins with the deficit.
+    """
+    kept, opening, settled = Kept(), tuple[Balance, ...](), dict[str, Settled]()
+    adjustments: dict[str, tuple[Adjustment, ...]] = {}
+    rates = tuple(royalties_demo.rates([*MONTHS, *LATER], [currency for _, currency in MARKETS]))
+    sources = dict.fromkeys(("silver_audit.plays", "silver_audit.play_flags", "silver_audit.tracks"), 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(royalties_lake, "_put", kept.put)
         patch.setattr(royalties_lake, "_put_heads", kept.put_heads)
         patch.setattr(royalties_lake, "_heads", lambda *_: [])
-        for period in MONTHS:
-            rates = tuple(royalties_demo.rates([period], [currency for _, currency in MARKETS]))
-            sources = dict.fromkeys(("silver_audit.plays", "silver_audit.play_flags", "silver_audit.tracks"), 1)
-            inputs = Inputs(period, sources, tuple(revenue(period)), "0" * 64, rates, opening)
-            of, played = inputs.calculation, uses(period)
-            made = settle(period, inputs.revenue, played, BOOK, rates, opening)
-            volume = volumes(((u.track_id, u.streams) for u in played if u.model == "pro_rata"), BOOK, period)
-            results = (inputs.revenue, opening, BOOK, volume, made, rates)
-            royalties_lake.put_results(load_settings(), of, *results, kind=CURRENT)
-            royalties_lake.LinesWriter(of, kept).write(made.lines)
+        for period in (*MONTHS, *LATER):
+            book, played = (BOOK, uses(period)) if period in MONTHS else (ended(), [])
+            corrections = adjustments.get(period, ())
+            inputs = Inputs(period, sources, tuple(revenue(period)), "0" * 64, rates, opening, corrections)
+            made = settle(period, inputs.revenue, played, book, rates, opening, corrections)
+            volume = volumes(((u.track_id, u.streams) for u in played if u.model == "pro_rata"), book, period)
+            results = (inputs.revenue, opening, book, volume, made, rates)
+            royalties_lake.put_results(load_settings(), inputs.calculation, *results, kind=CURRENT)
+            royalties_lake.LinesWriter(inputs.calculation, kept).write(made.lines)
+            settled[period] = Settled(PeriodState(period, "calculated", "", ""), inputs, made)
+            if period == MONTHS[-1]:
+                again = settle(period, inputs.revenue, uses(period, without=CAUGHT), book, rates, opening)
+                adjustments[LATER[0]] = tuple(restate(made, [], again, LATER[0], "artificial plays"))
             opening = made.balances
     connection = duckdb.connect()
     connection.execute("attach ':memory:' as lake; create schema lake.gold")
     for name, parts in kept.tables.items():
         rows = pa.concat_tables(parts)  # noqa: F841 - DuckDB reads it by its name
         connection.execute(f"create table lake.gold.{name} as from rows")
-    yield connection, Settled(PeriodState(MONTHS[-1], "calculated", "", ""), inputs, made)
+    yield connection, settled
     connection.close()
+
+
+@pytest.fixture(scope="module")
+def lake(
+    months: tuple[duckdb.DuckDBPyConnection, dict[str, Settled]],
+) -> tuple[duckdb.DuckDBPyConnection, Settled]:
+    """The tables, and the settlement of the last month that was played in."""
+    connection, settled = months
+    return connection, settled[MONTHS[-1]]
 
 
 def ask(connection: duckdb.DuckDBPyConnection, settled: Settled) -> dict[str, tuple[int, int]]:
@@ -139,21 +170,91 @@ def test_all_is_well_and_everything_was_looked_at(lake: tuple[duckdb.DuckDBPyCon
         ("delete from entries where entry_kind = 'royalty'", {"10", "11"}),
         ("delete from entries where entry_kind = 'reserve_released'", {"09", "10"}),
         ("update entries set amount_minor = 1 where entry_kind = 'reserve_released'", {"09", "10"}),
+        *(
+            (f"update entries set amount_minor = amount_minor {change} where entry_kind = '{kind}'", {"10", "13"})
+            for kind in ("reserve_held", "true_up", "recoupment", "withholding_tax")
+            for change in ("+ 1", "- 1")
+        ),
+        *(
+            (f"delete from entries where entry_kind = '{kind}'", {"10", "13"})
+            for kind in ("reserve_held", "true_up", "recoupment", "withholding_tax")
+        ),
+        ("update entries set clause = 'A13/other@1' where entry_kind = 'reserve_held'", {"13"}),
+        ("update entries set refers_to = 'A13' where entry_kind = 'reserve_held'", {"13"}),
+        ("update accounts set reserve = '1/11' where reserve = '1/10'", {"13"}),
+        ("update accounts set reserve = '1/1000' where reserve = '0'", {"13"}),
+        ("update accounts set withholding = '1/7' where withholding <> '0'", {"13"}),
+        ("update accounts set withholding = '1/1000' where withholding = '0'", {"13"}),
+        ("update accounts set guarantee_minor = guarantee_minor + 1 where guarantee_minor > 0", {"13"}),
+        ("update accounts set guarantee_months = 5 where guarantee_minor > 0", {"13"}),
+        ("update accounts set earned_before_minor = 1 where guarantee_minor > 0", {"13"}),
+        ("update accounts set licensor = 'nobody'", {"13"}),
+        ("update accounts set valid_to = '2026-09'", {"13"}),
+        ("update accounts set unrecouped_before_minor = 0", {"13"}),
+        ("update accounts set advances_minor = 0, unrecouped_before_minor = 1 where advances_minor > 0", {"13"}),
+        ("delete from accounts where payee = '14'", {"13"}),
     ],
 )
 def test_what_was_tampered_with_is_seen(
     lake: tuple[duckdb.DuckDBPyConnection, Settled], statement: str, seen_by: set[str]
 ) -> None:
     connection, settled = lake
+    with undone(connection):
+        tamper(connection, settled, statement)
+        assert {number for number, (_, wrong) in ask(connection, settled).items() if wrong} >= seen_by
+
+
+def tamper(connection: duckdb.DuckDBPyConnection, settled: Settled, statement: str) -> None:
+    """Change rows of the settlement's calculation; some there must be."""
     words = statement.split()
     table = words[1 if words[0] == "update" else 2]
-    of = f"calculation = '{settled.inputs.calculation.calculation}'"
     joined = "and" if " where " in statement else "where"
+    changed = statement.replace(f" {table}", f" lake.gold.settlement_{table}", 1)
+    of = f"calculation = '{settled.inputs.calculation.calculation}'"
+    assert connection.execute(f"{changed} {joined} {of}").fetchall()[0][0] > 0
+
+
+@pytest.mark.parametrize(
+    ("period", "statement"),
+    [
+        (LATER[0], "update entries set amount_minor = amount_minor + 1 where entry_kind = 'carried_forward'"),
+        (LATER[0], "delete from entries where entry_kind = 'carried_forward'"),
+        (LATER[1], "update entries set amount_minor = amount_minor - 1 where entry_kind = 'brought_forward'"),
+        (LATER[1], "delete from entries where entry_kind = 'brought_forward'"),
+        # of an agreement that has ended
+        (LATER[0], "update entries set amount_minor = amount_minor - 1 where entry_kind = 'withholding_tax'"),
+        (LATER[0], "update accounts set valid_to = '' where agreement_id = 'A13'"),
+    ],
+)
+def test_accounts_run_on_after_a_deficit_and_after_an_agreement(
+    months: tuple[duckdb.DuckDBPyConnection, dict[str, Settled]], period: str, statement: str
+) -> None:
+    connection, settled = months[0], months[1][period]
+    looked_at, wrong = ask(connection, settled)["13"]
+    assert looked_at
+    assert not wrong
     with undone(connection):
-        changed = statement.replace(f" {table}", f" lake.gold.settlement_{table}", 1)
-        count = connection.execute(f"{changed} {joined} {of}").fetchall()[0][0]
-        assert count > 0
-        assert {number for number, (_, wrong) in ask(connection, settled).items() if wrong} >= seen_by
+        tamper(connection, settled, statement)
+        assert ask(connection, settled)["13"][1]
+
+
+@pytest.mark.parametrize("kind", ["reserve_held", "withholding_tax", "something_new"])
+def test_what_is_booked_after_the_waterfall_is_judged_by_the_sum_alone(
+    lake: tuple[duckdb.DuckDBPyConnection, Settled], kind: str
+) -> None:
+    connection, settled = lake
+    with undone(connection):
+        connection.execute(
+            "insert into lake.gold.settlement_entries select * replace (? as entry_kind, '2026-08/A13' as refers_to, "
+            "'A13/account@2' as clause, -5 as amount_minor) from lake.gold.settlement_entries where calculation = ? "
+            "and agreement_id = 'A13' and payee = 'label-13' and entry_kind = 'payable'",
+            [kind, settled.inputs.calculation.calculation],
+        )
+        answers = ask(connection, settled)
+        assert {number for number, (_, wrong) in answers.items() if wrong} == {"10"}
+        where = "where agreement_id = 'A13' and payee = 'label-13' and entry_kind = 'payable'"
+        tamper(connection, settled, f"update entries set amount_minor = amount_minor - 5 {where}")
+        assert not any(wrong for _, wrong in ask(connection, settled).values())
 
 
 def test_a_rate_that_nothing_needs_may_be_missing() -> None:

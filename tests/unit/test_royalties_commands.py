@@ -257,3 +257,22 @@ def test_a_run_says_whose_contracts_and_rates_it_used(
     (tmp_path / "contracts.yaml").write_text("{}")
     refused = CliRunner().invoke(app, ["run", "--period", OCTOBER])
     assert "two books" in str(refused.exception)
+
+
+def test_a_run_shows_tables_to_people_and_gives_markdown_to_programs(
+    books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(royalties, "run", lambda *_, **__: (books.october, True))
+    monkeypatch.setattr(royalties, "pools_before", lambda *_: books.september.settlement.pools)
+    monkeypatch.setattr(royalties_files, "deliveries", lambda _: tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    done = CliRunner().invoke(app, ["run", "--period", OCTOBER], catch_exceptions=False)
+    rows = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in done.stdout.splitlines()]
+    markdown = run("run", "--period", OCTOBER)["summary"]
+    wanted = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if "|" in line]
+    # All rows, without titles and rulers; every currency is in both tables.
+    figures = [row for row in wanted if row[0].isupper()]
+    assert len(figures) > 8
+    assert all(row in rows for row in figures)
+    assert "| ---" in markdown
+    assert "| ---" not in done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from lakehouse.domain.royalties.settlement import (
     Line,
     Settlement,
     Settling,
+    canonical_json,
     earned_by,
     settle,
     volumes,
@@ -69,6 +71,16 @@ def test_what_is_kept_is_read_as_it_was_written() -> None:
     assert again == inputs()
     document = settled().to_json()
     assert _adapter(Settlement).validate_json(document).to_json() == document
+
+
+def test_what_was_kept_before_policies_were_keeps_its_name() -> None:
+    kept = {name: value for name, value in _dump(inputs()).items() if name != "counting_policy"}
+    before = _adapter(Inputs).validate_python(kept)
+    assert _dump(before) == kept
+    now = replace(before, counting_policy="streamed-30s@2")
+    assert _adapter(Inputs).validate_python(_dump(now)).calculation.counting_policy == "streamed-30s@2"
+    name = hashlib.sha256(canonical_json(kept)).hexdigest()[:32]
+    assert (before.calculation.calculation, now.calculation.calculation) == (name, name)
 
 
 def test_a_calculation_is_named_by_all_that_it_is_computed_from() -> None:
@@ -273,6 +285,18 @@ def test_an_adjustment_that_comes_to_nothing_is_taken_in_all_the_same(settings: 
 
 def test_a_settlement_without_adjustments_has_the_document_it_always_had() -> None:
     assert b"adjustments_sha256" not in settled().to_json()
+
+
+def test_a_closed_month_is_not_written_over_because_its_policy_is_known_now(
+    settings: Settings, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = replace(inputs(), revenue=())
+    ledger.put(settle(PERIOD, (), [], book(), RATES), kept, "closed")
+    monkeypatch.setattr(royalties, "gather", lambda *_, **__: replace(kept, counting_policy="streamed-30s@2"))
+    # The name is the same: written as a restatement, the month would be without its current calculation.
+    monkeypatch.setattr(royalties, "calculate", lambda *_, **__: pytest.fail("calculated again"))
+    made = royalties.correct(settings, PERIOD, reason="nothing")
+    assert (made.into, made.adjustments, made.account_adjustments) == ("2026-11", (), ())
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from lakehouse.adapters.royalties import Inputs, Settled
 from lakehouse.adapters.royalties_ledger import PeriodState
 from lakehouse.adapters.sales_reports import Subject
 from lakehouse.config.settings import Settings
+from lakehouse.domain.listening import rules
 from lakehouse.domain.royalties.contracts import build
 from lakehouse.domain.royalties.dsr.reading import Reading
 from lakehouse.domain.royalties.dsr.writing import render
@@ -63,7 +65,8 @@ def closed() -> Settled:
     rates = tuple(royalties_demo.rates([PERIOD], ["EUR", "JPY"]))
     settlement = settle(PERIOD, revenue, uses, build(BOOK), rates)
     names = ("silver_audit.plays", "silver_audit.play_flags", "silver_audit.tracks")
-    inputs = Inputs(PERIOD, dict(zip(names, (1, 2, 3), strict=True)), revenue, "0" * 64, rates)
+    snapshots = dict(zip(names, (1, 2, 3), strict=True))
+    inputs = Inputs(PERIOD, snapshots, revenue, "0" * 64, rates, counting_policy="streamed-30s@2")
     return Settled(PeriodState(PERIOD, "closed", settlement.digest(), "Ada"), inputs, settlement)
 
 
@@ -162,6 +165,24 @@ def test_what_comes_later_changes_no_byte(settings: Settings, closed: Settled, l
         "from lake.silver_audit.tracks_at_3"
     )
     assert report(settings, Subject(PERIOD, settled=closed)) == before
+
+
+def test_a_policy_that_is_decided_later_changes_no_report(
+    settings: Settings, closed: Settled, lake: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A track in a loop was left out of the month; then it is decided that loops are paid."""
+    for table, rest in (("plays_at_1", "'DE', 'premium', 4, 30000"), ("play_flags_at_2", "'track-loop'")):
+        lake.execute(f"insert into lake.silver_audit.{table} values ('loop', date '{PERIOD}-02', {rest})")  # noqa: S608
+    of = Subject(PERIOD, settled=closed)
+    contexts = sales_reports.contexts(settings, of, "Premium")
+    found = sales_reports.reconcile(settings, of, contexts)
+    decided = [{"from_period": PERIOD, "policy": "streamed-30s@1"}]
+    monkeypatch.setitem(rules._raw(), "royalty_policies", decided)
+    assert sales_reports.reconcile(settings, of, contexts) == found
+    # What was kept without its policy is judged by what is decided now, as it always was.
+    before = replace(closed, inputs=replace(closed.inputs, counting_policy=""))
+    with pytest.raises(FatalError, match="121 were played"):
+        sales_reports.reconcile(settings, Subject(PERIOD, settled=before), contexts)
 
 
 @pytest.mark.parametrize(

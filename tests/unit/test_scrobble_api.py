@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from lakehouse.adapters.scrobble_tokens import hashed
-from lakehouse.config.settings import load_settings
+from lakehouse.config.settings import CHECKOUT, load_settings
 from lakehouse.domain.listening.imports import Listen
 from lakehouse.errors import RetryableError
 from serving.scrobble.app import assemble
@@ -123,6 +123,17 @@ def test_a_token_is_validated_from_header_or_query(api: Api) -> None:
     assert (invalid.status_code, invalid.json()) == (200, {"code": 200, "message": "Token invalid.", "valid": False})
     missing = api.ask("GET", "/1/validate-token", token=None)
     assert (missing.status_code, missing.json()["code"]) == (400, 400)
+
+
+def test_the_front_page_says_what_this_is_and_where_it_is_documented(api: Api) -> None:
+    answer = api.ask("GET", "/", token=None)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    told = answer.json()
+    assert told["service"] == "Wavehouse scrobbling" and "ListenBrainz" in told["about"]
+    assert "wavehouse listens token create" in told["about"]
+    assert (CHECKOUT / told["documentation"]).is_file()
+    document = api.ask("GET", told["interface"]).json()
+    assert all(method.lower() in document["paths"][path] for method, path in map(str.split, told["paths"]))
 
 
 def test_other_errors_have_the_same_form(api: Api) -> None:

@@ -109,6 +109,8 @@ def test_a_settlement_as_it_is_written_passes(database: duckdb.DuckDBPyConnectio
 CLAUSE = "A clause has either a share between 0 and 1 or a rate."
 MINIMUM = "No minimum is below zero."
 THERE_AND_BACK = "There and back a currency is worth the same."
+BELOW = "No guarantee and no advance is below zero, and what is held is released later."
+WITH_CLAUSE = "Every account that is booked on is kept with its clause."
 ACCOUNT = "The entries of an account sum to what is payable."
 NOBODY_PAYS = "Nobody is asked to pay; a deficit is carried forward."
 CLAIMED = "The lines of a pool add up to what is claimed of it, to the minor unit."
@@ -173,6 +175,16 @@ SPOILED: list[tuple[str, set[str], str]] = [
     ("settlement_pools", {COUNTED}, "update settlement_pools set streams = streams + 1"),
     ("settlement_pools", {COUNTED}, "update settlement_pools set unlicensed_streams = streams + 1"),
     ("settlement_pools", {COUNTED}, "delete from settlement_units where tier = 'free'"),
+    ("settlement_accounts", {BELOW}, "update settlement_accounts set guarantee_minor = -1"),
+    ("settlement_accounts", {BELOW}, "update settlement_accounts set guarantee_months = 0"),
+    ("settlement_accounts", {BELOW}, "update settlement_accounts set release_after_months = 0"),
+    ("settlement_accounts", {BELOW}, "update settlement_accounts set unrecouped_before_minor = -1"),
+    ("settlement_accounts", {BELOW}, "update settlement_accounts set advances_minor = -1"),
+    ("settlement_accounts", {WITH_CLAUSE}, "delete from settlement_accounts where payee = 'publisher'"),
+    ("settlement_accounts", {WITH_CLAUSE}, "update settlement_accounts set payee = 'x' where payee = 'publisher'"),
+    ("settlement_accounts", set(), "delete from settlement_entries"),
+    # A calculation from before accounts were kept.
+    ("settlement_accounts", set(), "delete from settlement_accounts"),
     ("settlement_reserves", {RESERVE}, "update settlement_reserves set amount_minor = 0"),
     ("settlement_reserves", {RESERVE}, "update settlement_reserves set amount_minor = -1"),
     ("settlement_reserves", {RESERVE}, "update settlement_reserves set release_in = period"),

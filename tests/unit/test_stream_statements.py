@@ -190,6 +190,14 @@ def client(answers: dict[str, httpx.Response | Exception], seen: list[httpx.Requ
     return FlinkClient("http://flink", transport=httpx.MockTransport(answer))
 
 
+def test_a_failure_of_an_earlier_time_is_not_the_cause_that_is_asked_for() -> None:
+    entries = [{"timestamp": 5_000, "stacktrace": "a.Wrapper: x\nCaused by: b.Full: y"}, {"timestamp": 1_000}]
+    for since, cause in ((0, "b.Full: y"), (5, "b.Full: y"), (5.001, "")):
+        answer = httpx.Response(200, json={"exceptionHistory": {"entries": entries}})
+        with client({"GET /jobs/j/exceptions": answer}, []) as flink:
+            assert flink.root_cause("j", since=since) == cause
+
+
 def submit(flink: FlinkClient, tmp_path: Path, checkpoint: str | None) -> None:
     jar = tmp_path / "functions.jar"
     jar.write_bytes(b"PK")

@@ -4,6 +4,7 @@ with versions as (
     select
         track_id,
         isrc,
+        recording_mbid,
         recording_key
     from {{ ref('tracks') }}
 ),
@@ -12,15 +13,19 @@ with versions as (
 changed as (
     select
         isrc,
+        recording_mbid,
         recording_key
     from versions
-    group by track_id, isrc, recording_key
+    group by track_id, isrc, recording_mbid, recording_key
     having count(*) <= {{ var('tracks_before') | length }}
 )
 
--- two queries and not one, so that Trino reads nothing of listens when nothing changed
+-- a query each and not one, so that Trino reads nothing of listens when nothing changed
 select listened_on from {{ ref('listens') }}
 where isrc in (select isrc from changed)
+union distinct
+select listened_on from {{ ref('listens') }}
+where recording_mbid in (select recording_mbid from changed)
 union distinct
 select listened_on from {{ ref('listens') }}
 where recording_key in (select recording_key from changed) or {{ 'false' if var('tracks_before') else 'true' }}

@@ -2,6 +2,7 @@
     select
         track_id,
         isrc,
+        recording_mbid,
         recording_key
     from {{ at(ref('tracks'), snapshot) }}
     union all
@@ -9,6 +10,7 @@
 select
     track_id,
     isrc,
+    recording_mbid,
     recording_key
 from {{ ref('tracks') }}
 where false

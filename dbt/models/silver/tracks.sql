@@ -12,6 +12,7 @@ select
     duration_ms,
     sha256,
     created_at,
-    recording_key
+    recording_key,
+    recording_mbid
 from {{ ref('stg_catalog_content') }}
 where kind in ('track', 'episode')

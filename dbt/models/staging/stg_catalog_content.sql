@@ -16,5 +16,6 @@ select
     duration_ms,
     sha256,
     created_at,
-    recording_key
+    recording_key,
+    recording_mbid
 from source

@@ -15,7 +15,7 @@ from typing import Any
 from lakehouse.domain.audio.reasons import Reason
 from lakehouse.domain.audio.validation import AudioFacts, Limits, check_sound, rejection
 from lakehouse.domain.catalog.content import TRACK, Item
-from lakehouse.domain.catalog.identifiers import name_fits, tidy
+from lakehouse.domain.catalog.identifiers import name_fits, normalise_mbid, tidy
 from lakehouse.domain.catalog.quality.records import Finding, Metadata, assess, is_placeholder, mend_text
 from lakehouse.domain.catalog.quality.rules import Rule
 from lakehouse.errors import RejectedInputError
@@ -74,6 +74,7 @@ def judge(
         "language": record.language,
         "iswc": record.iswc,
         "icpn": record.icpn,
+        "recording_mbid": _mbid(tags.get("musicbrainz_trackid"), findings),
     }
     attributes |= said
     attributes = {name: value for name, value in attributes.items() if value and name not in left_out}
@@ -151,6 +152,20 @@ def _language(text: str | None, findings: list[Finding]) -> str | None:
         return text
     findings.append(Finding(Rule.CODE_FORM, "language", text, code))
     return code
+
+
+def _mbid(text: str | None, findings: list[Finding]) -> str | None:
+    """The MusicBrainz id of the recording; one that is none is left out, because the sound and its names are right."""
+    if text is None:
+        return None
+    try:
+        mbid = normalise_mbid(text)
+    except ValueError:
+        findings.append(Finding(Rule.INVALID_MBID, "musicbrainz_trackid", text))
+        return None
+    if mbid != text:
+        findings.append(Finding(Rule.IDENTIFIER_FORM, "musicbrainz_trackid", text, mbid))
+    return mbid
 
 
 def _mended(name: str, text: str, findings: list[Finding]) -> str:

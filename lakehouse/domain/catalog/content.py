@@ -96,6 +96,7 @@ TRACK = ContentKind(
             "icpn": TEXT,
             "isni": TEXT,
             "ipi": TEXT,
+            "recording_mbid": TEXT,
         },
     },
 )

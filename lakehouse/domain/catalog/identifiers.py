@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import uuid
 
 #: ISO 3901:2019: two characters of country or registrant, three of registrant, two digits of year, five of designation.
 ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
@@ -87,6 +88,18 @@ def normalise_isni(text: str) -> str:
     if "0123456789X"[(12 - rest) % 11] != bare[15]:
         raise ValueError(f"'{text}' is an ISNI with a wrong check character")
     return bare
+
+
+def normalise_mbid(text: str) -> str:
+    """`text` as a MusicBrainz id: a UUID in lower case with hyphens; case, braces and lacking hyphens are forgiven.
+
+    Raises:
+        ValueError: it is not a UUID.
+    """
+    bare = re.sub(r"[{}-]", "", text.strip().lower())
+    if not re.fullmatch(r"[0-9a-f]{32}", bare):
+        raise ValueError(f"'{text}' is not a MusicBrainz id")
+    return str(uuid.UUID(hex=bare))
 
 
 def release_key(text: str) -> str:

@@ -214,15 +214,18 @@ def royalty_policy(period: str, entries: Sequence[Mapping[str, str]] | None = No
     return begun[-1]
 
 
-def royalty_bearing_sql(period: str, flags: str | None) -> str:
+def royalty_bearing_sql(period: str, flags: str | None, settled: Mapping[str, str] | None = None) -> str:
     """SQL predicate over a valid play of the month `period` (an expression) with `flags`, the array of its rules.
 
-    Without `flags`: it would bear royalties, had no rule flagged it.
+    Without `flags`: it would bear royalties, had no rule flagged it. `settled` are labels of policies by month
+    (YYYY-MM) that stand there in the place of what is decided now.
+
+    Raises:
+        KeyError: `settled` names a policy that doesn't exist.
     """
-    cases = " ".join(
-        f"WHEN {period} >= '{entry.from_period}' THEN ({entry.policy.row_reason_sql(flags)}) IS NULL"
-        for entry in reversed(royalty_policies())
-    )
+    judged = [(f"{period} = '{month}'", policy(label)) for month, label in sorted((settled or {}).items())]
+    judged += [(f"{period} >= '{entry.from_period}'", entry.policy) for entry in reversed(royalty_policies())]
+    cases = " ".join(f"WHEN {when} THEN ({by.row_reason_sql(flags)}) IS NULL" for when, by in judged)
     return f"(CASE {cases} ELSE FALSE END)"
 
 

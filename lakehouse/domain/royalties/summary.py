@@ -1,11 +1,13 @@
-"""What a person is shown of a settlement before they sign it, in Markdown: sums by currency, and the month before."""
+"""What a person is shown of a settlement before they sign it: sums by currency, and the month before."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 from lakehouse.domain.royalties.iso import units
 from lakehouse.domain.royalties.settlement import Entry, PoolResult
@@ -25,11 +27,39 @@ COLUMNS = (
 )
 
 
-def summary(pools: Iterable[PoolResult], entries: Iterable[Entry], before: Iterable[PoolResult] = ()) -> str:
-    """Two tables and, where there is something to look at, a list; `before` are the pools of the month before.
+class Table(NamedTuple):
+    """Titles, and rows of as many cells."""
+
+    titles: list[str]
+    rows: list[list[str]]
+
+    def to_markdown(self) -> str:
+        """Numbers, all but the first column, to the right."""
+        ruler = ["---", *["---:"] * (len(self.titles) - 1)]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in (self.titles, ruler, *self.rows))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Pools by the currency of their market, accounts by the one they are paid in, and what asks for a second look.
 
     Amounts are written with the decimals of their currency; parts of a hundred are rounded to one decimal.
     """
+
+    pools: Table
+    accounts: Table
+    notes: tuple[str, ...]
+
+    def to_markdown(self) -> str:
+        """Two tables and, where there is something to look at, a list."""
+        text = [self.pools.to_markdown(), self.accounts.to_markdown()]
+        if self.notes:
+            text.append("\n".join(f"- {note}" for note in self.notes))
+        return "\n\n".join(text)
+
+
+def summary(pools: Iterable[PoolResult], entries: Iterable[Entry], before: Iterable[PoolResult] = ()) -> Summary:
+    """What a settlement comes to; `before` are the pools of the month before."""
     pools, before = tuple(pools), tuple(before)
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for pool in pools:
@@ -55,13 +85,11 @@ def summary(pools: Iterable[PoolResult], entries: Iterable[Entry], before: Itera
             ]
         )
     titles = ["market currency", "net revenue", "claimed", "of net", "retained", "streams", "claimed a month before"]
-    text = [
-        _table([*titles, "change"], rows),
-        _table(["paid in", "accounts", *(c for c, _ in COLUMNS)], _paid(entries)),
-    ]
-    if notes := _notes(pools, {pool.key.currency for pool in before}):
-        text.append("\n".join(f"- {note}" for note in notes))
-    return "\n\n".join(text)
+    return Summary(
+        Table([*titles, "change"], rows),
+        Table(["paid in", "accounts", *(c for c, _ in COLUMNS)], _paid(entries)),
+        tuple(_notes(pools, {pool.key.currency for pool in before})),
+    )
 
 
 def _paid(entries: Iterable[Entry]) -> list[list[str]]:
@@ -106,8 +134,3 @@ def _percent(part: int, whole: int, *, signed: bool = False) -> str:
         return ""
     tenths = Decimal(round(Fraction(1000 * part, whole))).scaleb(-1)
     return f"{tenths:{'+' if signed else ''},.1f} %"
-
-
-def _table(titles: list[str], rows: list[list[str]]) -> str:
-    ruler = ["---", *["---:"] * (len(titles) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ruler, *rows))

@@ -116,6 +116,13 @@ class Rule(Coded):
         "'0000000121032684'",
         "Deliver the right ISNI or leave it out.",
     )
+    INVALID_MBID = (
+        "invalid_mbid",
+        "noted",
+        "No MusicBrainz id of a recording, which is a UUID.",
+        "'12345'",
+        "Nothing is held back for it; the id is left out. Tag the file again, for example with MusicBrainz Picard.",
+    )
     IDENTIFIER_FORM = (
         "identifier_form",
         "corrected",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
-from lakehouse.domain.catalog.identifiers import normalise_isrc, recording_key, tidy
+from lakehouse.domain.catalog.identifiers import normalise_isrc, normalise_mbid, recording_key, tidy
 from lakehouse.errors import RejectedInputError
 
 #: No listen is older: scrobbling began in October 2002, and ListenBrainz refuses what claims to be from before.
@@ -155,7 +155,7 @@ def optional(value: object) -> str | None:
 def optional_mbid(value: object) -> str | None:
     """A MusicBrainz id, or None where it is not one: an id is an extra, and a wrong one must not cost the listen."""
     try:
-        return str(uuid.UUID(value)) if isinstance(value, str) else None
+        return normalise_mbid(value) if isinstance(value, str) else None
     except ValueError:
         return None
 
@@ -206,6 +206,9 @@ class Store(Protocol):
     def undecided(self) -> Iterator[Heard]:
         """Rows without a verdict, the earliest first; verdicts may be given meanwhile."""
 
+    def count_undecided(self) -> int:
+        """How many rows have no verdict."""
+
     def decide(self, heard: Heard, *, is_new: bool) -> None:
         """Keep the verdict on a row."""
 
@@ -236,15 +239,21 @@ class Seen:
         """Tell of a listen that is to be judged."""
         self._store.expect(self._heard(listen))
 
-    def settle(self) -> None:
-        """Judge all listens told of."""
-        for heard in self._store.undecided():
+    def settle(self, progress: Callable[[str, int, int], None] = lambda step, done, total: None) -> None:
+        """Judge all listens told of. `progress` hears at each listen of the step (`compared` with what is of the same
+        second, then `judged`), of the listens that have come to it, and of all there are.
+        """
+        total, judged = self._store.count_undecided(), 0
+        for compared, heard in enumerate(self._store.undecided(), start=1):
             if same := self._store.near(heard, 0):
                 for known in same:
                     self._store.take(known)
                 self._decide(heard, is_new=False)
+                judged += 1
+            progress("compared", compared, total)
         # Of listens and known ones both in the order of time, taking the earliest that is left explains the most.
-        for heard in self._store.undecided():
+        for done, heard in enumerate(self._store.undecided(), start=judged + 1):
+            progress("judged", done, total)
             near = self._store.near(heard, TOLERANCE_S)
             if any(known.second == heard.second for known in near):  # of this import: another title, the same ISRC
                 self._decide(heard, is_new=False)
