@@ -21,6 +21,7 @@ from lakehouse.domain.royalties.pools import PoolKey, add_months, rate
 from lakehouse.domain.royalties.settlement import (
     CARRIED,
     RESERVE,
+    SUSPENSE,
     Entry,
     Line,
     PoolResult,
@@ -222,7 +223,8 @@ def _rules(book: Book, agreement_id: str, clause: str) -> Accounting | None:
 def _exchange_rate(inputs: Inputs, row: AccountCorrection) -> Fraction | None:
     """The rate that royalties of another currency were converted at: they refer to their month and currency."""
     month, _, base = row.refers_to.partition("/")
-    if month != row.of_period or base in ("", row.currency) or "/" in base:
+    is_of_month = row.kind in ("royalty", SUSPENSE) and month == row.of_period and "/" not in base
+    if not is_of_month or base == row.currency:
         return None
     return rate(inputs.rates, month, base, row.currency)
 
