@@ -19,7 +19,7 @@ from lakehouse.contracts import load
 from lakehouse.domain.royalties.contracts import build
 from lakehouse.domain.royalties.models import MODELS, Use
 from lakehouse.domain.royalties.pools import PoolKey, Revenue
-from lakehouse.domain.royalties.settlement import settle, volumes
+from lakehouse.domain.royalties.settlement import AccountAdjustment, corrected_balances, settle, volumes
 
 PERIOD = "2026-10"
 POOLS = [PoolKey(PERIOD, "DE", "premium", "EUR"), PoolKey(PERIOD, "JP", "free", "JPY")]
@@ -36,7 +36,12 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
     uses = [Use(key, model, str(n), n + 3, n + 3) for key in POOLS for n, _, _ in TRACKS for model in MODELS]
     revenue = (Revenue(POOLS[0], 1_200_000, 0, 190_000, 10_000, 11), Revenue(POOLS[1], 0, 70_001))
     inputs = Inputs(PERIOD, SNAPSHOTS, revenue, "0" * 64, tuple(royalties_demo.rates([PERIOD], ["EUR", "JPY"])))
-    settlement = settle(PERIOD, revenue, uses, book, inputs.rates)
+    corrected = [
+        AccountAdjustment(PERIOD, "2026-09", "A12", "12", kind, refers_to, "", "EUR", amount, "accounts corrected")
+        for kind, refers_to, amount in (("recoupment", "", 7), ("unrecouped", "", 7), ("reserve", "2026-09/2026-12", 9))
+    ]
+    settlement = settle(PERIOD, revenue, uses, book, inputs.rates, account_adjustments=corrected)
+    begun_with = corrected_balances(PERIOD, (), corrected)
     of = inputs.calculation
     volume = volumes(((use.track_id, use.streams) for use in uses if use.model == MODELS[0]), book, PERIOD)
     folder = tmp_path_factory.mktemp("lake")
@@ -49,7 +54,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
             lake.create(made, load(name))
         with royalties_lake.lines_writer(settings, of) as writer:
             writer.write(settlement.lines)
-        results = revenue, (), book, volume, settlement, inputs.rates
+        results = revenue, begun_with, book, volume, settlement, inputs.rates
         royalties_lake.put_results(settings, of, *results, kind=royalties_lake.CURRENT)
     found = {name: made.load_table(name).scan().to_arrow() for name in royalties_lake.TABLES}
     # These two are counted by Trino.
