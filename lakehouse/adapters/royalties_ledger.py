@@ -327,7 +327,7 @@ class Ledger:
             connection.execute(restatement, vars(restated))
             for correction in corrections:
                 connection.execute(insert, vars(correction))
-            for of_account in accounts:
+            for of_account in accounts:  # one by one: they are numbered in this order
                 connection.execute(insert_of_account, vars(of_account))
 
     def corrections(self, *, into: str | None = None, of: str | None = None) -> list[Correction]:

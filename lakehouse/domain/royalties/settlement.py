@@ -281,7 +281,7 @@ def _plain(value: Any) -> Any:
         return {
             column.name: _plain(getattr(value, column.name))
             for column in fields(value)
-            if column.name != "lines" and (not column.metadata or getattr(value, column.name))
+            if column.name != "lines" and (getattr(value, column.name) or not column.metadata.get("omitted_when_empty"))
         }
     return value
 
