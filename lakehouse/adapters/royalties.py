@@ -587,11 +587,17 @@ def correct(
         new_rates = closed.inputs.rates if rates is None else tuple(rates)
         made, accounted = ledger.restatements(), ledger.account_corrections()
         before = {row.period: row for row in made}  # the last of each
+        standing = {of: _read(ledger, replace(state, digest=row.to_digest)).inputs for of, row in before.items()}
+        of_others = {
+            *(row.from_period for row in accounted),
+            *(of for of, by in standing.items() if not _same_accounts(by, _read(ledger, ledger.state(of)).inputs)),
+        }
         of_accounts: list[AccountAdjustment] = []
-        if book is not None or rates is not None or accounted:
-            closed_months = _months_to_account(settings, ledger, period, checked, new_rates, accounted, before)
-            of_accounts = restate_accounts(closed_months, map(account_adjustment, accounted), into, reason)
-            del closed_months
+        if book is not None or rates is not None or of_others:
+            first = min({period, *of_others})
+            months = _months_to_account(settings, ledger, first, standing, {period: (checked, new_rates)})
+            of_accounts = restate_accounts(months, map(account_adjustment, accounted), into, reason)
+            del months
         inputs = gather(
             settings,
             period,
@@ -615,9 +621,8 @@ def correct(
             )
             found += restate(was, [row for row in earlier if row.key == key], now, into, reason)
         found.sort()
-        standing = _read(ledger, replace(state, digest=before[period].to_digest)) if period in before else closed
-        is_news = (inputs.book_sha256, inputs.rates) != (standing.inputs.book_sha256, standing.inputs.rates)
-        if found or of_accounts or is_news:
+        # Also where nothing differs: of a later month it may, once that is restated too.
+        if found or of_accounts or not _same_accounts(inputs, standing.get(period, closed.inputs)):
             restated = Restated(len(made) + 1, period, turn, state.digest or "", again.digest())
             stands_by = {of: row.to_digest for of, row in before.items()} | {period: restated.to_digest}
             _pin(settings, inputs, f"royalties-{period}-{turn}")
@@ -636,20 +641,23 @@ def correct(
         return Restatement(into, tuple(found), tuple(of_accounts))
 
 
+def _same_accounts(one: Inputs, other: Inputs) -> bool:
+    """Whether accounts are kept by the same contracts and rates."""
+    return (one.book_sha256, one.rates) == (other.book_sha256, other.rates)
+
+
 def _months_to_account(
     settings: Settings,
     ledger: Ledger,
-    period: str,
-    book: Book,
-    rates: tuple[ExchangeRate, ...],
-    accounted: Iterable[AccountCorrection],
-    restated: Mapping[str, Restated],
+    first: str,
+    standing: Mapping[str, Inputs],
+    corrected_by: Mapping[str, tuple[Book, tuple[ExchangeRate, ...]]],
 ) -> list[ClosedMonth]:
-    """The closed months from the first whose accounts are or were corrected, `period` with this book and these rates.
+    """The closed months from `first` on, the earliest whose accounts are or were corrected.
 
-    The others with those that they were restated with last, or else closed with.
+    Each with the contracts and rates of `corrected_by`, or else those of `standing` that it was restated with last, or
+    else those it was closed with.
     """
-    first = min([period, *(row.from_period for row in accounted)])
     books: dict[str, Book] = {}
 
     def accounts_of(sha256: str) -> Book:
@@ -662,10 +670,8 @@ def _months_to_account(
         if state.state != CLOSED or state.period < first:
             continue
         closed = _read(ledger, state)
-        corrected_by = closed.inputs
-        if state.period in restated:
-            corrected_by = _read(ledger, replace(state, digest=restated[state.period].to_digest)).inputs
-        is_it = state.period == period
+        by = standing.get(state.period, closed.inputs)
+        book, rates = corrected_by.get(state.period) or (accounts_of(by.book_sha256), by.rates)
         months.append(
             ClosedMonth(
                 closed.settlement,
@@ -673,8 +679,8 @@ def _months_to_account(
                 closed.inputs.adjustments,
                 royalties_lake.earned(settings, closed.inputs.calculation.calculation),
                 accounts_of(closed.inputs.book_sha256),
-                book if is_it else accounts_of(corrected_by.book_sha256),
-                rates if is_it else corrected_by.rates,
+                book,
+                rates,
             )
         )
     return months

@@ -248,6 +248,22 @@ def test_a_correction_of_an_account_is_traced_to_the_closed_booking_and_both_cla
     assert held["after"]["amount_minor"] == held["before"]["amount_minor"] + reserve.amount_minor
 
 
+def test_a_restatement_tells_what_it_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    books = CorrectedBooks()
+    made = royalties.Restatement(OCTOBER, (), tuple(books.entered))
+    monkeypatch.setattr(royalties, "correct", lambda *_, **__: made)
+    arguments = ("restate", "--period", SEPTEMBER, "--reason", "tax corrected")
+    told = run(*arguments)
+    assert (told["into"], told["adjustments"]) == (OCTOBER, [])
+    assert [(row["of_period"], row["kind"], row["amount_minor"]) for row in told["account_adjustments"]] == [
+        (row.of_period, row.kind, row.amount_minor) for row in books.entered
+    ]
+    shown = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert f"{SEPTEMBER}/withholding_tax" in shown and "A13/account@2" in shown
+    monkeypatch.setattr(royalties, "correct", lambda *_, **__: royalties.Restatement(OCTOBER, (), ()))
+    assert "nothing to adjust" in CliRunner().invoke(app, arguments, catch_exceptions=False).output
+
+
 def test_models_are_compared_and_what_is_in_suspense_is_shown(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
     def settle_again(_: object, inputs: Inputs, book: Any, *__: object, keep: bool) -> Settlement:
         assert not keep

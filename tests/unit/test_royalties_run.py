@@ -389,6 +389,25 @@ def test_what_accounts_were_corrected_by_stands_until_the_next_restatement(
     ]
 
 
+def test_a_correction_that_comes_to_nothing_yet_is_remembered(
+    settings: Settings, ledger: MemoryLedger, closed_october: Settlement
+) -> None:
+    """A guarantee of October and November: of October nothing differs, but what it earned counts in November."""
+    raw = royalties_demo.standard_book(TRACKS)
+    run(settings, "2026-11")
+    finish(settings, "2026-11")
+    guaranteed: dict[str, Any] = json.loads(json.dumps(raw))
+    accounting = next(row for row in guaranteed["agreements"] if row["agreement_id"] == "A12")["accounting"]
+    assert accounting[0]["valid_from"] == "2000-01"  # 17 x 19 months before December 2026
+    accounting.append(accounting[0] | {"version": 2, "guarantee_minor": 10_000_000, "guarantee_months": 17})
+    first = royalties.correct(settings, PERIOD, reason="a guarantee", book=guaranteed)
+    assert (first.adjustments, first.account_adjustments) == ((), ())
+    earned = sum(e.amount_minor for e in closed_october.entries if (e.agreement_id, e.kind) == ("A12", "royalty"))
+    second = royalties.correct(settings, "2026-11", reason="a guarantee", book=guaranteed)
+    (true_up,) = (row for row in second.account_adjustments if row.kind == "true_up")
+    assert (true_up.name, true_up.amount_minor) == ("2026-11/true_up/2026-11", 10_000_000 - earned)
+
+
 def test_corrected_rates_are_booked_in_the_next_month(
     settings: Settings, ledger: MemoryLedger, closed_october: Settlement
 ) -> None:
