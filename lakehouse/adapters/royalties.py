@@ -19,7 +19,15 @@ from typing import Any
 
 from lakehouse.adapters import audit, lake, policies, publish, royalties_demo, royalties_lake, trino
 from lakehouse.adapters.royalties_lake import CURRENT, RESTATEMENT, Calculation
-from lakehouse.adapters.royalties_ledger import Correction, Ledger, NoLedgerError, PeriodState, Posting
+from lakehouse.adapters.royalties_ledger import (
+    AccountCorrection,
+    Correction,
+    Ledger,
+    NoLedgerError,
+    PeriodState,
+    Posting,
+    Restated,
+)
 from lakehouse.config.settings import Settings
 from lakehouse.domain.listening import rules
 from lakehouse.domain.royalties import contracts
@@ -31,14 +39,19 @@ from lakehouse.domain.royalties.periods import (
     CALCULATED,
     CLOSED,
     OPEN,
+    ClosedMonth,
     Period,
-    check_accounts,
     predecessor,
     restate,
+    restate_accounts,
 )
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, add_months
 from lakehouse.domain.royalties.revenue_file import AMOUNTS
 from lakehouse.domain.royalties.settlement import (
+    ADVANCE_PAID,
+    BALANCE_ADJUSTMENT,
+    SUSPENSE,
+    AccountAdjustment,
     Adjustment,
     Balance,
     Entry,
@@ -46,7 +59,10 @@ from lakehouse.domain.royalties.settlement import (
     PoolResult,
     Settlement,
     Settling,
+    advances_paid,
     canonical_json,
+    corrected,
+    corrected_balances,
     volumes,
 )
 from lakehouse.domain.royalties.statement import Statement, compile_statement
@@ -62,7 +78,8 @@ SOURCES = (
     "gold_audit.streams_monthly",
 )
 
-#: Which account stands against the payee's for each kind of entry. `payable` is their sum and books nothing.
+#: Which account stands against the payee's for each kind of entry. `payable` is their sum and books nothing; an account
+#: adjustment is booked as what it corrects.
 COUNTER = {
     "royalty": "royalty_expense",
     "true_up": "royalty_expense",
@@ -73,6 +90,8 @@ COUNTER = {
     "withholding_tax": "withholding_tax",
     "brought_forward": "deficit",
     "carried_forward": "deficit",
+    "overpayment_brought_forward": "deficit",
+    "overpayment_carried_forward": "deficit",
 }
 
 
@@ -93,6 +112,7 @@ class Inputs:
     opening: tuple[Balance, ...] = ()
     adjustments: tuple[Adjustment, ...] = ()
     counting_policy: str = ""
+    account_adjustments: tuple[AccountAdjustment, ...] = ()
 
     @property
     def calculation(self) -> Calculation:
@@ -155,6 +175,7 @@ def gather(
     *,
     opening: Sequence[Balance] = (),
     adjustments: Sequence[Adjustment] = (),
+    account_adjustments: Sequence[AccountAdjustment] = (),
     rates: Sequence[ExchangeRate] | None = None,
 ) -> Inputs:
     """Read what `period` is settled from; without `rates` those of the demo.
@@ -186,6 +207,7 @@ def gather(
         tuple(opening),
         tuple(adjustments),
         rules.royalty_policy(period).label,
+        tuple(account_adjustments),
     )
 
 
@@ -235,7 +257,8 @@ def calculate(settings: Settings, inputs: Inputs, book: Book, *, kind: str = CUR
         raise RetryableError("New data was published meanwhile.", hint="Run it again; the period stays as it was.")
     volume = _volumes(settings, inputs, book)
     settlement = _settle(settings, inputs, book, volume, keep=True)
-    results = (inputs.revenue, inputs.opening, book, volume, settlement, inputs.rates)
+    begun_with = corrected_balances(inputs.period, inputs.opening, inputs.account_adjustments)
+    results = (inputs.revenue, begun_with, book, volume, settlement, inputs.rates)
     royalties_lake.put_results(settings, of, *results, kind=kind)
     for verdict in audit.audit(settings, royalties_lake.TABLES):
         if not verdict.passed:
@@ -256,7 +279,8 @@ def _volumes(settings: Settings, inputs: Inputs, book: Book) -> dict[str, int]:
 def _settle(settings: Settings, inputs: Inputs, book: Book, volume: Mapping[str, int], *, keep: bool) -> Settlement:
     """Settle the units that the lake holds of this calculation; `keep` writes the lines there."""
     of = inputs.calculation
-    settling = Settling(inputs.period, inputs.revenue, book, volume, inputs.rates, inputs.opening, inputs.adjustments)
+    accounts = (inputs.rates, inputs.opening, inputs.adjustments, inputs.account_adjustments)
+    settling = Settling(inputs.period, inputs.revenue, book, volume, *accounts)
     models = {agreement.model for agreement in book.agreements.values()}
     with royalties_lake.lines_writer(settings, of) if keep else nullcontext() as writer:
         for key in settling.pools:
@@ -289,6 +313,7 @@ def run(
     with Ledger(settings) as ledger:
         now = _period(ledger.state(period))
         adjustments = _adjustments(ledger.corrections(into=period))
+        of_accounts = list(map(account_adjustment, ledger.account_corrections(into=period)))
         if now.state not in (OPEN, CALCULATED):
             now.calculate("")  # says why not
         opening = _balances_before(ledger, period)
@@ -297,7 +322,15 @@ def run(
         checked = contracts.load(document.decode())
         sha256 = ledger.put_book(document)
         del document
-        inputs = gather(settings, period, sha256, opening=opening, adjustments=adjustments, rates=rates)
+        inputs = gather(
+            settings,
+            period,
+            sha256,
+            opening=opening,
+            adjustments=adjustments,
+            account_adjustments=of_accounts,
+            rates=rates,
+        )
         settlement = calculate(settings, inputs, checked)
         _pin(settings, inputs, f"royalties-{period}")
         now.calculate(settlement.digest())
@@ -370,9 +403,11 @@ def _refuse_stale(ledger: Ledger, settled: Settled) -> None:
     """
     period, inputs = settled.inputs.period, settled.inputs
     entered = _adjustments(ledger.corrections(into=period))
-    if sorted(entered) != sorted(inputs.adjustments):
-        rule = f"takes in {len(inputs.adjustments)} adjustments, but {len(entered)} are entered into it"
-        if len(entered) == len(inputs.adjustments):
+    of_accounts = list(map(account_adjustment, ledger.account_corrections(into=period)))
+    if sorted(entered) != sorted(inputs.adjustments) or sorted(of_accounts) != sorted(inputs.account_adjustments):
+        taken = len(inputs.adjustments) + len(inputs.account_adjustments)
+        rule = f"takes in {taken} adjustments, but {len(entered) + len(of_accounts)} are entered into it"
+        if len(entered) + len(of_accounts) == taken:
             rule = "takes in other adjustments than are entered into it"
     elif _balances_before(ledger, period) != inputs.opening:
         rule = f"does not begin with the balances of {add_months(period, -1)}"
@@ -415,39 +450,27 @@ def postings(settlement: Settlement, opening: Iterable[Balance], book: Book) -> 
             )
 
     for entry in settlement.entries:
+        _, corrects, _ = corrected(entry) or ("", entry.kind, "")
         if entry.kind == "payable":
             owed[entry.agreement_id, entry.payee_id] -= entry.amount_minor
-        elif entry.kind == "suspense":
+        elif entry.kind == SUSPENSE:
             if entry.amount_minor:
                 pair(entry, "royalty_expense", "suspense", entry.amount_minor)
+        elif entry.kind == BALANCE_ADJUSTMENT:
+            # What is carried follows from the account adjustments beside it; cash alone is booked by none of them.
+            if corrects == ADVANCE_PAID:
+                pair(entry, "advance", "cash", entry.amount_minor)
         elif entry.amount_minor:
             owed[entry.agreement_id, entry.payee_id] += entry.amount_minor
-            pair(entry, COUNTER[entry.kind], "payee", entry.amount_minor)
+            pair(entry, COUNTER[corrects], "payee", entry.amount_minor)
     if wrong := [key for key, rest in owed.items() if rest]:
         raise FatalError(
             f"The entries of {'/'.join(wrong[0])} don't sum to what is payable.", hint="Don't close; report it."
         )
-    taken_up = _advances(settlement.balances) - _advances(opening)
-    for agreement in book.agreements.values():
-        for advance in agreement.advances:
-            if (agreement.agreement_id, advance.advance_id) in taken_up and advance.amount_minor:
-                what = Entry(
-                    settlement.period,
-                    agreement.agreement_id,
-                    advance.payee_id,
-                    "advance_paid",
-                    advance.advance_id,
-                    "",
-                    agreement.currency,
-                    advance.amount_minor,
-                )
-                pair(what, "advance", "cash", advance.amount_minor)
+    for paid in advances_paid(settlement.period, opening, settlement.balances, book):
+        if paid.amount_minor:
+            pair(paid, "advance", "cash", paid.amount_minor)
     return made
-
-
-def _advances(balances: Iterable[Balance]) -> set[tuple[str, str]]:
-    """The advances that accounts have taken up: (agreement id, advance id)."""
-    return {(row.agreement_id, advance_id) for row in balances for advance_id in row.advances}
 
 
 def kept(settings: Settings, period: str, digest: str | None = None) -> Settled:
@@ -518,6 +541,15 @@ def lines(settings: Settings, settled: Settled, **which: Any) -> Iterator[Line]:
     return royalties_lake.lines(settings, settled.inputs.calculation.calculation, **which)
 
 
+@dataclass(frozen=True)
+class Restatement:
+    """What a restatement entered into the month `into`: adjustments of lines, and of accounts."""
+
+    into: str
+    adjustments: tuple[Adjustment, ...]
+    account_adjustments: tuple[AccountAdjustment, ...]
+
+
 def correct(
     settings: Settings,
     period: str,
@@ -525,14 +557,16 @@ def correct(
     reason: str,
     book: Mapping[str, Any] | None = None,
     rates: Sequence[ExchangeRate] | None = None,
-) -> tuple[str, list[Adjustment]]:
+) -> Restatement:
     """Compute the closed `period` again from what is published now; the differences go into the next open month.
 
-    Contracts and rates are those of the closed settlement, unless others are given. Returns that month and the
-    adjustments; none when nothing differs, earlier restatements included.
+    Contracts and rates are those of the closed settlement, unless others are given. There are no adjustments when
+    nothing differs, earlier restatements included.
 
     Raises:
-        RejectedInputError: the period isn't closed, or others would change more than its lines (`check_accounts`).
+        RejectedInputError: the period isn't closed, or others would change what no adjustment carries
+            (`restate_accounts`).
+        RetryableError: somebody else restated a month meanwhile.
     """
     with Ledger(settings) as ledger:
         state = ledger.state(period)
@@ -550,30 +584,35 @@ def correct(
             into = add_months(into, 1)
         document = ledger.book(closed.inputs.book_sha256) if book is None else canonical_json(book)
         checked = (contracts.reload if book is None else contracts.load)(document.decode())
-        if book is not None or rates is not None:
-            check_accounts(
-                closed.settlement,
-                (line for row in closed.inputs.revenue for line in lines(settings, closed, key=row.key)),
-                checked,
-                closed.inputs.rates if rates is None else rates,
-                closed.inputs.opening,
-                closed.inputs.adjustments,
-                into,
-            )
+        new_rates = closed.inputs.rates if rates is None else tuple(rates)
+        made, accounted = ledger.restatements(), ledger.account_corrections()
+        before = {row.period: row for row in made}  # the last of each
+        standing = {of: _read(ledger, replace(state, digest=row.to_digest)).inputs for of, row in before.items()}
+        of_others = {
+            *(row.from_period for row in accounted),
+            *(of for of, by in standing.items() if not _same_accounts(by, _read(ledger, ledger.state(of)).inputs)),
+        }
+        of_accounts: list[AccountAdjustment] = []
+        if book is not None or rates is not None or of_others:
+            first = min({period, *of_others})
+            months = _months_to_account(settings, ledger, first, standing, {period: (checked, new_rates)})
+            of_accounts = restate_accounts(months, map(account_adjustment, accounted), into, reason)
+            del months
         inputs = gather(
             settings,
             period,
             ledger.put_book(document),
             opening=closed.inputs.opening,
             adjustments=closed.inputs.adjustments,
-            rates=closed.inputs.rates if rates is None else rates,
+            account_adjustments=closed.inputs.account_adjustments,
+            rates=new_rates,
         )
         if inputs.calculation.calculation == closed.inputs.calculation.calculation:
             again = closed.settlement
         else:
             again = calculate(settings, inputs, checked, kind=RESTATEMENT)
-        made = ledger.corrections(of=period)
-        earlier, turn = _adjustments(made), 1 + max((row.round for row in made), default=0)
+        earlier = _adjustments(ledger.corrections(of=period))
+        turn = 1 + (before[period].round if period in before else 0)
         found: list[Adjustment] = []
         for key in sorted({row.key for row in closed.inputs.revenue} | {row.key for row in inputs.revenue}):
             was, now = (
@@ -582,16 +621,69 @@ def correct(
             )
             found += restate(was, [row for row in earlier if row.key == key], now, into, reason)
         found.sort()
-        if found:
+        # Also where nothing differs: of a later month it may, once that is restated too.
+        if found or of_accounts or not _same_accounts(inputs, standing.get(period, closed.inputs)):
+            restated = Restated(len(made) + 1, period, turn, state.digest or "", again.digest())
+            stands_by = {of: row.to_digest for of, row in before.items()} | {period: restated.to_digest}
             _pin(settings, inputs, f"royalties-{period}-{turn}")
             ledger.correct(
-                [_correction(row, period, state.digest or "", again.digest(), turn) for row in found],
-                period=period,
+                restated,
+                [_correction(row, restated) for row in found],
+                [
+                    _account_correction(
+                        row, restated, stands_by.get(row.of_period) or ledger.state(row.of_period).digest or ""
+                    )
+                    for row in of_accounts
+                ],
                 document=again.to_json(),
-                digest=again.digest(),
                 inputs=_dump(inputs),
             )
-        return into, found
+        return Restatement(into, tuple(found), tuple(of_accounts))
+
+
+def _same_accounts(one: Inputs, other: Inputs) -> bool:
+    """Whether accounts are kept by the same contracts and rates."""
+    return (one.book_sha256, one.rates) == (other.book_sha256, other.rates)
+
+
+def _months_to_account(
+    settings: Settings,
+    ledger: Ledger,
+    first: str,
+    standing: Mapping[str, Inputs],
+    corrected_by: Mapping[str, tuple[Book, tuple[ExchangeRate, ...]]],
+) -> list[ClosedMonth]:
+    """The closed months from `first` on, the earliest whose accounts are or were corrected.
+
+    Each with the contracts and rates of `corrected_by`, or else those of `standing` that it was restated with last, or
+    else those it was closed with.
+    """
+    books: dict[str, Book] = {}
+
+    def accounts_of(sha256: str) -> Book:
+        if sha256 not in books:
+            books[sha256] = contracts.without_rights(ledger.book(sha256).decode())
+        return books[sha256]
+
+    months = []
+    for state in ledger.periods():
+        if state.state != CLOSED or state.period < first:
+            continue
+        closed = _read(ledger, state)
+        by = standing.get(state.period, closed.inputs)
+        book, rates = corrected_by.get(state.period) or (accounts_of(by.book_sha256), by.rates)
+        months.append(
+            ClosedMonth(
+                closed.settlement,
+                closed.inputs.opening,
+                closed.inputs.adjustments,
+                royalties_lake.earned(settings, closed.inputs.calculation.calculation),
+                accounts_of(closed.inputs.book_sha256),
+                book,
+                rates,
+            )
+        )
+    return months
 
 
 def licensed_by(settings: Settings, settled: Settled, payee_id: str) -> tuple[str, ...]:
@@ -726,6 +818,7 @@ def statement(settings: Settings, settled: Settled, payee_id: str) -> Statement:
         titles=royalties_lake.titles(settings, settled.inputs.calculation.calculation, payee_id),
         opening=settled.inputs.opening,
         adjustments=settled.inputs.adjustments,
+        account_adjustments=settled.inputs.account_adjustments,
     )
 
 
@@ -749,9 +842,15 @@ def _adapter(kind: type) -> Any:
 
 
 def _dump(inputs: Inputs) -> dict[str, Any]:
+    """Inputs as they are kept; what months had not got yet is left out where it is empty, as it names a calculation."""
     values: dict[str, Any] = json.loads(_adapter(Inputs).dump_json(inputs))
     if not inputs.counting_policy:
         del values["counting_policy"]  # as it was kept, so that it keeps its name
+    if not inputs.account_adjustments:
+        del values["account_adjustments"]
+    for row in values["opening"]:
+        if not row["overpaid_minor"]:
+            del row["overpaid_minor"]
     return values
 
 
@@ -771,12 +870,12 @@ def _adjustments(corrections: Iterable[Correction]) -> list[Adjustment]:
     ]
 
 
-def _correction(row: Adjustment, period: str, closed: str, again: str, turn: int) -> Correction:
+def _correction(row: Adjustment, by: Restated) -> Correction:
     return Correction(
         row.period,
-        period,
-        closed,
-        again,
+        by.period,
+        by.from_digest,
+        by.to_digest,
         row.corrects,
         row.key.country,
         row.key.tier,
@@ -786,5 +885,39 @@ def _correction(row: Adjustment, period: str, closed: str, again: str, turn: int
         row.account,
         row.amount_minor,
         row.reason,
-        turn,
+        by.round,
+    )
+
+
+def account_adjustment(row: AccountCorrection) -> AccountAdjustment:
+    """A correction of an account as settlements know it."""
+    return AccountAdjustment(
+        row.into_period,
+        row.of_period,
+        row.agreement_id,
+        row.payee_id,
+        row.kind,
+        row.refers_to,
+        row.clause,
+        row.currency,
+        row.amount_minor,
+        row.reason,
+    )
+
+
+def _account_correction(row: AccountAdjustment, by: Restated, stands_by: str) -> AccountCorrection:
+    return AccountCorrection(
+        row.period,
+        by.period,
+        by.round,
+        row.of_period,
+        stands_by,
+        row.agreement_id,
+        row.payee_id,
+        row.kind,
+        row.refers_to,
+        row.clause,
+        row.currency,
+        row.amount_minor,
+        row.reason,
     )

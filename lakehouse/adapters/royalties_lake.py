@@ -8,6 +8,7 @@ and is written last: a calculation that has none was broken off, and the month's
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from lakehouse.domain.royalties.contracts import Accounting, Book, current, in_f
 from lakehouse.domain.royalties.models import Units
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue, minor_units, rate
 from lakehouse.domain.royalties.revenue_file import AMOUNTS
-from lakehouse.domain.royalties.settlement import Balance, Line, Settlement
+from lakehouse.domain.royalties.settlement import PAYABLE, Balance, Line, Settlement, Sums
 from lakehouse.errors import RejectedInputError, RetryableError
 
 if TYPE_CHECKING:
@@ -282,6 +283,18 @@ def lines(
     yield from (line for _, line in sorted(found, key=lambda pair: pair[0]))
 
 
+def earned(settings: Settings, calculation: str) -> Sums:
+    """What the lines of a calculation sum to by account and currency."""
+    names = ("agreement_id", "payee", "account", "period", "currency")
+    found: Sums = defaultdict(int)
+    for batch in _batches(settings, "settlement_lines", calculation, (*names, "amount_minor")):
+        summed = pa.Table.from_batches([batch]).group_by(list(names)).aggregate([("amount_minor", "sum")])
+        for row in summed.to_pylist():
+            of = (row["agreement_id"], row["payee"], row["account"] == PAYABLE, "royalty", "")
+            found[*of, row["period"], row["currency"]] += row["amount_minor_sum"]
+    return found
+
+
 def _line(row: dict[str, Any]) -> Line:
     return Line(
         PoolKey(row["period"], row["country"], row["tier"], row["currency"]),
@@ -314,7 +327,8 @@ def put_results(
 ) -> None:
     """Write everything but units and lines; then `settlements` says that the calculation is complete.
 
-    `volume` are the streams of each agreement, as they were settled, `rates` the exchange rates, of any months.
+    `opening` are the balances it began with, corrections of them included, `volume` the streams of each agreement, as
+    they were settled, `rates` the exchange rates, of any months.
     A `CURRENT` one takes the place of the month's current one before it.
     """
     earned = {row.key: row for row in revenue}

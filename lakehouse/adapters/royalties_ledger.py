@@ -67,6 +67,46 @@ class Correction:
 
 
 @dataclass(frozen=True)
+class Restated:
+    """Restatement `round` of the closed `period`: what it was closed as, and what it was computed again as.
+
+    The latter's contracts and rates are those by which the month's accounts stand until the next restatement.
+    `sequence` is the place among all restatements, from 1: accounts of one month follow from those of others.
+    """
+
+    sequence: int
+    period: str
+    round: int
+    from_digest: str
+    to_digest: str
+
+
+@dataclass(frozen=True)
+class AccountCorrection:
+    """What an entry on an account of the closed `of_period`, or what it carries, should have been more (or less).
+
+    Entered into a period still open, by restatement `round` of `from_period`, which is `of_period` or one before it.
+    `by_digest` is the settlement of `of_period` by whose contracts and rates its accounts stand; `sequence` is the
+    place among all that were entered, 0 of one that isn't yet.
+    """
+
+    into_period: str
+    from_period: str
+    round: int
+    of_period: str
+    by_digest: str
+    agreement_id: str
+    payee_id: str
+    kind: str
+    refers_to: str
+    clause: str
+    currency: str
+    amount_minor: int
+    reason: str
+    sequence: int = 0
+
+
+@dataclass(frozen=True)
 class PeriodState:
     """Where a period stands; `digest` is the SHA-256 of the settlement it was calculated as, None while open."""
 
@@ -261,26 +301,34 @@ class Ledger:
 
     def correct(
         self,
+        restated: Restated,
         corrections: Iterable[Correction],
+        accounts: Iterable[AccountCorrection] = (),
         *,
-        period: str,
         document: bytes,
-        digest: str,
         inputs: Mapping[str, Any],
     ) -> None:
-        """Enter what a closed `period`, computed again as `document`, differs by.
+        """Enter what a closed period, computed again as `document`, differs by; nothing, perhaps, until others change.
 
         Raises:
-            RejectedInputError: `bad_adjustment` when the period isn't closed, the one they go into is approved, or
-                somebody else restated the period meanwhile.
+            RejectedInputError: `bad_adjustment` when the period isn't closed, or the one they go into is approved.
+            RetryableError: somebody else restated this or another period meanwhile.
         """
+        restatement = sa.text("""insert into ledger.restatement values (:sequence, :period, :round, :from_digest,
+            :to_digest)""")
         insert = sa.text("""insert into ledger.adjustment values (:into_period, :from_period, :from_digest, :to_digest,
             :corrects, :country, :tier, :currency, :agreement_id, :payee_id, :account, :amount_minor, :reason,
             :round)""")
+        insert_of_account = sa.text("""insert into ledger.account_adjustment values (:into_period, :from_period, :round,
+            :of_period, :by_digest, :agreement_id, :payee_id, :kind, :refers_to, :clause, :currency, :amount_minor,
+            :reason)""")
         with self.begin() as connection:
-            _put_settlement(connection, period, document, digest, inputs)
+            _put_settlement(connection, restated.period, document, restated.to_digest, inputs)
+            connection.execute(restatement, vars(restated))
             for correction in corrections:
                 connection.execute(insert, vars(correction))
+            for of_account in accounts:  # one by one: they are numbered in this order
+                connection.execute(insert_of_account, vars(of_account))
 
     def corrections(self, *, into: str | None = None, of: str | None = None) -> list[Correction]:
         """Corrections that go into a period, or that are of one, in a stable order."""
@@ -290,6 +338,19 @@ class Ledger:
             order by from_period, round, corrects""")
         with self.begin() as connection:
             return [Correction(*row) for row in connection.execute(query, {"into": into, "of": of})]
+
+    def account_corrections(self, *, into: str | None = None) -> list[AccountCorrection]:
+        """Corrections of accounts in the order in which they were entered: those that go into a period, or all."""
+        query = sa.text("""select * from ledger.account_adjustment
+            where into_period = :into or cast(:into as text) is null order by sequence""")
+        with self.begin() as connection:
+            return [AccountCorrection(*row) for row in connection.execute(query, {"into": into})]
+
+    def restatements(self) -> list[Restated]:
+        """All restatements, in order."""
+        with self.begin() as connection:
+            query = sa.text("select * from ledger.restatement order by sequence")
+            return [Restated(*row) for row in connection.execute(query)]
 
     def settlement(self, digest: str) -> tuple[bytes, dict[str, Any]]:
         """A settlement as it was kept, byte for byte, and the inputs it was computed from.

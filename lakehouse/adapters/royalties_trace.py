@@ -1,4 +1,5 @@
-"""From a booking on a payee's account to what it follows from; a correction leads to the plays behind both its sides.
+"""From a booking on a payee's account to what it follows from; a correction leads to the plays behind both its sides,
+one of an account to the closed booking and the contracts and rates of both.
 
 A line of a settlement is followed by `royalties.trace`. Plays are read as they were when each side was calculated:
 those snapshots are tagged and do not expire.
@@ -7,15 +8,26 @@ those snapshots are tagged and do not expire.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from lakehouse.adapters import royalties, trino
 from lakehouse.adapters.royalties import Inputs, Settled
-from lakehouse.adapters.royalties_ledger import Correction, Ledger
+from lakehouse.adapters.royalties_ledger import AccountCorrection, Correction, Ledger
 from lakehouse.config.settings import Settings
+from lakehouse.domain.royalties.contracts import Accounting, Book
 from lakehouse.domain.royalties.origins import Origin, origin
-from lakehouse.domain.royalties.pools import PoolKey, add_months
-from lakehouse.domain.royalties.settlement import Entry, Line, PoolResult
+from lakehouse.domain.royalties.pools import PoolKey, add_months, rate
+from lakehouse.domain.royalties.settlement import (
+    CARRIED,
+    RESERVE,
+    SUSPENSE,
+    Entry,
+    Line,
+    PoolResult,
+    advances_paid,
+    corrected,
+)
 from lakehouse.domain.royalties.statement import KINDS
 from lakehouse.errors import FatalError
 
@@ -49,11 +61,40 @@ class Corrected:
 
 
 @dataclass(frozen=True)
+class AccountSide:
+    """A settlement of the month whose account is corrected, and what it is accounted by: clause and exchange rate.
+
+    Of what no clause says there is none, and no rate of what was not converted from another currency.
+    """
+
+    digest: str
+    amount_minor: int
+    clause: str
+    rules: Accounting | None
+    exchange_rate: Fraction | None
+
+
+@dataclass(frozen=True)
+class AccountCorrected:
+    """A correction of an account and both of its sides: what was closed, and what it should have come to.
+
+    `correction.amount_minor` is the amount after, less that before, less `earlier_minor`: what had been corrected
+    already.
+    """
+
+    correction: AccountCorrection
+    earlier_minor: int
+    before: AccountSide
+    after: AccountSide
+
+
+@dataclass(frozen=True)
 class EntryTrace:
-    """Where an entry comes from, and the corrections that it books."""
+    """Where an entry comes from, and the corrections that it books: of lines, or of an account."""
 
     origin: Origin
     corrections: tuple[Corrected, ...]
+    of_accounts: tuple[AccountCorrected, ...] = ()
 
 
 def entries_of(settled: Settled, payee_id: str) -> list[Entry]:
@@ -74,7 +115,23 @@ def trace_entry(settings: Settings, settled: Settled, entry: Entry, *, limit: in
         raise FatalError(
             f"There is no agreement {entry.agreement_id} in the book of {entry.period}.", hint="Report it."
         )
-    found = origin(entry, settled.settlement, settled.inputs.opening, agreement)
+    inputs = settled.inputs
+    found = origin(entry, settled.settlement, inputs.opening, agreement, inputs.account_adjustments)
+    if corrected(entry):
+        with Ledger(settings) as ledger:
+            entered = ledger.account_corrections()
+        of_accounts = [row for row in entered if royalties.account_adjustment(row) in inputs.account_adjustments]
+        return EntryTrace(
+            found,
+            (),
+            tuple(
+                _account_corrected(settings, row, entered)
+                for row in of_accounts
+                if (royalties.account_adjustment(row).name, row.agreement_id, row.payee_id)
+                == (entry.refers_to, entry.agreement_id, entry.payee_id)
+                and (row.into_period, row.amount_minor) == (entry.period, entry.amount_minor)
+            ),
+        )
     with Ledger(settings) as ledger:
         into = [
             row
@@ -102,6 +159,74 @@ def _corrected(settings: Settings, row: Correction, of_line: list[Correction], l
     removed, removed_in_all = _plays_without(settings, was, now, key, track_id, limit)
     earlier = sum(other.amount_minor for other in of_line if other.round < row.round)
     return Corrected(row, earlier, before, after, added, added_in_all, removed, removed_in_all)
+
+
+def _account_corrected(
+    settings: Settings, row: AccountCorrection, entered: list[AccountCorrection]
+) -> AccountCorrected:
+    def what(of: AccountCorrection) -> tuple[str, ...]:
+        return (of.of_period, of.agreement_id, of.payee_id, of.kind, of.refers_to)
+
+    earlier = sum(
+        of.amount_minor
+        for of in entered
+        if what(of) == what(row)
+        and of.sequence < row.sequence
+        # What opening balances of earlier months were corrected by is in the balances they were closed with.
+        and (row.kind not in CARRIED or of.into_period == row.into_period)
+    )
+    closed, by = royalties.kept(settings, row.of_period), royalties.kept(settings, row.of_period, row.by_digest)
+    amount, clause = _as_closed(closed, row, royalties.book_of(settings, closed))
+    sides = (
+        AccountSide(
+            of.state.digest or "",
+            minor,
+            named,
+            _rules(royalties.book_of(settings, of), row.agreement_id, named),
+            _exchange_rate(of.inputs, row),
+        )
+        for of, minor, named in (
+            (closed, amount, clause),
+            (by, amount + earlier + row.amount_minor, row.clause),
+        )
+    )
+    return AccountCorrected(row, earlier, *sides)
+
+
+def _as_closed(closed: Settled, row: AccountCorrection, book: Book) -> tuple[int, str]:
+    """Amount and clause of what is corrected, in the settlement that was closed; 0 of what it lacks."""
+    account = (row.agreement_id, row.payee_id)
+    settlement = closed.settlement
+    if row.kind in CARRIED:
+        balance = next((of for of in settlement.balances if (of.agreement_id, of.payee_id) == account), None)
+        if balance is None:
+            return 0, ""
+        if row.kind == RESERVE:
+            held = (of for of in balance.reserves if f"{of.held_in}/{of.release_in}" == row.refers_to)
+            return sum(of.amount_minor for of in held), ""
+        return int(getattr(balance, f"{row.kind}_minor")), ""
+    paid = advances_paid(row.of_period, closed.inputs.opening, settlement.balances, book)
+    booked = [
+        of
+        for of in (*settlement.entries, *paid)
+        if (of.agreement_id, of.payee_id, of.kind, of.refers_to) == (*account, row.kind, row.refers_to)
+    ]
+    return sum(of.amount_minor for of in booked), next((of.clause for of in booked), "")
+
+
+def _rules(book: Book, agreement_id: str, clause: str) -> Accounting | None:
+    agreement = book.agreements.get(agreement_id)
+    rows = agreement.accounting if agreement else ()
+    return next((of for of in rows if f"{agreement_id}/{of.clause_id}@{of.version}" == clause), None)
+
+
+def _exchange_rate(inputs: Inputs, row: AccountCorrection) -> Fraction | None:
+    """The rate that royalties of another currency were converted at: they refer to their month and currency."""
+    month, _, base = row.refers_to.partition("/")
+    is_of_month = row.kind in ("royalty", SUSPENSE) and month == row.of_period and "/" not in base
+    if not is_of_month or base == row.currency:
+        return None
+    return rate(inputs.rates, month, base, row.currency)
 
 
 def _side(settings: Settings, of: Settled, key: PoolKey, row: Correction) -> Side:

@@ -14,7 +14,7 @@ from lakehouse.config.settings import load_settings
 from lakehouse.errors import FatalError
 
 if TYPE_CHECKING:
-    from lakehouse.adapters.royalties_trace import EntryTrace
+    from lakehouse.adapters.royalties_trace import AccountSide, EntryTrace
     from lakehouse.domain.royalties.settlement import Line
 
 app = typer.Typer(help="Royalties: settle a month, approve it, close it, trace it.", no_args_is_help=True)
@@ -243,8 +243,9 @@ def trace(
     """From a payee's line to its pool, its weight, the clause that decided, and the plays behind it.
 
     From a booking on the account (reserve, recoupment, true-up, tax ...) to the clause and the balances it comes from;
-    from a correction to the line it corrects, what that was and became, and the plays that came or went. Without --line
-    and --entry both are listed with their numbers.
+    from a correction to the line it corrects, what that was and became, and the plays that came or went; from one of an
+    account to the closed booking, and the clauses and exchange rates of both. Without --line and --entry both are
+    listed with their numbers.
 
     Example: wavehouse royalties trace --payee 7012 --period 2026-10 --line 1
     """
@@ -349,6 +350,23 @@ def _plain(value: Any) -> dict[str, Any] | None:
     return {name: str(part) if isinstance(part, Fraction) else part for name, part in asdict(value).items()}
 
 
+def _told(side: AccountSide) -> dict[str, Any]:
+    return {
+        "digest": side.digest,
+        "amount_minor": side.amount_minor,
+        "clause": side.clause,
+        "terms": _plain(side.rules),
+        "exchange_rate": None if side.exchange_rate is None else str(side.exchange_rate),
+    }
+
+
+def _account_side(side: AccountSide) -> str:
+    told = f"settlement {side.digest}: {side.amount_minor} minor units"
+    if side.clause:
+        told += f", {side.clause}: {_plain(side.rules)}"
+    return told if side.exchange_rate is None else f"{told}, converted at {side.exchange_rate}"
+
+
 def _show_entry(out: Output, found: EntryTrace, number: int) -> None:
     """A booking, what it follows from and, of a correction, both sides."""
     from dataclasses import asdict
@@ -399,6 +417,20 @@ def _show_entry(out: Output, found: EntryTrace, number: int) -> None:
                 ["event_id", "played_at", "user_id", "ms_played", "context"],
                 [tuple(play.values()) for play in plays],
             )
+    for of_account in found.of_accounts:
+        changed = of_account.correction
+        out.table(
+            f"Correction of {changed.from_period}, round {changed.round}: {changed.reason}",
+            ["what", "is"],
+            [
+                ("account", f"{changed.agreement_id}/{changed.payee_id} in {changed.of_period}"),
+                ("corrects", f"{changed.kind} {changed.refers_to}".rstrip()),
+                ("amount", f"{changed.amount_minor} minor units of {changed.currency}"),
+                ("as closed", _account_side(of_account.before)),
+                ("as it should be", _account_side(of_account.after)),
+                ("corrected before", of_account.earlier_minor),
+            ],
+        )
     out.result(
         {
             "entry": _plain(entry),
@@ -408,6 +440,12 @@ def _show_entry(out: Output, found: EntryTrace, number: int) -> None:
             "terms": _plain(of.rules),
             "opening": _plain(of.opening),
             "closing": _plain(of.closing),
+            "account_corrections": [
+                asdict(row.correction)
+                | {"earlier_minor": row.earlier_minor}
+                | {side: _told(shown) for side, shown in (("before", row.before), ("after", row.after))}
+                for row in found.of_accounts
+            ],
             "corrections": [
                 asdict(one.correction)
                 | {
@@ -469,9 +507,9 @@ def restate(
 ) -> None:
     """Compute a closed month again; what differs goes into the next open month, each piece pointing to its line.
 
-    Contracts and rates are those that the month was closed with, unless others are given.
-    Lines are restated, accounts are not: contracts or rates with another reserve, tax, guarantee or advance of that
-    month are refused, and what would differ is named.
+    Contracts and rates are those that the month was closed with, unless others are given. Where these say other than
+    its accounts do (a reserve, tax, guarantee, advance, exchange rate), the bookings and balances that differ are
+    corrected as well, in that month and in the closed ones after it, which began with its balances.
 
     Example: wavehouse royalties restate --period 2026-09 --reason "late plays"
     """
@@ -481,7 +519,7 @@ def restate(
     from lakehouse.adapters.royalties_files import read_book, read_rates
 
     out = Output(as_json=as_json)
-    into, found = royalties.correct(
+    found = royalties.correct(
         load_settings(),
         period,
         reason=reason,
@@ -489,13 +527,29 @@ def restate(
         rates=read_rates(rates) if rates else None,
     )
     out.table(
-        f"Adjustments of {period}, in {into}",
+        f"Adjustments of {period}, in {found.into}",
         ["line", "payee", "minor units", "currency"],
-        [(row.corrects, row.payee_id, row.amount_minor, row.key.currency) for row in found],
+        [(row.corrects, row.payee_id, row.amount_minor, row.key.currency) for row in found.adjustments],
     )
-    if not found:
+    if found.account_adjustments:
+        out.table(
+            f"Adjustments of accounts, in {found.into}",
+            ["corrects", "agreement", "payee", "minor units", "currency", "clause"],
+            [
+                (row.name, row.agreement_id, row.payee_id, row.amount_minor, row.currency, row.clause)
+                for row in found.account_adjustments
+            ],
+        )
+    if not (found.adjustments or found.account_adjustments):
         out.info(f"{period} is as it was: nothing to adjust")
-    out.result({"period": period, "into": into, "adjustments": [asdict(row) for row in found]})
+    out.result(
+        {
+            "period": period,
+            "into": found.into,
+            "adjustments": [asdict(row) for row in found.adjustments],
+            "account_adjustments": [asdict(row) for row in found.account_adjustments],
+        }
+    )
 
 
 @app.command()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from lakehouse.adapters.royalties import Inputs, _dump
-from lakehouse.adapters.royalties_ledger import Correction, PeriodState, Posting
+from lakehouse.adapters.royalties_ledger import AccountCorrection, Correction, PeriodState, Posting, Restated
 from lakehouse.domain.royalties.settlement import Settlement
 
 
@@ -17,8 +19,11 @@ class MemoryLedger:
         self.states: dict[str, PeriodState] = {}
         self.kept: dict[str, tuple[bytes, dict[str, Any]]] = {}
         self.entered: list[Correction] = []
+        self.entered_of_accounts: list[AccountCorrection] = []
+        self.restated: list[Restated] = []
         self.booked: dict[str, Sequence[Posting]] = {}
         self._book = book
+        self._books: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -64,13 +69,36 @@ class MemoryLedger:
     def corrections(self, *, into: str | None = None, of: str | None = None) -> list[Correction]:
         return [row for row in self.entered if into in (None, row.into_period) and of in (None, row.from_period)]
 
+    def account_corrections(self, *, into: str | None = None) -> list[AccountCorrection]:
+        return [row for row in self.entered_of_accounts if into in (None, row.into_period)]
+
+    def restatements(self) -> list[Restated]:
+        return list(self.restated)
+
+    def correct(
+        self,
+        restated: Restated,
+        corrections: Iterable[Correction],
+        accounts: Iterable[AccountCorrection] = (),
+        *,
+        document: bytes,
+        inputs: Mapping[str, Any],
+    ) -> None:
+        assert restated.sequence == len(self.restated) + 1
+        self.kept.setdefault(restated.to_digest, (document, dict(inputs)))
+        self.restated.append(restated)
+        self.entered += corrections
+        for row in accounts:
+            self.entered_of_accounts.append(replace(row, sequence=len(self.entered_of_accounts) + 1))
+
     def settlement(self, digest: str) -> tuple[bytes, dict[str, Any]]:
         return self.kept[digest]
 
     def put_book(self, document: bytes) -> str:
-        assert document
-        return "0" * 64
+        sha256 = hashlib.sha256(document).hexdigest()
+        self._books[sha256] = document
+        return sha256
 
     def book(self, sha256: str) -> bytes:
-        assert sha256
-        return self._book
+        """That of the months that a test gives, if it was never put here."""
+        return self._books.get(sha256, self._book)

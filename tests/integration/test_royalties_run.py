@@ -104,7 +104,7 @@ def settled_as_the_rules_say(books: Settings, settled: Settled) -> None:
         in_lake = royalties_lake.units(books, inputs.calculation.calculation, row.key)
         assert sorted(unit for part in in_lake for unit in part) == in_classes(counted.get(row.key, [])), row.key
     book = royalties.book_of(books, settled)
-    accounts = (inputs.rates, inputs.opening, inputs.adjustments)
+    accounts = (inputs.rates, inputs.opening, inputs.adjustments, inputs.account_adjustments)
     again = settle(inputs.period, inputs.revenue, weigh(plays, tracks), book, *accounts)
     assert again.digest() == settled.state.digest
 
@@ -133,7 +133,7 @@ def every_model_as_the_rules_say(books: Settings, settled: Settled, monkeypatch:
             agreements = {name: replace(row, model=model) for name, row in book.agreements.items()}
             of_model = replace(book, agreements=agreements)
             in_lake = royalties._settle(books, inputs, of_model, volume, keep=False)
-            accounts = (inputs.rates, inputs.opening, inputs.adjustments)
+            accounts = (inputs.rates, inputs.opening, inputs.adjustments, inputs.account_adjustments)
             assert in_lake.digest() == settle(inputs.period, inputs.revenue, uses, of_model, *accounts).digest(), model
 
 
@@ -186,15 +186,17 @@ def test_a_month_from_plays_to_closed_books(books: Settings, monkeypatch: pytest
     agreement["terms"][0] = {**agreement["terms"][0], "share": "0.65"}
     agreement["terms"][0].pop("escalations", None)
     build(book)
-    into, found = royalties.correct(books, period, reason="share corrected", book=book)
-    assert found
-    assert into > period
+    made = royalties.correct(books, period, reason="share corrected", book=book)
+    assert made.adjustments
+    assert made.account_adjustments == ()
+    assert made.into > period
     closed_lines = {row.line_id for row in lines}
-    assert {row.corrects for row in found} <= closed_lines
-    assert royalties.correct(books, period, reason="share corrected", book=book) == (into, [])
-    back, reverse = royalties.correct(books, period, reason="taken back")
-    assert back == into
-    assert sum(row.amount_minor for row in [*found, *reverse]) == 0
+    assert {row.corrects for row in made.adjustments} <= closed_lines
+    twice = royalties.correct(books, period, reason="share corrected", book=book)
+    assert (twice.into, twice.adjustments) == (made.into, ())
+    back = royalties.correct(books, period, reason="taken back")
+    assert back.into == made.into
+    assert sum(row.amount_minor for row in [*made.adjustments, *back.adjustments]) == 0
 
 
 def book_of_every_rule(books: Settings, first_month: str) -> dict[str, Any]:
@@ -364,6 +366,81 @@ def test_what_changes_in_a_closed_month_is_settled_in_the_next(
         with royalties_ledger.Ledger(books) as ledger:
             booked = {row["refers_to"] for row in ledger.entries(period) if row["kind"] == "adjustment"}
         assert {late.line_id, caught.line_id} <= booked <= set(changed)
+
+
+def test_accounts_of_a_closed_month_are_corrected_in_the_next(
+    books: Settings, closed_month: tuple[Settled, str, dict[str, Any]], tmp_path: Path
+) -> None:
+    closed, period, book = closed_month
+    earlier = closed.inputs.period
+    corrected = json.loads(json.dumps(book))
+    agreement, rules = next(
+        (row, clause)
+        for row in corrected["agreements"]
+        for clause in row.get("accounting", [])
+        if (clause.get("reserve"), clause.get("release_after_months")) == ("1/10", 1)
+    )
+    agreement["accounting"].append(rules | {"version": rules["version"] + 1, "reserve": "1/5", "withholding": "1/4"})
+    path = tmp_path / "corrected.json"
+    path.write_text(json.dumps(corrected))
+
+    def restate() -> Any:
+        options = ("--period", earlier, "--reason", "reserve and tax corrected", "--contracts", str(path))
+        return wavehouse_json("royalties", "restate", *options)
+
+    told = restate()
+    assert (told["into"], told["adjustments"]) == (period, [])
+    made = told["account_adjustments"]
+    assert {(row["agreement_id"], row["of_period"]) for row in made} == {(agreement["agreement_id"], earlier)}
+    assert {row["kind"] for row in made} == {"reserve_held", "withholding_tax", "reserve"}
+    again = restate()
+    assert again["account_adjustments"] == again["adjustments"] == []
+
+    settled, _ = royalties.run(books, period, by="run", book=corrected)
+    booked = settled.settlement.entries
+    kinds = {"reserve": "balance_adjustment"}
+    for row in made:
+        name = f"{earlier}/{row['kind']}/{row['refers_to']}".rstrip("/")
+        assert (row["payee_id"], kinds.get(row["kind"], "account_adjustment"), name, row["amount_minor"]) in {
+            (entry.payee_id, entry.kind, entry.refers_to, entry.amount_minor) for entry in booked
+        }
+    # What was held too little of was released with the rest: all that should have been held.
+    (reserve,) = (row for row in made if row["kind"] == "reserve")
+    (held,) = (
+        reserve_of.amount_minor
+        for row in closed.settlement.balances
+        if (row.agreement_id, row.payee_id) == (agreement["agreement_id"], reserve["payee_id"])
+        for reserve_of in row.reserves
+    )
+    released = next(
+        entry.amount_minor
+        for entry in booked
+        if (entry.agreement_id, entry.payee_id, entry.kind)
+        == (agreement["agreement_id"], reserve["payee_id"], "reserve_released")
+    )
+    assert released == held + reserve["amount_minor"]
+
+    tax = next(row for row in made if row["kind"] == "withholding_tax")
+    name = f"{earlier}/withholding_tax"
+    entries = royalties_trace.entries_of(settled, tax["payee_id"])
+    number = next(n for n, entry in enumerate(entries, start=1) if entry.refers_to == name)
+    traced = wavehouse_json(
+        "royalties", "trace", "--period", period, "--payee", tax["payee_id"], "--entry", str(number)
+    )
+    (one,) = traced["account_corrections"]
+    assert one["before"]["digest"] == closed.state.digest
+    assert one["amount_minor"] == one["after"]["amount_minor"] - one["before"]["amount_minor"]
+    assert [one[side]["terms"]["withholding"] for side in ("before", "after")] == ["3/20", "1/4"]
+
+    items = wavehouse_json("royalties", "checklist", "--period", period)
+    assert {item["question"] for item in items if item["wrong"]} == set()
+    wavehouse("royalties", "approve", "--period", period, "--by", "Ada", "--digest", settled.state.digest or "")
+    wavehouse("royalties", "close", "--period", period)
+    with royalties_ledger.Ledger(books) as ledger:
+        postings = [row for row in ledger.entries(period) if row["kind"] == "account_adjustment"]
+    assert {row["account"] for row in postings} == {"reserve", "withholding_tax", "payee"}
+    assert sum(row["amount_minor"] for row in postings) == 0
+    assert wavehouse_json("royalties", "recompute", "--period", period)["equal"]
 
 
 def corrections_are_traced(closed: Settled, settled: Settled, late: Line, caught: Line) -> None:

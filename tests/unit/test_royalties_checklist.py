@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import duckdb
@@ -22,11 +23,12 @@ from lakehouse.adapters.royalties_ledger import PeriodState
 from lakehouse.config.settings import load_settings
 from lakehouse.contracts import load
 from lakehouse.domain.royalties.contracts import Book
-from lakehouse.domain.royalties.periods import restate
-from lakehouse.domain.royalties.settlement import Adjustment, Balance, settle, volumes
+from lakehouse.domain.royalties.pools import ExchangeRate
+from lakehouse.domain.royalties.settlement import corrected, corrected_balances, settle, volumes
+from tests.royalty_books import PayOuts
 from tests.unit.test_royalties_demo import BOOK, CAUGHT, MARKETS, MONTHS, revenue, uses
 
-LATER = ("2026-11", "2026-12")
+LATER, AFTER = ("2026-11", "2026-12"), "2027-01"
 #: Of the questions, those that also read plays.
 OF_PLAYS = {"01", "03", "04"}
 TABLES = tuple(name.partition(".")[2] for name in royalties_lake.TABLES if not name.endswith(("_units", "_tracks")))
@@ -59,47 +61,106 @@ def ended() -> Book:
     return replace(BOOK, agreements={**BOOK.agreements, "A13": over})
 
 
-@pytest.fixture(scope="module")
-def months() -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, Settled]]]:
-    """The tables of five months and their settlements: in the last two nothing is played.
+Months = tuple[duckdb.DuckDBPyConnection, dict[str, Settled]]
+Rates = tuple[ExchangeRate, ...]
+RATES: Rates = tuple(royalties_demo.rates([*MONTHS, *LATER, AFTER], [currency for _, currency in MARKETS]))
 
-    The fourth takes back the streams of one artist, more than is there; the fifth begins with the deficit.
-    """
-    kept, opening, settled = Kept(), tuple[Balance, ...](), dict[str, Settled]()
-    adjustments: dict[str, tuple[Adjustment, ...]] = {}
-    rates = tuple(royalties_demo.rates([*MONTHS, *LATER], [currency for _, currency in MARKETS]))
+
+def close(kept: Kept, made: PayOuts, period: str, book: Book, rates: Rates = RATES) -> Settled:
+    """Settle a month with what was entered into it, and put it into the tables; in the last ones nothing is played."""
+    played = uses(period) if period in MONTHS else []
+    result = made.settle(period, revenue(period), played, book, rates)
+    closed = made.closed[period]
+    of_accounts = tuple(row for row in made.account_adjustments if row.period == period)
     sources = dict.fromkeys(("silver_audit.plays", "silver_audit.play_flags", "silver_audit.tracks"), 1)
+    entered = (closed.opening, closed.adjustments, "", of_accounts)
+    inputs = Inputs(period, sources, tuple(revenue(period)), "0" * 64, rates, *entered)
+    volume = volumes(((u.track_id, u.streams) for u in played if u.model == "pro_rata"), book, period)
+    begun_with = corrected_balances(period, closed.opening, of_accounts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(royalties_lake, "_put", kept.put)
         patch.setattr(royalties_lake, "_put_heads", kept.put_heads)
         patch.setattr(royalties_lake, "_heads", lambda *_: [])
-        for period in (*MONTHS, *LATER):
-            book, played = (BOOK, uses(period)) if period in MONTHS else (ended(), [])
-            corrections = adjustments.get(period, ())
-            inputs = Inputs(period, sources, tuple(revenue(period)), "0" * 64, rates, opening, corrections)
-            made = settle(period, inputs.revenue, played, book, rates, opening, corrections)
-            volume = volumes(((u.track_id, u.streams) for u in played if u.model == "pro_rata"), book, period)
-            results = (inputs.revenue, opening, book, volume, made, rates)
-            royalties_lake.put_results(load_settings(), inputs.calculation, *results, kind=CURRENT)
-            royalties_lake.LinesWriter(inputs.calculation, kept).write(made.lines)
-            settled[period] = Settled(PeriodState(period, "calculated", "", ""), inputs, made)
-            if period == MONTHS[-1]:
-                again = settle(period, inputs.revenue, uses(period, without=CAUGHT), book, rates, opening)
-                adjustments[LATER[0]] = tuple(restate(made, [], again, LATER[0], "artificial plays"))
-            opening = made.balances
+        results = (inputs.revenue, begun_with, book, volume, result, rates)
+        royalties_lake.put_results(load_settings(), inputs.calculation, *results, kind=CURRENT)
+    royalties_lake.LinesWriter(inputs.calculation, kept).write(result.lines)
+    return Settled(PeriodState(period, "calculated", "", ""), inputs, result)
+
+
+def take_back(made: PayOuts, period: str, book: Book, into: str) -> None:
+    """Restate a month without the streams of one artist: more than the later ones, without plays, have to give."""
+    opening = made.closed[period].opening
+    again = settle(period, revenue(period), uses(period, without=CAUGHT), book, RATES, opening)
+    made.restate(period, into, book, RATES, again)
+
+
+def tables(kept: Kept) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("attach ':memory:' as lake; create schema lake.gold")
     for name, parts in kept.tables.items():
         rows = pa.concat_tables(parts)  # noqa: F841 - DuckDB reads it by its name
         connection.execute(f"create table lake.gold.{name} as from rows")
+    return connection
+
+
+@pytest.fixture(scope="module")
+def months() -> Iterator[Months]:
+    """The tables of five months and their settlements: in the last two nothing is played.
+
+    The fourth takes back the streams of one artist, more than is there; the fifth begins with the deficit.
+    """
+    kept, made, settled = Kept(), PayOuts(), dict[str, Settled]()
+    for period in (*MONTHS, *LATER):
+        if period == LATER[0]:
+            take_back(made, MONTHS[-1], BOOK, period)
+        settled[period] = close(kept, made, period, BOOK if period in MONTHS else ended())
+    connection = tables(kept)
+    yield connection, settled
+    connection.close()
+
+
+def with_other_accounts() -> Book:
+    """The demo's book with more held, for longer, more taxed and guaranteed, and less paid in advance."""
+    agreements = {
+        name: replace(
+            row,
+            accounting=tuple(
+                replace(
+                    rules,
+                    reserve=2 * rules.reserve,
+                    release_after_months=rules.release_after_months + 1,
+                    withholding=rules.withholding * Fraction(3, 2),
+                    guarantee_minor=3 * rules.guarantee_minor // 2,
+                )
+                for rules in row.accounting
+            ),
+            advances=tuple(replace(advance, amount_minor=advance.amount_minor // 2) for advance in row.advances),
+        )
+        for name, row in BOOK.agreements.items()
+    }
+    return replace(BOOK, agreements=agreements)
+
+
+@pytest.fixture(scope="module")
+def corrected_months() -> Iterator[Months]:
+    """Six months; the fifth corrects accounts and rates of all four before, the last sets off what is overpaid."""
+    kept, made, settled = Kept(), PayOuts(), dict[str, Settled]()
+    book, rates = with_other_accounts(), tuple(replace(row, rate=row.rate * Fraction(9, 10)) for row in RATES)
+    for period in (*MONTHS, *LATER, AFTER):
+        if period == LATER[0]:
+            take_back(made, MONTHS[-1], BOOK, period)
+        if period == LATER[1]:
+            for closed in (*MONTHS, LATER[0]):
+                made.restate(closed, period, book, rates)
+        given = (book, rates) if period >= LATER[1] else (BOOK, RATES)
+        settled[period] = close(kept, made, period, *given)
+    connection = tables(kept)
     yield connection, settled
     connection.close()
 
 
 @pytest.fixture(scope="module")
-def lake(
-    months: tuple[duckdb.DuckDBPyConnection, dict[str, Settled]],
-) -> tuple[duckdb.DuckDBPyConnection, Settled]:
+def lake(months: Months) -> tuple[duckdb.DuckDBPyConnection, Settled]:
     """The tables, and the settlement of the last month that was played in."""
     connection, settled = months
     return connection, settled[MONTHS[-1]]
@@ -255,6 +316,65 @@ def test_what_is_booked_after_the_waterfall_is_judged_by_the_sum_alone(
         where = "where agreement_id = 'A13' and payee = 'label-13' and entry_kind = 'payable'"
         tamper(connection, settled, f"update entries set amount_minor = amount_minor - 5 {where}")
         assert not any(wrong for _, wrong in ask(connection, settled).values())
+
+
+def test_accounts_that_are_corrected_later_add_up(corrected_months: Months) -> None:
+    connection, settled = corrected_months
+    booked = settled[LATER[1]].settlement
+    kinds = {entry.kind for entry in booked.entries}
+    assert kinds >= {"account_adjustment", "balance_adjustment", "overpayment_carried_forward"}
+    corrects = {found[1] for entry in booked.entries if (found := corrected(entry))}
+    assert corrects >= {
+        *("royalty", "true_up", "reserve_held", "reserve_released", "recoupment", "withholding_tax", "suspense"),
+        *("carried_forward", "advance_paid", "reserve", "unrecouped", "deficit"),
+    }
+    assert "overpayment_brought_forward" in {entry.kind for entry in settled[AFTER].settlement.entries}
+    for of in settled.values():
+        assert {number: wrong for number, (_, wrong) in ask(connection, of).items() if wrong} == {}
+    assert all(looked_at for looked_at, _ in (ask(connection, settled[LATER[1]])[n] for n in ("09", "10", "13")))
+
+
+@pytest.mark.parametrize(
+    ("period", "statement", "seen_by"),
+    [
+        (LATER[1], "delete from entries where entry_kind = 'account_adjustment'", {"10"}),
+        (
+            LATER[1],
+            "update entries set amount_minor = amount_minor + 1 where entry_kind = 'account_adjustment'",
+            {"10"},
+        ),
+        (LATER[1], "delete from entries where entry_kind = 'balance_adjustment'", {"09", "13"}),
+        (
+            LATER[1],
+            "delete from entries where entry_kind = 'balance_adjustment' and refers_to like '%/deficit'",
+            {"13"},
+        ),
+        (
+            LATER[1],
+            "update entries set amount_minor = amount_minor + 1 where entry_kind = 'balance_adjustment' "
+            "and refers_to like '%/reserve/%/2026-12'",
+            {"09"},
+        ),
+        (
+            LATER[1],
+            "update entries set amount_minor = amount_minor + 1 where entry_kind = 'overpayment_carried_forward'",
+            {"10", "13"},
+        ),
+        (AFTER, "delete from entries where entry_kind = 'overpayment_brought_forward'", {"10", "13"}),
+        (
+            AFTER,
+            "update entries set amount_minor = amount_minor + 1 where entry_kind = 'reserve_released'",
+            {"09", "10"},
+        ),
+    ],
+)
+def test_what_was_tampered_with_in_corrected_accounts_is_seen(
+    corrected_months: Months, period: str, statement: str, seen_by: set[str]
+) -> None:
+    connection, settled = corrected_months
+    with undone(connection):
+        tamper(connection, settled[period], statement)
+        assert {number for number, (_, wrong) in ask(connection, settled[period]).items() if wrong} >= seen_by
 
 
 def test_a_rate_that_nothing_needs_may_be_missing() -> None:

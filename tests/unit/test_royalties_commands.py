@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from typer.testing import CliRunner
 
 from lakehouse.adapters import royalties, royalties_demo, royalties_files, royalties_lake, royalties_trace, trino
 from lakehouse.adapters.royalties import Inputs, Settled
-from lakehouse.adapters.royalties_ledger import Correction, PeriodState
+from lakehouse.adapters.royalties_ledger import AccountCorrection, Correction, PeriodState, Restated
 from lakehouse.cli.royalties import app
-from lakehouse.domain.royalties.contracts import build
+from lakehouse.domain.royalties.contracts import Book, build
 from lakehouse.domain.royalties.periods import restate
 from lakehouse.domain.royalties.pools import add_months
 from lakehouse.domain.royalties.settlement import Adjustment, Settlement, settle
+from tests.royalty_books import PayOuts
 from tests.unit.test_royalties_demo import MARKETS, TRACKS, revenue, uses
 
 SEPTEMBER, OCTOBER = "2026-09", "2026-10"
@@ -65,7 +67,7 @@ class Books:
 
     def _correction(self, row: Adjustment) -> Correction:
         digests = (self.september.state.digest or "", self.restated.state.digest or "")
-        return royalties._correction(row, SEPTEMBER, *digests, 1)
+        return royalties._correction(row, Restated(1, SEPTEMBER, 1, *digests))
 
     def __enter__(self) -> Books:
         return self
@@ -167,6 +169,99 @@ def test_what_there_is_not_can_not_be_traced(books: Books, arguments: tuple[str,
     done = CliRunner().invoke(app, ["trace", "--period", OCTOBER, "--payee", "20", *arguments])
     assert done.exception is not None
     assert "FatalError" in repr(type(done.exception))
+
+
+class CorrectedBooks(Books):
+    """September closed, its tax and its rates corrected; October calculated with that."""
+
+    def __init__(self) -> None:
+        raw = json.loads(json.dumps(RAW))
+        accounting = next(row for row in raw["agreements"] if row["agreement_id"] == "A13")["accounting"]
+        accounting.append(accounting[0] | {"version": 2, "withholding": "1/4"})
+        self.other, rates = build(raw), tuple(replace(row, rate=2 * row.rate) for row in RATES)
+        made = PayOuts()
+        self.september = self._settled(
+            SEPTEMBER, 1, made.settle(SEPTEMBER, revenue(SEPTEMBER), uses(SEPTEMBER), BOOK, RATES)
+        )
+        again = settle(SEPTEMBER, revenue(SEPTEMBER), uses(SEPTEMBER), self.other, rates)
+        restated = self._settled(SEPTEMBER, 1, again)
+        self.restated = replace(restated, inputs=replace(restated.inputs, book_sha256="1" * 64, rates=rates))
+        made.restate(SEPTEMBER, OCTOBER, self.other, rates)
+        self.entered = made.account_adjustments
+        october = self._settled(OCTOBER, 1, made.settle(OCTOBER, revenue(OCTOBER), uses(OCTOBER), self.other, RATES))
+        entered = {"opening": made.closed[OCTOBER].opening, "account_adjustments": tuple(self.entered)}
+        self.october = replace(october, inputs=replace(october.inputs, book_sha256="1" * 64, **entered))
+
+    def book_of(self, _: object, settled: Settled) -> Book:
+        return self.other if settled.inputs.book_sha256 == "1" * 64 else BOOK
+
+    def account_corrections(self, *, into: str | None = None) -> list[AccountCorrection]:
+        digests = (self.september.state.digest or "", self.restated.state.digest or "")
+        restated = Restated(1, SEPTEMBER, 1, *digests)
+        return [
+            replace(royalties._account_correction(row, restated, digests[1]), sequence=number)
+            for number, row in enumerate(self.entered, start=1)
+            if into in (None, row.period)
+        ]
+
+
+def test_a_correction_of_an_account_is_traced_to_the_closed_booking_and_both_clauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    books = CorrectedBooks()
+    monkeypatch.setattr(royalties, "kept", books.kept)
+    monkeypatch.setattr(royalties, "lines", books.lines)
+    monkeypatch.setattr(royalties, "book_of", books.book_of)
+    monkeypatch.setattr(royalties_trace, "Ledger", lambda _: books)
+
+    def traced(payee: str, refers_to: str) -> dict[str, Any]:
+        listed = run("trace", "--period", OCTOBER, "--payee", payee)["entries"]
+        number = next(row["entry"] for row in listed if row["refers to"] == refers_to)
+        arguments = ("trace", "--period", OCTOBER, "--payee", payee, "--entry", str(number))
+        shown = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert "as it should be" in shown.stdout
+        (made,) = run(*arguments)["account_corrections"]
+        return dict(made)
+
+    closed = {
+        (e.payee_id, e.kind, e.refers_to): e for e in books.september.settlement.entries if e.agreement_id == "A13"
+    }
+    tax = traced("label-13", f"{SEPTEMBER}/withholding_tax")
+    assert (tax["from_period"], tax["of_period"], tax["round"]) == (SEPTEMBER, SEPTEMBER, 1)
+    assert tax["before"]["digest"] == books.september.state.digest
+    assert tax["after"]["digest"] == books.restated.state.digest
+    assert tax["before"]["amount_minor"] == closed["label-13", "withholding_tax", ""].amount_minor
+    assert tax["amount_minor"] == tax["after"]["amount_minor"] - tax["before"]["amount_minor"]
+    assert (tax["before"]["clause"], tax["after"]["clause"]) == ("A13/account@1", "A13/account@2")
+    assert (tax["before"]["terms"]["withholding"], tax["after"]["terms"]["withholding"]) == ("3/20", "1/4")
+    # Of what was converted, the rates.
+    pool = f"{SEPTEMBER}/JPY"
+    royalty = traced("label-13", f"{SEPTEMBER}/royalty/{pool}")
+    assert royalty["before"]["amount_minor"] == closed["label-13", "royalty", pool].amount_minor
+    before, after = (Fraction(royalty[side]["exchange_rate"]) for side in ("before", "after"))
+    assert after != before
+    # Of a balance, what was carried.
+    reserve = next(row for row in books.entered if (row.payee_id, row.kind) == ("label-13", "reserve"))
+    held = traced("label-13", reserve.name)
+    balance = next(row for row in books.september.settlement.balances if row.payee_id == "label-13")
+    assert held["before"]["amount_minor"] == sum(row.amount_minor for row in balance.reserves)
+    assert held["after"]["amount_minor"] == held["before"]["amount_minor"] + reserve.amount_minor
+
+
+def test_a_restatement_tells_what_it_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    books = CorrectedBooks()
+    made = royalties.Restatement(OCTOBER, (), tuple(books.entered))
+    monkeypatch.setattr(royalties, "correct", lambda *_, **__: made)
+    arguments = ("restate", "--period", SEPTEMBER, "--reason", "tax corrected")
+    told = run(*arguments)
+    assert (told["into"], told["adjustments"]) == (OCTOBER, [])
+    assert [(row["of_period"], row["kind"], row["amount_minor"]) for row in told["account_adjustments"]] == [
+        (row.of_period, row.kind, row.amount_minor) for row in books.entered
+    ]
+    shown = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert f"{SEPTEMBER}/withholding_tax" in shown and "A13/account@2" in shown
+    monkeypatch.setattr(royalties, "correct", lambda *_, **__: royalties.Restatement(OCTOBER, (), ()))
+    assert "nothing to adjust" in CliRunner().invoke(app, arguments, catch_exceptions=False).output
 
 
 def test_models_are_compared_and_what_is_in_suspense_is_shown(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:

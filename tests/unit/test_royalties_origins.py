@@ -7,10 +7,13 @@ from fractions import Fraction
 
 import pytest
 
+from lakehouse.adapters import royalties_demo
 from lakehouse.domain.royalties.contracts import Accounting
 from lakehouse.domain.royalties.origins import Origin, origin
 from lakehouse.domain.royalties.settlement import Settlement
-from tests.unit.test_royalties_demo import BOOK, run
+from tests.royalty_books import PayOuts
+from tests.unit.test_royalties_checklist import with_other_accounts
+from tests.unit.test_royalties_demo import BOOK, MARKETS, MONTHS, revenue, run, uses
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,8 @@ def follows(found: Origin) -> int | None:
         "withholding_tax": -int(rules.withholding * max(0, first)),
         "carried_forward": max(0, -first),
         "payable": first,
+        "overpayment_brought_forward": -first,
+        "overpayment_carried_forward": max(0, -first),
     }.get(entry.kind)
 
 
@@ -71,3 +76,32 @@ def test_clauses_and_balances_are_named(origins: list[Origin]) -> None:
     assert recouped.closing and recouped.closing.unrecouped_minor == 150_000 + recouped.entry.amount_minor
     assert of["adjustment"].rule.startswith("corrections of 2026-10/")
     assert of["royalty"].rule.startswith(f"the lines of {of['royalty'].entry.refers_to}")
+
+
+def test_what_accounts_are_corrected_by_is_traced() -> None:
+    """August and September had too little withheld, too little held back and another advance; October sets it right."""
+    made, found = PayOuts(), list[Origin]()
+    rates = tuple(royalties_demo.rates([*MONTHS, "2026-11"], [currency for _, currency in MARKETS]))
+    other = with_other_accounts()
+    for period in (*MONTHS, "2026-11"):
+        for closed in MONTHS[:2] if period == MONTHS[2] else ():
+            made.restate(closed, period, other, rates)
+        book, played = (BOOK, uses(period)) if period < MONTHS[2] else (other, [])
+        opening = made.balances
+        settlement = made.settle(period, revenue(period), played, book, rates)
+        changes = [row for row in made.account_adjustments if row.period == period]
+        found += [
+            origin(entry, settlement, opening, book.agreements[entry.agreement_id], changes)
+            for entry in settlement.entries
+        ]
+    looked_at: Counter[str] = Counter()
+    for of in found:
+        assert of.rule, of.entry
+        if (expected := follows(of)) is not None:
+            assert of.entry.amount_minor == expected, of
+        looked_at[of.entry.kind] += 1
+    assert looked_at["account_adjustment"] and looked_at["balance_adjustment"]
+    assert looked_at["overpayment_carried_forward"] and looked_at["overpayment_brought_forward"]
+    tax = next(of for of in found if of.entry.refers_to == "2026-08/withholding_tax")
+    assert tax.rule == "withholding_tax of 2026-08: what it should have been less what was booked"
+    assert tax.clause.endswith("/account@1") and tax.rules

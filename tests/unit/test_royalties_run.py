@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +28,7 @@ from lakehouse.domain.royalties.settlement import (
     Settlement,
     Settling,
     canonical_json,
+    earned_by,
     settle,
     volumes,
 )
@@ -294,31 +295,169 @@ def test_a_closed_month_is_not_written_over_because_its_policy_is_known_now(
     monkeypatch.setattr(royalties, "gather", lambda *_, **__: replace(kept, counting_policy="streamed-30s@2"))
     # The name is the same: written as a restatement, the month would be without its current calculation.
     monkeypatch.setattr(royalties, "calculate", lambda *_, **__: pytest.fail("calculated again"))
-    assert royalties.correct(settings, PERIOD, reason="nothing") == ("2026-11", [])
+    made = royalties.correct(settings, PERIOD, reason="nothing")
+    assert (made.into, made.adjustments, made.account_adjustments) == ("2026-11", (), ())
 
 
-def test_a_restatement_that_lines_do_not_carry_is_refused(
-    settings: Settings, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def closed_october(ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch) -> Settlement:
+    """October, closed; whatever is restated, its lines are as they were."""
     closed = october(ledger, "closed")
-    monkeypatch.setattr(royalties, "lines", lambda *_, key: (line for line in closed.lines if line.key == key))
+    of_october = inputs().calculation.calculation
+
+    def lines(*_: object, key: PoolKey) -> Iterator[Line]:
+        return (line for line in closed.lines if line.key == key)
+
+    def earned(_: object, calculation: str) -> Any:
+        return earned_by(closed.lines if calculation == of_october else ())
+
+    monkeypatch.setattr(royalties_lake, "lines", lines)
+    monkeypatch.setattr(royalties_lake, "earned", earned)
+
+    def calculate(_: Settings, of: Inputs, terms: Book, **__: Any) -> Settlement:
+        accounts = (of.rates, of.opening, of.adjustments, of.account_adjustments)
+        if of.period == PERIOD:
+            return settle(PERIOD, REVENUE, USES, terms, *accounts)
+        return settle(of.period, of.revenue, [], terms, *accounts)
+
+    monkeypatch.setattr(royalties, "calculate", calculate)
+    return closed
+
+
+def with_tax(raw: dict[str, Any], withholding: str) -> dict[str, Any]:
+    """The book with another tax of agreement A12, by a further version of its clause."""
+    changed: dict[str, Any] = json.loads(json.dumps(raw))
+    accounting = next(row for row in changed["agreements"] if row["agreement_id"] == "A12")["accounting"]
+    accounting.append(accounting[-1] | {"version": len(accounting) + 1, "withholding": withholding})
+    return changed
+
+
+def test_a_corrected_tax_is_booked_in_the_next_month(
+    settings: Settings, ledger: MemoryLedger, closed_october: Settlement
+) -> None:
+    raw = with_tax(royalties_demo.standard_book(TRACKS), "1/4")
+    withheld = {e.payee_id: e for e in closed_october.entries if (e.agreement_id, e.kind) == ("A12", "withholding_tax")}
+    run(settings, "2026-11")
+    made = royalties.correct(settings, PERIOD, reason="tax corrected", book=raw)
+    assert (made.into, made.adjustments) == ("2026-11", ())
+    assert {(row.payee_id, row.name) for row in made.account_adjustments} == {
+        (payee, f"{PERIOD}/withholding_tax") for payee in withheld
+    }
+    assert all(row.clause == "A12/account@2" and row.amount_minor < 0 for row in made.account_adjustments)
+    # Again it is nothing, whatever is entered; without it November is neither approved nor closed.
+    assert royalties.correct(settings, PERIOD, reason="tax corrected", book=raw).account_adjustments == ()
+    assert len(ledger.restated) == 1
+    stale = refusal(lambda: royalties.approve(settings, "2026-11", by="Ada"))
+    assert stale.reason == "stale"
+    assert f"takes in 0 adjustments, but {len(withheld)} are entered" in stale.message
+    november = run(settings, "2026-11")
+    taken = ledger.kept[november.digest()][1]["account_adjustments"]  # as the ledger's database reads them
+    assert {(row["of_period"], row["kind"], row["amount_minor"]) for row in taken} == {
+        (PERIOD, "withholding_tax", row.amount_minor) for row in made.account_adjustments
+    }
+    finish(settings, "2026-11")
+    booked = [row for row in ledger.booked["2026-11"] if row.kind == "account_adjustment"]
+    assert {row.account for row in booked} == {"withholding_tax", "payee"}
+    assert sum(row.amount_minor for row in booked) == 0
+    assert sum(row.amount_minor for row in booked if row.account == "withholding_tax") == sum(
+        row.amount_minor for row in made.account_adjustments
+    )
+
+
+def test_what_accounts_were_corrected_by_stands_until_the_next_restatement(
+    settings: Settings, ledger: MemoryLedger, closed_october: Settlement
+) -> None:
+    """Of November a rate is corrected in December: October's tax, corrected in November, is not taken back by it."""
     raw = royalties_demo.standard_book(TRACKS)
-    with_reserve = next(row for row in raw["agreements"] if row["agreement_id"] == "A13")
-    with_reserve["accounting"][0]["withholding"] = "1/4"
-    refused = refusal(lambda: royalties.correct(settings, PERIOD, reason="tax corrected", book=raw))
-    assert refused.reason == "beyond_lines"
-    assert f"{with_reserve['agreement_id']}/" in refused.message
-    assert "withholding_tax" in refused.message
-    assert "from 2026-11 on" in (refused.hint or "")
-    other = [replace(row, rate=row.rate * 2) for row in RATES]
-    assert "/JPY" in refusal(lambda: royalties.correct(settings, PERIOD, reason="rates corrected", rates=other)).message
-    del raw["agreements"][raw["agreements"].index(with_reserve)]
-    raw["rights"] = [
-        row for row in raw["rights"] if with_reserve["agreement_id"] not in {h["agreement_id"] for h in row["holders"]}
+    first = royalties.correct(settings, PERIOD, reason="tax corrected", book=with_tax(raw, "1/4"))
+    run(settings, "2026-11")
+    finish(settings, "2026-11")
+    rates = [*RATES, *royalties_demo.rates(["2026-11"], ["EUR", "JPY"])]
+    assert royalties.correct(settings, "2026-11", reason="rates corrected", rates=rates).account_adjustments == ()
+    # The contracts that the month was closed with are asked for: that is taking it back.
+    back = royalties.correct(settings, PERIOD, reason="tax was right")
+    assert back.into == "2026-12"
+    assert [replace(row, period="", clause="", reason="") for row in back.account_adjustments] == [
+        replace(row, period="", clause="", reason="", amount_minor=-row.amount_minor)
+        for row in first.account_adjustments
     ]
+    assert {row.clause for row in back.account_adjustments} == {"A12/account@1"}
+    assert [(row.sequence, row.period, row.round) for row in ledger.restated] == [
+        (1, PERIOD, 1),
+        (2, "2026-11", 1),
+        (3, PERIOD, 2),
+    ]
+
+
+def test_a_correction_that_comes_to_nothing_yet_is_remembered(
+    settings: Settings, ledger: MemoryLedger, closed_october: Settlement
+) -> None:
+    """A guarantee of October and November: of October nothing differs, but what it earned counts in November."""
+    raw = royalties_demo.standard_book(TRACKS)
+    run(settings, "2026-11")
+    finish(settings, "2026-11")
+    guaranteed: dict[str, Any] = json.loads(json.dumps(raw))
+    accounting = next(row for row in guaranteed["agreements"] if row["agreement_id"] == "A12")["accounting"]
+    assert accounting[0]["valid_from"] == "2000-01"  # 17 x 19 months before December 2026
+    accounting.append(accounting[0] | {"version": 2, "guarantee_minor": 10_000_000, "guarantee_months": 17})
+    first = royalties.correct(settings, PERIOD, reason="a guarantee", book=guaranteed)
+    assert (first.adjustments, first.account_adjustments) == ((), ())
+    earned = sum(e.amount_minor for e in closed_october.entries if (e.agreement_id, e.kind) == ("A12", "royalty"))
+    second = royalties.correct(settings, "2026-11", reason="a guarantee", book=guaranteed)
+    (true_up,) = (row for row in second.account_adjustments if row.kind == "true_up")
+    assert (true_up.name, true_up.amount_minor) == ("2026-11/true_up/2026-11", 10_000_000 - earned)
+
+
+def test_corrected_rates_are_booked_in_the_next_month(
+    settings: Settings, ledger: MemoryLedger, closed_october: Settlement
+) -> None:
+    other = [replace(row, rate=row.rate * 2) for row in RATES]
+    made = royalties.correct(settings, PERIOD, reason="rates corrected", rates=other)
+    converted = {row.refers_to for row in made.account_adjustments if row.kind == "royalty"}
+    assert converted == {f"{PERIOD}/JPY", f"{PERIOD}/EUR"}
+    assert {row.by_digest for row in ledger.entered_of_accounts} == {ledger.restated[0].to_digest}
+    run(settings, "2026-11")
+    finish(settings, "2026-11")
+
+
+def test_accounts_are_not_corrected_past_an_approved_month(
+    settings: Settings, ledger: MemoryLedger, closed_october: Settlement
+) -> None:
+    run(settings, "2026-11")
+    royalties.approve(settings, "2026-11", by="Ada")
+    raw = with_tax(royalties_demo.standard_book(TRACKS), "1/4")
+    refused = refusal(lambda: royalties.correct(settings, PERIOD, reason="tax corrected", book=raw))
+    assert refused.reason == "wrong_step"
+    assert "Close or reject 2026-11" in (refused.hint or "")
+    assert not ledger.restated and not ledger.entered_of_accounts
+
+
+def test_what_no_adjustment_carries_is_refused_before_anything_is_calculated(
+    settings: Settings, ledger: MemoryLedger, closed_october: Settlement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(royalties, "calculate", None)
+    raw = royalties_demo.standard_book(TRACKS)
+    agreement = next(row for row in raw["agreements"] if row["agreement_id"] == "A12")
+    agreement["licensor"] = "16"
+    refused = refusal(lambda: royalties.correct(settings, PERIOD, reason="another licensor", book=raw))
+    assert refused.reason == "beyond_accounts"
+    assert "the licensor of agreement A12 was" in refused.message
+    del raw["agreements"][raw["agreements"].index(agreement)]
+    raw["rights"] = [row for row in raw["rights"] if "A12" not in {h["agreement_id"] for h in row["holders"]}]
     gone = refusal(lambda: royalties.correct(settings, PERIOD, reason="no such agreement", book=raw))
     assert gone.reason == "unknown_agreement"
-    assert ledger.entered == []
+    assert not ledger.entered and not ledger.restated
+
+
+def test_inputs_without_account_adjustments_have_the_name_they_always_had() -> None:
+    """Else lines and units of a calculation from before there were any would not be found."""
+    opening = (Balance("2026-09", "A10", "10", "EUR", deficit_minor=1),)
+    kept = _dump(replace(inputs(), opening=opening))
+    assert "account_adjustments" not in kept
+    assert "overpaid_minor" not in kept["opening"][0]
+    overpaid = _dump(replace(inputs(), opening=(replace(opening[0], overpaid_minor=7),)))
+    assert overpaid["opening"][0]["overpaid_minor"] == 7
+    assert b"overpaid" not in settled().to_json()
 
 
 def test_a_book_that_was_taken_before_the_rules_became_stricter_is_still_read() -> None:

@@ -4,7 +4,9 @@ Shorthand: the pool is DE/premium/EUR of 2026-10 and the agreement is A (master,
 2026-01) unless said otherwise. `plays` are "listener track streams [chosen]", `u*3` stands for three listeners. The
 `rights` of a track are "payee share [status] [@agreement]"; its share type and months ("2026-01..2026-10") follow it,
 without months it is licensed as long as its agreements. Lines read "track chain amount",
-entries "payee kind amount"; what isn't the default (pool, agreement, account, rule, currency) stands beside it.
+entries "payee kind amount"; what isn't the default (pool, agreement, account, rule, currency) stands beside it, and
+what an account adjustment corrects after "of": "P1 account_adjustment -35 of 2026-10/withholding_tax". `restates` is a
+month, or several, with what is another now.
 Every month of an example is booked as well: its postings must balance and its accounts stand at what is carried.
 """
 
@@ -20,11 +22,10 @@ import yaml
 
 from lakehouse.domain.royalties import contracts
 from lakehouse.domain.royalties.models import Plays, Policy, Track, Use, weigh
-from lakehouse.domain.royalties.periods import check_accounts, restate
 from lakehouse.domain.royalties.pools import ExchangeRate, PoolKey, Revenue
-from lakehouse.domain.royalties.settlement import Adjustment, Entry, Line, Settlement, settle
+from lakehouse.domain.royalties.settlement import Entry, Line, Settlement, corrected, settle
 from lakehouse.errors import RejectedInputError
-from tests.royalty_books import Books
+from tests.royalty_books import PayOuts
 
 FOLDER = Path(__file__).parents[1] / "cases" / "royalties"
 POOL = "DE/premium/EUR"
@@ -91,34 +92,33 @@ def months(case: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def run(case: dict[str, Any]) -> dict[str, Settlement]:
     results: dict[str, Settlement] = {}
-    booked: list[Adjustment] = []
-    rates = [
+    made = PayOuts()
+    for period, month in months(case).items():
+        for restated in [month["restates"]] if isinstance(month.get("restates"), dict) else month.get("restates", ()):
+            again = {**case, **months(case)[restated["period"]], **restated}
+            of = again["period"]
+            corrected, began = contracts.build(make_book(again)), made.closed[of]
+            lines = settle(
+                of,
+                revenue(again, of),
+                uses(again, of),
+                corrected,
+                exchange_rates(again),
+                began.opening,
+                began.adjustments,
+            )
+            made.restate(of, period, corrected, exchange_rates(again), lines)
+        here = {**case, **month}
+        book = contracts.build(make_book(here))
+        results[period] = made.settle(period, revenue(here, period), uses(here, period), book, exchange_rates(here))
+    return results
+
+
+def exchange_rates(case: dict[str, Any]) -> list[ExchangeRate]:
+    return [
         ExchangeRate(day, *pair.split("/"), Fraction(value))  # "2026-10-31 EUR/USD 1.1"
         for day, pair, value in (row.split() for row in case.get("rates", ()))
     ]
-    balances: Any = ()
-    books = Books()
-    began: dict[str, tuple[Any, list[Adjustment]]] = {}
-    for period, month in months(case).items():
-        book = contracts.build(make_book({**case, **month}))
-        now: list[Adjustment] = []
-        if "restates" in month:
-            again = {**case, **months(case)[month["restates"]["period"]], **month["restates"]}
-            old = results[again["period"]]
-            corrected = contracts.build(make_book(again))
-            check_accounts(old, old.lines, corrected, rates, *began[old.period], period)
-            recomputed = settle(
-                old.period, revenue(again, old.period), uses(again, old.period), corrected, rates, *began[old.period]
-            )
-            now = restate(old, booked, recomputed, period, "late plays")
-            booked += now
-        result = settle(
-            period, revenue({**case, **month}, period), uses({**case, **month}, period), book, rates, balances, now
-        )
-        books.add(result, balances, book)
-        began[period] = (balances, now)
-        results[period], balances = result, result.balances
-    return results
 
 
 def revenue(case: dict[str, Any], period: str) -> list[Revenue]:
@@ -233,6 +233,7 @@ def show_entry(entry: Entry) -> str:
         str(entry.amount_minor),
         entry.currency if entry.currency != "EUR" else "",
         f"@{entry.agreement_id}" if entry.agreement_id != "A" else "",
+        f"of {entry.refers_to}" if corrected(entry) else "",
     ]
     return " ".join(filter(None, words))
 
@@ -240,6 +241,7 @@ def show_entry(entry: Entry) -> str:
 def show_balances(result: Settlement) -> Iterator[str]:
     for row in result.balances:
         values = {"unrecouped": row.unrecouped_minor, "deficit": row.deficit_minor, "earned": row.earned_minor}
+        values["overpaid"] = row.overpaid_minor
         shown = [f"{name}={value}" for name, value in values.items() if value]
         shown += [f"reserve={reserve.amount_minor}@{reserve.release_in}" for reserve in row.reserves]
         if shown:

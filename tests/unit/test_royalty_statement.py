@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
 from lakehouse.domain.royalties.pools import PoolKey
-from lakehouse.domain.royalties.settlement import Adjustment, Balance, Entry, Line, PoolResult, Reserve, Settlement
+from lakehouse.domain.royalties.settlement import (
+    AccountAdjustment,
+    Adjustment,
+    Balance,
+    Entry,
+    Line,
+    PoolResult,
+    Reserve,
+    Settlement,
+)
 from lakehouse.domain.royalties.statement import Statement, compile_statement, money, to_csv, to_html
 from lakehouse.errors import RejectedInputError
 
@@ -98,3 +108,45 @@ def test_a_stranger_has_no_statement() -> None:
     with pytest.raises(RejectedInputError) as refusal:
         compile_statement(SETTLEMENT, "P9", "Nobody", titles={})
     assert refusal.value.reason == "statement_unknown_payee"
+
+
+def test_corrections_of_accounts_are_told_with_their_clause() -> None:
+    tax, reserve = (
+        AccountAdjustment("2026-10", "2026-09", "A1", "P1", kind, refers_to, clause, "EUR", amount, "tax corrected")
+        for kind, refers_to, clause, amount in (
+            ("withholding_tax", "", "A1/k1@2", -35),
+            ("reserve", "2026-09/2026-12", "", 70),
+        )
+    )
+    entries = [
+        replace(_entry(row.entry_kind, row.amount_minor), refers_to=row.name, clause=row.clause)
+        for row in (tax, reserve)
+    ]
+    closing = replace(SETTLEMENT.balances[0], overpaid_minor=35)
+    made = compile_statement(
+        replace(SETTLEMENT, entries=(*SETTLEMENT.entries, *entries), balances=(closing,)),
+        "P1",
+        "Ada",
+        titles={},
+        account_adjustments=[tax, reserve, replace(tax, payee_id="P2", amount_minor=-99)],
+    )
+    rows = list(csv.DictReader(io.StringIO(to_csv(made))))
+    assert [(r["clause"], r["what"], r["amount"], r["refers_to"]) for r in rows if r["part"] == "correction"] == [
+        ("", "tax corrected", "0.70", "2026-09/reserve/2026-09/2026-12"),
+        ("A1/k1@2", "tax corrected", "-0.35", "2026-09/withholding_tax"),
+    ]
+    booked = [(r["what"], r["amount"]) for r in rows if r["part"] == "booking"]
+    assert booked[-3:] == [
+        ("Correction of a closed account", "-0.35"),
+        ("Payable", "36.17"),
+        ("Opening balance corrected (outside the sum)", "0.70"),
+    ]
+    assert ("overpaid", "0.35") in {(r["what"], r["amount"]) for r in rows if r["part"] == "closing balance"}
+    page = to_html(made)
+    for text in (
+        "2026-09: Withholding tax (by clause A1/k1@2)",
+        "2026-09: Reserve held, 2026-09/2026-12",
+        "paid too much, to be set off next: 0.35 EUR",
+    ):
+        assert text in page
+    assert "0.99" not in page

@@ -6,6 +6,7 @@ for it. The tables are Iceberg's, in a folder; the queries are those for Trino, 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -19,7 +20,14 @@ from lakehouse.contracts import load
 from lakehouse.domain.royalties.contracts import build
 from lakehouse.domain.royalties.models import MODELS, Use
 from lakehouse.domain.royalties.pools import PoolKey, Revenue
-from lakehouse.domain.royalties.settlement import settle, volumes
+from lakehouse.domain.royalties.settlement import (
+    AccountAdjustment,
+    Settlement,
+    corrected_balances,
+    earned_by,
+    settle,
+    volumes,
+)
 
 PERIOD = "2026-10"
 POOLS = [PoolKey(PERIOD, "DE", "premium", "EUR"), PoolKey(PERIOD, "JP", "free", "JPY")]
@@ -29,14 +37,28 @@ SNAPSHOTS = dict.fromkeys(("silver_audit.plays", "silver_audit.play_flags", "sil
 KEY = "The key of the contract identifies a row."
 
 
+@dataclass(frozen=True)
+class Written:
+    """A lake, and what was written there."""
+
+    catalog: SqlCatalog
+    of: royalties_lake.Calculation
+    settlement: Settlement
+
+
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
-    """A settlement of a month as it is written to the lake, by name of table."""
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """A settlement of a month, in which accounts are corrected, as it is written to the lake."""
     book = build(royalties_demo.standard_book(TRACKS[:-1]))
     uses = [Use(key, model, str(n), n + 3, n + 3) for key in POOLS for n, _, _ in TRACKS for model in MODELS]
     revenue = (Revenue(POOLS[0], 1_200_000, 0, 190_000, 10_000, 11), Revenue(POOLS[1], 0, 70_001))
     inputs = Inputs(PERIOD, SNAPSHOTS, revenue, "0" * 64, tuple(royalties_demo.rates([PERIOD], ["EUR", "JPY"])))
-    settlement = settle(PERIOD, revenue, uses, book, inputs.rates)
+    corrected = [
+        AccountAdjustment(PERIOD, "2026-09", "A12", "12", kind, refers_to, "", "EUR", amount, "accounts corrected")
+        for kind, refers_to, amount in (("recoupment", "", 7), ("unrecouped", "", 7), ("reserve", "2026-09/2026-12", 9))
+    ]
+    settlement = settle(PERIOD, revenue, uses, book, inputs.rates, account_adjustments=corrected)
+    begun_with = corrected_balances(PERIOD, (), corrected)
     of = inputs.calculation
     volume = volumes(((use.track_id, use.streams) for use in uses if use.model == MODELS[0]), book, PERIOD)
     folder = tmp_path_factory.mktemp("lake")
@@ -49,8 +71,15 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
             lake.create(made, load(name))
         with royalties_lake.lines_writer(settings, of) as writer:
             writer.write(settlement.lines)
-        results = revenue, (), book, volume, settlement, inputs.rates
+        results = revenue, begun_with, book, volume, settlement, inputs.rates
         royalties_lake.put_results(settings, of, *results, kind=royalties_lake.CURRENT)
+    return Written(made, of, settlement)
+
+
+@pytest.fixture(scope="module")
+def tables(written: Written) -> dict[str, pa.Table]:
+    """What was written, by name of table."""
+    of, made = written.of, written.catalog
     found = {name: made.load_table(name).scan().to_arrow() for name in royalties_lake.TABLES}
     # These two are counted by Trino.
     head = {"calculation": of.calculation, "period": PERIOD}
@@ -94,6 +123,15 @@ def failed(database: duckdb.DuckDBPyConnection, table: str) -> set[str]:
             check.kwargs["unexpected_rows_query"].replace("{batch}", f"lake.gold_audit.{table}")
         ).fetchall()
     }
+
+
+def test_what_lines_sum_to_is_read_back(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake, "catalog", lambda _: written.catalog)
+    settings: Any = None
+    sums = royalties_lake.earned(settings, written.of.calculation)
+    assert sums == earned_by(written.settlement.lines)
+    assert {is_payable for _, _, is_payable, *_ in sums} == {True, False}
+    assert {currency for *_, currency in sums} == {"EUR", "JPY"}
 
 
 def test_a_settlement_as_it_is_written_passes(database: duckdb.DuckDBPyConnection) -> None:

@@ -5,6 +5,6 @@ select
 from (
     select sum(if(entry_kind = 'payable', -amount_minor, amount_minor)) as rest
     from lake.gold.settlement_entries
-    where calculation = '{calculation}' and entry_kind <> 'suspense'
+    where calculation = '{calculation}' and entry_kind not in ('suspense', 'balance_adjustment')
     group by agreement_id, payee, currency
 ) as accounts

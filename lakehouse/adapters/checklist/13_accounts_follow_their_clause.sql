@@ -23,7 +23,8 @@ with accounts as (
     where calculation = '{calculation}'
 ),
 
--- What is none of the month's own steps (`other`) comes after them: none of the figures here follows from it.
+-- What is none of the month's own steps (`other`) comes after them: corrections of closed months, that went through
+-- these steps there. What they take beyond what is payable is overpaid, and set off by the next month in the same place.
 steps as (
     select
         agreement_id,
@@ -33,12 +34,13 @@ steps as (
         case
             when entry_kind in ('royalty', 'adjustment') then 'income'
             when entry_kind in ('brought_forward', 'reserve_released', 'payable') then entry_kind
+            when starts_with(entry_kind, 'overpayment_') then entry_kind
             when entry_kind in ('true_up', 'reserve_held', 'carried_forward') and refers_to = '{period}' then entry_kind
             when entry_kind in ('recoupment', 'withholding_tax') and refers_to = '' then entry_kind
             else 'other'
         end as step
     from lake.gold.settlement_entries
-    where calculation = '{calculation}' and entry_kind <> 'suspense'
+    where calculation = '{calculation}' and entry_kind not in ('suspense', 'balance_adjustment')
 ),
 
 booked as (
@@ -57,34 +59,66 @@ booked as (
         sum(
             if(step in ('brought_forward', 'income', 'true_up', 'reserve_held', 'reserve_released'), amount_minor, 0)
         ) as before_recoupment,
-        sum(if(step in ('carried_forward', 'payable'), 0, amount_minor)) as before_carrying,
-        count_if(step = 'other') as others
+        sum(
+            if(step in ('carried_forward', 'other', 'payable') or starts_with(step, 'overpayment_'), 0, amount_minor)
+        ) as before_carrying,
+        sum(if(step = 'overpayment_brought_forward', -amount_minor, 0)) as set_off,
+        sum(if(step = 'overpayment_carried_forward', amount_minor, 0)) as overpaid,
+        sum(if(step in ('overpayment_carried_forward', 'payable'), 0, amount_minor)) as in_all
     from steps
     group by agreement_id, payee
 ),
 
--- What a guarantee counts: all that the agreement earned, whoever is paid it, suspense included.
+-- What a guarantee counts: all that the agreement earned, whoever is paid it, suspense included. What suspense of a
+-- closed month is corrected by ("2026-10/suspense/2026-10/JPY") is counted there.
 earned as (
     select
         agreement_id,
         sum(amount_minor) as amount_minor
     from lake.gold.settlement_entries
-    where calculation = '{calculation}' and entry_kind in ('royalty', 'adjustment', 'suspense')
+    where
+        calculation = '{calculation}'
+        and (
+            entry_kind in ('royalty', 'adjustment')
+            or (entry_kind = 'suspense' and split_part(refers_to, '/', 2) <> 'suspense')
+        )
     group by agreement_id
 ),
 
-carried as (
+left_over as (
     select
         entries.agreement_id,
         entries.payee,
-        sum(entries.amount_minor) as amount_minor
+        if(entries.entry_kind = 'carried_forward', entries.amount_minor, 0) as deficit,
+        if(entries.entry_kind = 'overpayment_carried_forward', entries.amount_minor, 0) as overpaid
     from lake.gold.settlements as settlements
     inner join lake.gold.settlement_entries as entries on settlements.calculation = entries.calculation
     where
         settlements.period = '{before}'
         and settlements.calculation_kind = 'current'
-        and entries.entry_kind = 'carried_forward'
-    group by entries.agreement_id, entries.payee
+        and entries.entry_kind in ('carried_forward', 'overpayment_carried_forward')
+    union all
+    -- what the deficit was corrected by, after {before} was closed
+    select
+        agreement_id,
+        payee,
+        amount_minor as deficit,
+        0 as overpaid
+    from lake.gold.settlement_entries
+    where
+        calculation = '{calculation}'
+        and entry_kind = 'balance_adjustment'
+        and refers_to = '{before}/deficit'
+),
+
+carried as (
+    select
+        agreement_id,
+        payee,
+        sum(deficit) as deficit,
+        sum(overpaid) as overpaid
+    from left_over
+    group by agreement_id, payee
 ),
 
 known as (
@@ -121,14 +155,17 @@ sums as (
             ),
             0
         ) as missing,
-        coalesce(carried.amount_minor, 0) as deficit,
+        coalesce(carried.deficit, 0) as deficit,
+        coalesce(carried.overpaid, 0) as overpaid_before,
         coalesce(booked.brought_forward, 0) as brought_forward,
         coalesce(booked.true_up, 0) as true_up,
         coalesce(booked.recouped, 0) as recouped,
         coalesce(booked.carried_forward, 0) as carried_forward,
         greatest(0, coalesce(booked.before_recoupment, 0)) as to_recoup_from,
         greatest(0, -coalesce(booked.before_carrying, 0)) as to_carry,
-        coalesce(booked.others, 0) as others,
+        coalesce(booked.set_off, 0) as set_off,
+        coalesce(booked.overpaid, 0) as overpaid,
+        greatest(0, -coalesce(booked.in_all, 0)) as to_set_off,
         cast(coalesce(booked.held, 0) as decimal(38, 0)) as held,
         cast(greatest(0, coalesce(booked.income, 0)) as decimal(38, 0)) as income,
         cast(coalesce(booked.tax, 0) as decimal(38, 0)) as tax,
@@ -157,7 +194,9 @@ select
             and recouped = least(to_recoup, to_recoup_from)
             and tax * tax_of <= taxed * tax_parts
             and taxed * tax_parts < (tax + 1) * tax_of
-            and (carried_forward = to_carry or others > 0),
+            and carried_forward = to_carry
+            and set_off = overpaid_before
+            and overpaid = to_set_off,
             false
         )
     ) as wrong

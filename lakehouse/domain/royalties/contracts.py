@@ -314,6 +314,15 @@ def reload(text: str) -> Book:
     return _built(parse(text))
 
 
+def without_rights(text: str) -> Book:
+    """A book that was taken before, without its rights: all that accounts are kept by, and a fraction of its memory.
+
+    Raises:
+        RejectedInputError: `schema`.
+    """
+    return _built({**parse(text), "rights": []})
+
+
 def parse(text: str) -> Any:
     """The YAML or JSON document `text`, unchecked.
 

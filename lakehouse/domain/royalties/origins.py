@@ -11,7 +11,17 @@ from dataclasses import dataclass
 
 from lakehouse.domain.royalties.contracts import Accounting, Agreement
 from lakehouse.domain.royalties.pools import add_months
-from lakehouse.domain.royalties.settlement import Balance, Entry, Settlement
+from lakehouse.domain.royalties.settlement import (
+    ACCOUNT_ADJUSTMENT,
+    CARRIED,
+    OUTSIDE,
+    AccountAdjustment,
+    Balance,
+    Entry,
+    Settlement,
+    corrected,
+    corrected_balances,
+)
 
 #: What an account earns in a month, and what stands before the recoupment of advances.
 INCOME = ("royalty", "adjustment")
@@ -34,8 +44,18 @@ class Origin:
     rule: str
 
 
-def origin(entry: Entry, settlement: Settlement, opening: Iterable[Balance], agreement: Agreement) -> Origin:
-    """Where `entry` of `settlement`, which began with the balances `opening`, comes from under its `agreement`."""
+def origin(
+    entry: Entry,
+    settlement: Settlement,
+    opening: Iterable[Balance],
+    agreement: Agreement,
+    account_adjustments: Iterable[AccountAdjustment] = (),
+) -> Origin:
+    """Where `entry` of `settlement`, which began with the balances `opening`, comes from under its `agreement`.
+
+    `account_adjustments` are those that the settlement was made with; they correct `opening`.
+    """
+    opening = corrected_balances(settlement.period, opening, account_adjustments)
     of_agreement = [row for row in settlement.entries if row.agreement_id == entry.agreement_id]
     account = [row for row in of_agreement if row.payee_id == entry.payee_id]
     before, after = (
@@ -47,6 +67,9 @@ def origin(entry: Entry, settlement: Settlement, opening: Iterable[Balance], agr
     def total(*kinds: str) -> int:
         return sum(row.amount_minor for row in account if row.kind in kinds)
 
+    if corrected(entry) or entry.kind.startswith("overpayment"):
+        overpaid = before.overpaid_minor if before else 0
+        return Origin(entry, clause, rules, before, after, *_of_corrections(entry, overpaid, total(*_IN_SUM)))
     basis: dict[str, int] = {}
     rule = ""
     if entry.kind == "royalty" or (entry.kind == "suspense" and entry.refers_to.startswith(f"{settlement.period}/")):
@@ -75,10 +98,15 @@ def origin(entry: Entry, settlement: Settlement, opening: Iterable[Balance], agr
         rule = f"held in {entry.refers_to}" + (f", due in {held.release_in}" if held else "")
     elif entry.kind == "recoupment":
         carried = before.unrecouped_minor if before else 0
-        basis = {"advances not recouped": carried}
-        for advance in agreement.advances:
-            if after and advance.advance_id in set(after.advances) - set(before.advances if before else ()):
-                basis[f"advance {advance.advance_id} of {advance.period}"] = advance.amount_minor
+        taken_up = set(after.advances if after else ()) - set(before.advances if before else ())
+        basis = {
+            "advances not recouped": carried,
+            **{
+                f"advance {advance.advance_id} of {advance.period}": advance.amount_minor
+                for advance in agreement.advances
+                if advance.advance_id in taken_up
+            },
+        }
         basis["there to recoup from"] = total(*BEFORE_RECOUPMENT)
         rule = "less advances, as far as there is something to recoup them from"
     elif entry.kind == "withholding_tax" and rules:
@@ -88,13 +116,29 @@ def origin(entry: Entry, settlement: Settlement, opening: Iterable[Balance], agr
         basis = {"the account": total(*BEFORE_RECOUPMENT, "recoupment", "withholding_tax")}
         rule = "below zero: the next month begins with it"
     elif entry.kind == "payable":
-        basis = {"all entries of the account": sum(row.amount_minor for row in account if row.kind not in _OUTSIDE)}
+        basis = {"all entries of the account": sum(row.amount_minor for row in account if row.kind not in OUTSIDE)}
         rule = "what the entries of the account sum to"
     return Origin(entry, clause, rules, before, after, basis, rule)
 
 
-#: What is not part of the sum of an account.
-_OUTSIDE = ("payable", "suspense")
+def _of_corrections(entry: Entry, overpaid: int, in_all: int) -> tuple[dict[str, int], str]:
+    """Basis and rule of what account adjustments bring about; `in_all` is what the account comes to with them."""
+    if entry.kind == "overpayment_brought_forward":
+        return {"overpaid in the month before": overpaid}, "less what corrections took beyond what was payable then"
+    if entry.kind == "overpayment_carried_forward":
+        return {"the account, corrections included": in_all}, "below zero: set off against what is payable next"
+    of_period, kind, refers_to = corrected(entry) or ("", "", "")
+    what = " ".join(filter(None, (kind, refers_to)))
+    if kind in CARRIED:
+        return {}, f"{what} carried out of {of_period}: what it should have been less what it was; not part of the sum"
+    return {}, f"{what} of {of_period}: what it should have been less what was booked"
+
+
+#: What an account comes to before an overpayment is carried forward.
+_IN_SUM = (
+    *BEFORE_RECOUPMENT,
+    *("recoupment", "withholding_tax", "carried_forward", ACCOUNT_ADJUSTMENT, "overpayment_brought_forward"),
+)
 
 
 def _clause(entry: Entry, agreement: Agreement) -> tuple[str, Accounting | None]:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lakehouse.domain.royalties.contracts import Book
 from lakehouse.domain.royalties.pools import ExchangeRate, add_months
-from lakehouse.domain.royalties.settlement import Adjustment, Balance, Entry, Line, Settlement, account_for
+from lakehouse.domain.royalties.settlement import (
+    CARRIED,
+    DEFICIT,
+    EARNED,
+    RESERVE,
+    UNRECOUPED,
+    AccountAdjustment,
+    Adjustment,
+    Balance,
+    Line,
+    Settlement,
+    Sums,
+    account_for,
+    advances_paid,
+    corrected,
+)
 from lakehouse.errors import RejectedInputError
 
 OPEN, CALCULATED, APPROVED, CLOSED = "open", "calculated", "approved", "closed"
 STATES = (OPEN, CALCULATED, APPROVED, CLOSED)
-#: How many differences a refusal names.
-SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -155,68 +168,152 @@ def restate(
     return sorted(replace(about[line_id], amount_minor=amount) for line_id, amount in differences.items() if amount)
 
 
-def check_accounts(
-    closed: Settlement,
-    lines: Iterable[Line],
-    book: Book,
-    rates: Iterable[ExchangeRate],
-    opening: Iterable[Balance],
-    adjustments: Iterable[Adjustment],
-    into: str,
-) -> None:
-    """Refuse to restate `closed` under a corrected `book` or `rates` that say other than its accounts do.
+@dataclass(frozen=True)
+class ClosedMonth:
+    """A closed month, and the contracts and rates that its accounts should have been worked out by.
 
-    Adjustments carry what lines differ by, and nothing else: a corrected reserve, tax, guarantee, advance or exchange
-    rate of a closed month would be taken for booked, and never be. So the lines as they were closed are accounted for
-    again (`opening` and `adjustments` are those of the closed month) and must give the same entries and balances.
-    Advances that `closed` has not taken up are left aside: the next settlement takes them up by itself.
+    `settlement`, `opening` and `adjustments` are as it was closed, `earned` are the sums of its lines, `was` the
+    contracts it was closed with. `book` and `rates` are the corrected ones, or the same where nothing is corrected.
+    Rights are needed of neither book.
+    """
+
+    settlement: Settlement
+    opening: tuple[Balance, ...]
+    adjustments: tuple[Adjustment, ...]
+    earned: Sums
+    was: Book
+    book: Book
+    rates: tuple[ExchangeRate, ...]
+
+
+def restate_accounts(
+    months: Sequence[ClosedMonth], earlier: Iterable[AccountAdjustment], into: str, reason: str
+) -> list[AccountAdjustment]:
+    """What to book in the open month `into` so that the accounts of closed `months` come to what they should have.
+
+    `months` are in order, without gaps; the first is the earliest whose contracts or rates were ever corrected, the
+    last is the month before `into`. The lines of each, as closed, and the adjustments that were booked in it are
+    accounted for again, each month with the recomputed balances of the one before. Whatever entry differs then is an
+    adjustment; so is what is carried into `into`. `earlier` are all account adjustments that were entered before.
+
+    What lines differ by goes its own way (`restate`). Advances that a month has not taken up are left aside: the next
+    settlement takes them up by itself.
 
     Raises:
-        RejectedInputError: `beyond_lines`, naming what differs, or as `account_for` does.
+        RejectedInputError: `beyond_accounts`, the correction takes away an advance that was taken up, or gives an
+            agreement another licensor or currency; `unknown_agreement`, or takes that away; `wrong_step`, `into` does
+            not follow the last month; or as `account_for` does.
     """
-    taken = {(row.agreement_id, advance_id) for row in closed.balances for advance_id in row.advances}
-    agreements = {
-        name: replace(row, advances=tuple(a for a in row.advances if (name, a.advance_id) in taken))
-        if row.advances
-        else row
-        for name, row in book.agreements.items()
-    }
-    entries, balances = account_for(
-        closed.period, lines, replace(book, agreements=agreements), rates, opening, adjustments
+    last = months[-1].settlement.period
+    differences: dict[tuple[str, str, str, str, str, str], int] = defaultdict(int)
+    clauses: dict[tuple[str, str, str, str, str, str], str] = {}
+    balances: Iterable[Balance] = months[0].opening
+    for month in months:
+        _check_parties(month)
+        period, before = month.settlement.period, balances
+        # Of a month that took in account adjustments, `opening` lacks what these corrected.
+        streams = {row.agreement_id: -row.streams for row in month.opening if row.streams}
+        for row in month.settlement.balances:
+            if row.streams:
+                streams[row.agreement_id] = streams.get(row.agreement_id, 0) + row.streams
+        entries, balances = account_for(
+            period, month.earned, _taken_up(month), month.rates, before, month.adjustments, streams
+        )
+        for sign, book, booked, opened, closes in (
+            (-1, month.was, month.settlement.entries, month.opening, month.settlement.balances),
+            (1, month.book, entries, before, balances),
+        ):
+            for entry in [*booked, *advances_paid(period, opened, closes, book)]:
+                if entry.kind in _OF_ACCOUNTS_ALONE or corrected(entry):
+                    continue
+                name = (period, entry.agreement_id, entry.payee_id, entry.kind, entry.refers_to, entry.currency)
+                differences[name] += sign * entry.amount_minor
+                clauses[name] = entry.clause
+    for sign, carried in ((-1, months[-1].settlement.balances), (1, balances)):
+        for row in carried:
+            for kind, refers_to, amount in _carried(row):
+                differences[last, row.agreement_id, row.payee_id, kind, refers_to, row.currency] += sign * amount
+    for change in earlier:
+        # What an earlier month's opening balances were corrected by is in the balances it was closed with.
+        if change.kind not in CARRIED or change.period == into:
+            of = (change.of_period, change.agreement_id, change.payee_id, change.kind, change.refers_to)
+            differences[*of, change.currency] -= change.amount_minor
+            clauses.setdefault((*of, change.currency), change.clause)
+    _check_advances(months[-1], balances)
+    found = sorted(
+        AccountAdjustment(into, *name[:5], clauses.get(name, ""), name[5], amount, reason)
+        for name, amount in differences.items()
+        if amount
     )
-    was, now = _accounted(closed.entries, closed.balances), _accounted(entries, balances)
-    found = [
-        f"{what}: {was.get(what, 0)}, not {now.get(what, 0)}"
-        for what in sorted({*was, *now})
-        if was.get(what, 0) != now.get(what, 0)
-    ]
-    if found:
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    if found and add_months(last, 1) != into:
         raise RejectedInputError(
-            f"Restatement of {closed.period}: {'; '.join(found[:SHOWN])}{more}. Lines are restated, accounts are not.",
-            reason="beyond_lines",
-            value=closed.period,
-            hint=f"Leave accounting, advances and rates of {closed.period} as they were closed; "
-            f"a corrected clause takes effect from {into} on.",
+            f"Accounts can't be corrected in {into} before {add_months(last, 1)} is closed: it may still change.",
+            reason="wrong_step",
+            value=into,
+            hint=f"Close or reject {add_months(last, 1)} first.",
+        )
+    return found
+
+
+#: Entries that follow from the others, or that account adjustments alone bring about.
+_OF_ACCOUNTS_ALONE = ("payable", "overpayment_brought_forward", "overpayment_carried_forward")
+
+
+def _taken_up(month: ClosedMonth) -> Book:
+    """The corrected contracts, without the advances that the month has not taken up."""
+    taken = {(row.agreement_id, advance_id) for row in month.settlement.balances for advance_id in row.advances}
+    agreements = {
+        name: replace(agreement, advances=tuple(a for a in agreement.advances if (name, a.advance_id) in taken))
+        for name, agreement in month.book.agreements.items()
+    }
+    return replace(month.book, agreements=agreements)
+
+
+def _carried(row: Balance) -> Iterable[tuple[str, str, int]]:
+    """What is carried, as kind, reference and amount."""
+    amounts = ((UNRECOUPED, row.unrecouped_minor), (DEFICIT, row.deficit_minor), (EARNED, row.earned_minor))
+    yield from ((kind, "", amount) for kind, amount in amounts)
+    yield from ((RESERVE, f"{held.held_in}/{held.release_in}", held.amount_minor) for held in row.reserves)
+
+
+def _check_parties(month: ClosedMonth) -> None:
+    period, settled = month.settlement.period, {agreement_id for agreement_id, *_ in month.earned}
+    settled |= {entry.agreement_id for entry in month.settlement.entries}
+    settled |= {balance.agreement_id for balance in month.settlement.balances}
+    for agreement_id in sorted(settled):
+        was, now = month.was.agreements.get(agreement_id), month.book.agreements.get(agreement_id)
+        if now is None:
+            raise _beyond_accounts(
+                period, f"agreement {agreement_id} is gone", "end it by its clauses instead", "unknown_agreement"
+            )
+        for what in ("licensor", "currency"):
+            if was and getattr(was, what) != getattr(now, what):
+                raise _beyond_accounts(
+                    period,
+                    f"the {what} of agreement {agreement_id} was {getattr(was, what)}, not {getattr(now, what)}",
+                    "make it an agreement of its own",
+                )
+
+
+def _check_advances(last: ClosedMonth, balances: Iterable[Balance]) -> None:
+    was, now = (
+        {(row.agreement_id, row.payee_id, advance_id) for row in rows for advance_id in row.advances}
+        for rows in (last.settlement.balances, balances)
+    )
+    if gone := sorted(was ^ now):
+        agreement_id, payee_id, advance_id = gone[0]
+        raise _beyond_accounts(
+            last.settlement.period,
+            f"advance {advance_id} of {agreement_id}/{payee_id} was "
+            + ("taken up, and would not be" if gone[0] in was else "not taken up there, and would be"),
+            "correct its amount instead, to 0 if it was never paid",
         )
 
 
-def _accounted(entries: Iterable[Entry], balances: Iterable[Balance]) -> dict[str, int]:
-    """What accounts say, by its name; nothing of what is zero, of clause versions and of streams."""
-    found: dict[str, int] = defaultdict(int)
-    for entry in entries:
-        if entry.amount_minor:
-            name = (
-                f"{entry.agreement_id}/{entry.payee_id} {entry.kind} {entry.refers_to}".rstrip()
-                + f" ({entry.currency})"
-            )
-            found[name] += entry.amount_minor
-    for row in balances:
-        name = f"{row.agreement_id}/{row.payee_id} carries"
-        amounts = {"unrecouped": row.unrecouped_minor, "deficit": row.deficit_minor, "earned": row.earned_minor}
-        found |= {f"{name} {what} ({row.currency})": amount for what, amount in amounts.items() if amount}
-        found |= {
-            f"{name} reserve of {reserve.held_in} until {reserve.release_in} ({row.currency})": reserve.amount_minor
-            for reserve in row.reserves
-        }
-    return found
+def _beyond_accounts(period: str, what: str, instead: str, reason: str = "beyond_accounts") -> RejectedInputError:
+    return RejectedInputError(
+        f"Restatement of the accounts of {period}: {what}; no adjustment carries that ({reason}).",
+        reason=reason,
+        value=period,
+        hint=f"Leave it as it was closed and {instead}.",
+    )

@@ -6,7 +6,8 @@
 2. One allocation a pool: the whole minor units of the sum of all claims are shared out to the lines by largest
    remainder; what is left of net revenue the platform retains (below zero when minimums cost more than came in).
 3. Accounts, one a payee and agreement, in the agreement's currency: royalties, true-up of a guarantee, adjustments;
-   less the reserve held, plus reserves released; less recoupment of advances; less withholding tax; payable.
+   less the reserve held, plus reserves released; less recoupment of advances; less withholding tax; and last what the
+   accounts of closed months are corrected by, which went through all of this in its own month; payable.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -36,6 +37,15 @@ from lakehouse.domain.royalties.pools import (
 from lakehouse.errors import RejectedInputError
 
 PAYABLE, DISPUTE, NO_CLAIM = "payable", "dispute", "unclaimed"
+#: What an account carries from month to month and account adjustments correct; advances and streams they don't.
+UNRECOUPED, DEFICIT, EARNED, RESERVE = CARRIED = ("unrecouped", "deficit", "earned", "reserve")
+#: The pay-out of an advance: booked beside the entries, when the advance is taken up.
+ADVANCE_PAID = "advance_paid"
+ACCOUNT_ADJUSTMENT, BALANCE_ADJUSTMENT, SUSPENSE = "account_adjustment", "balance_adjustment", "suspense"
+#: Kinds of entries that are not part of the sum of an account.
+OUTSIDE = ("payable", SUSPENSE, BALANCE_ADJUSTMENT)
+#: A field that documents lack where it is empty, so that those from before there was one keep their bytes.
+_SINCE_THEN = {"omitted_when_empty": True}
 
 
 class Line(NamedTuple):
@@ -95,6 +105,39 @@ class Adjustment:
 
 
 @dataclass(frozen=True, order=True)
+class AccountAdjustment:
+    """A correction, booked in `period`, of an entry on an account of the closed month `of_period`, in its currency.
+
+    `kind` and `refers_to` are those of the corrected entry, `clause` is what it should have been booked by, or was. A
+    kind in `CARRIED` corrects what the account carries into `period` instead; `refers_to` of a reserve is the months
+    in which it is held and due, "2026-10/2026-12".
+    """
+
+    period: str
+    of_period: str
+    agreement_id: str
+    payee_id: str
+    kind: str
+    refers_to: str
+    clause: str
+    currency: str
+    amount_minor: int
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """What is corrected: month, kind and reference; the entry that books it refers to it by this."""
+        return "/".join(filter(None, (self.of_period, self.kind, self.refers_to)))
+
+    @property
+    def entry_kind(self) -> str:
+        """The kind of the entry that books it."""
+        if self.kind == SUSPENSE:
+            return SUSPENSE
+        return BALANCE_ADJUSTMENT if self.kind in (*CARRIED, ADVANCE_PAID) else ACCOUNT_ADJUSTMENT
+
+
+@dataclass(frozen=True, order=True)
 class PoolResult:
     """A pool and what became of it: `net_minor` = `claimed_minor` (the sum of its lines) + `retained_minor`."""
 
@@ -111,7 +154,9 @@ class Entry:
     """A booking on the account of a payee and agreement, signed, in minor units of `currency`.
 
     Kinds: brought_forward, royalty, true_up, adjustment, reserve_held, reserve_released, recoupment, withholding_tax,
-    carried_forward; they sum to `payable`. `suspense` stands outside: earned, but held until the claim is clear.
+    carried_forward, account_adjustment, overpayment_brought_forward, overpayment_carried_forward; they sum to
+    `payable`. Outside stand `suspense`: earned, but held until the claim is clear; and `balance_adjustment`: what the
+    opening balances are corrected by.
     """
 
     period: str
@@ -139,6 +184,8 @@ class Balance:
 
     `deficit_minor` is what adjustments took beyond the earnings of the period; the next one begins with it.
     `advances` are the ids of those booked, so that each is booked once, in its month or when it is first seen.
+    `overpaid_minor` is what account adjustments took beyond what was payable: tax was paid of it, so it is set off
+    against what is payable after tax, and not before like a deficit.
     """
 
     period: str
@@ -151,6 +198,7 @@ class Balance:
     streams: int = 0
     reserves: tuple[Reserve, ...] = ()
     advances: tuple[str, ...] = ()
+    overpaid_minor: int = field(default=0, metadata=_SINCE_THEN)
 
 
 @dataclass(frozen=True)
@@ -169,21 +217,52 @@ class Settlement:
     line_count: int
     lines_sha256: str
     lines: tuple[Line, ...] = ()
-    adjustments_sha256: str = ""
+    adjustments_sha256: str = field(default="", metadata=_SINCE_THEN)
 
     def to_json(self) -> bytes:
         """The result as canonical JSON (UTF-8, sorted keys; fractions as text): equal results are equal bytes."""
-        document = _plain(self)
-        if not self.adjustments_sha256:
-            del document["adjustments_sha256"]  # so that months without any keep the bytes they always had
-        return canonical_json(document)
+        return canonical_json(_plain(self))
 
     def digest(self) -> str:
         """SHA-256 of `to_json`, in hex: what is approved and closed."""
         return hashlib.sha256(self.to_json()).hexdigest()
 
 
-def _named(adjustments: Sequence[Adjustment]) -> str:
+def corrected(entry: Entry) -> tuple[str, str, str] | None:
+    """Month, kind and reference of what `entry` corrects as an account adjustment; None of any other entry."""
+    if entry.kind not in (ACCOUNT_ADJUSTMENT, BALANCE_ADJUSTMENT, SUSPENSE):
+        return None
+    of_period, kind, refers_to = (*entry.refers_to.split("/", 2), "", "")[:3]
+    if entry.kind == SUSPENSE != kind:
+        return None  # what a month or a line has in suspense; no country is called so
+    return of_period, kind, refers_to
+
+
+def advances_paid(period: str, opening: Iterable[Balance], closing: Iterable[Balance], book: Book) -> list[Entry]:
+    """The pay-outs of the advances that accounts have taken up in `period`, whatever month they were paid in."""
+
+    def taken(balances: Iterable[Balance]) -> set[tuple[str, str]]:
+        return {(row.agreement_id, advance_id) for row in balances for advance_id in row.advances}
+
+    taken_up = taken(closing) - taken(opening)
+    return [
+        Entry(
+            period,
+            agreement.agreement_id,
+            advance.payee_id,
+            ADVANCE_PAID,
+            advance.advance_id,
+            "",
+            agreement.currency,
+            advance.amount_minor,
+        )
+        for agreement in book.agreements.values()
+        for advance in agreement.advances
+        if (agreement.agreement_id, advance.advance_id) in taken_up
+    ]
+
+
+def _named(adjustments: Sequence[Adjustment | AccountAdjustment]) -> str:
     """SHA-256 of adjustments in order, in hex; empty of none."""
     return hashlib.sha256(canonical_json(_plain(tuple(adjustments)))).hexdigest() if adjustments else ""
 
@@ -199,7 +278,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if hasattr(value, "__dataclass_fields__"):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.name != "lines"}
+        return {
+            column.name: _plain(getattr(value, column.name))
+            for column in fields(value)
+            if column.name != "lines" and (getattr(value, column.name) or not column.metadata.get("omitted_when_empty"))
+        }
     return value
 
 
@@ -211,15 +294,19 @@ def settle(
     rates: Iterable[ExchangeRate] = (),
     opening: Iterable[Balance] = (),
     adjustments: Iterable[Adjustment] = (),
+    account_adjustments: Iterable[AccountAdjustment] = (),
 ) -> Settlement:
-    """Settle the month `period`: `opening` are the balances of the month before, `adjustments` those booked now.
+    """Settle the month `period`: `opening` are the balances of the month before as it was closed.
+
+    `adjustments` and `account_adjustments` are those booked now; the latter also correct the opening balances.
 
     The order of every input is indifferent. Tracks without any right in force share in nothing and are counted as
     unlicensed; `book` must have been checked.
 
     Raises:
         RejectedInputError: reasons of pools.check_revenue and pools.rate; missing_revenue, duplicate_use,
-            negative_plays, missing_model, missing_territory, unknown_agreement, unknown_payee, wrong_period.
+            negative_plays, missing_model, missing_territory, unknown_agreement, unknown_payee, wrong_period,
+            wrong_currency.
     """
     by_pool: dict[PoolKey, list[Use]] = defaultdict(list)
     streams: dict[tuple[PoolKey, str], int] = {}
@@ -227,31 +314,40 @@ def settle(
         by_pool[use.key].append(use)
         streams[use.key, use.track_id] = use.streams
     played = volumes(((track, number) for (_, track), number in streams.items()), book, period)
-    settling = Settling(period, revenue, book, played, rates, opening, adjustments)
+    settling = Settling(period, revenue, book, played, rates, opening, adjustments, account_adjustments)
     lines = [line for key in sorted({*settling.pools, *by_pool}) for line in settling.settle_pool(key, by_pool[key])]
     return replace(settling.finish(), lines=tuple(lines))
 
 
+def earned_by(lines: Iterable[Line]) -> Sums:
+    """What `lines` sum to by account and currency, before it is converted."""
+    earned: Sums = defaultdict(int)
+    for line in lines:
+        earned[_sum_of(line)] += line.amount_minor
+    return earned
+
+
 def account_for(
     period: str,
-    lines: Iterable[Line],
+    earned: Sums,
     book: Book,
     rates: Iterable[ExchangeRate],
     opening: Iterable[Balance],
     adjustments: Iterable[Adjustment],
+    volume: Mapping[str, int],
 ) -> tuple[list[Entry], list[Balance]]:
-    """Entries and closing balances that `lines`, as they are, give under the accounts of `book`; without streams.
+    """Entries and closing balances that `earned` gives under the accounts of `book`; its rights are not needed.
+
+    `volume` are the streams of each agreement in the month.
 
     Raises:
         RejectedInputError: missing_rate, unknown_agreement, unknown_payee, wrong_period.
     """
-    earned: Sums = defaultdict(int)
-    for line in lines:
-        if line.agreement_id not in book.agreements:
-            raise _refused("unknown_agreement", line.line_id, f"no agreement {line.agreement_id}")
-        earned[_sum_of(line)] += line.amount_minor
+    for agreement_id, payee_id, *_ in earned:
+        if agreement_id not in book.agreements:
+            raise _refused("unknown_agreement", f"{agreement_id}/{payee_id}", f"no agreement {agreement_id}")
     corrections = _corrections(period, adjustments, book)
-    return _accounts(period, earned, corrections, book, tuple(rates), _opening(period, opening), {})
+    return _accounts(period, earned, corrections, [], book, tuple(rates), _opening(period, opening), volume)
 
 
 def volumes(streams: Iterable[tuple[str, int]], book: Book, period: str) -> dict[str, int]:
@@ -281,12 +377,14 @@ class Settling:
         rates: Iterable[ExchangeRate] = (),
         opening: Iterable[Balance] = (),
         adjustments: Iterable[Adjustment] = (),
+        account_adjustments: Iterable[AccountAdjustment] = (),
     ) -> None:
         self.pools = check_revenue(revenue, period)
         self._period, self._book, self._volume = period, book, volume
         self._rates = tuple(rates)
-        self._accounts = _opening(period, opening)
         self._corrections = _corrections(period, adjustments, book)
+        self._of_accounts = _account_corrections(period, account_adjustments, book)
+        self._accounts = _opening(period, corrected_balances(period, opening, self._of_accounts))
         self._results: list[PoolResult] = []
         self._earned: Sums = defaultdict(int)
         self._count, self._hash = 0, hashlib.sha256()
@@ -323,7 +421,14 @@ class Settling:
         if len(self._results) < len(self.pools):
             raise ValueError("a pool isn't settled")
         entries, balances = _accounts(
-            self._period, self._earned, self._corrections, self._book, self._rates, self._accounts, self._volume
+            self._period,
+            self._earned,
+            self._corrections,
+            self._of_accounts,
+            self._book,
+            self._rates,
+            self._accounts,
+            self._volume,
         )
         return Settlement(
             self._period,
@@ -332,7 +437,7 @@ class Settling:
             tuple(sorted(balances)),
             self._count,
             self._hash.hexdigest(),
-            adjustments_sha256=_named(self._corrections),
+            adjustments_sha256=_named([*self._corrections, *self._of_accounts]),
         )
 
     def _holdings(self, played: Played) -> dict[str, list[_Held]]:
@@ -450,6 +555,31 @@ def _opening(period: str, opening: Iterable[Balance]) -> dict[tuple[str, str], B
     return accounts
 
 
+def corrected_balances(
+    period: str, opening: Iterable[Balance], adjustments: Iterable[AccountAdjustment]
+) -> list[Balance]:
+    """The balances `opening` with what `adjustments` correct of them: what `period` really begins with."""
+    accounts = {(row.agreement_id, row.payee_id): row for row in opening}
+    for change in adjustments:
+        if change.kind not in CARRIED:
+            continue
+        key, amount = (change.agreement_id, change.payee_id), change.amount_minor
+        row = accounts.get(key) or Balance(add_months(period, -1), *key, change.currency)
+        if change.kind == RESERVE:
+            held = {(reserve.held_in, reserve.release_in): reserve.amount_minor for reserve in row.reserves}
+            months = tuple(change.refers_to.split("/"))
+            held[months[0], months[1]] = held.get((months[0], months[1]), 0) + amount
+            row = replace(row, reserves=tuple(Reserve(*of, left) for of, left in sorted(held.items()) if left))
+        elif change.kind == UNRECOUPED:
+            row = replace(row, unrecouped_minor=row.unrecouped_minor + amount)
+        elif change.kind == DEFICIT:
+            row = replace(row, deficit_minor=row.deficit_minor + amount)
+        else:
+            row = replace(row, earned_minor=row.earned_minor + amount)
+        accounts[key] = row
+    return list(accounts.values())
+
+
 def _played(pools: Mapping[PoolKey, Revenue], uses: Iterable[Use]) -> dict[str, dict[str, Use]]:
     played: dict[str, dict[str, Use]] = {}
     for use in uses:
@@ -479,6 +609,25 @@ def _corrections(period: str, adjustments: Iterable[Adjustment], book: Book) -> 
         if correction.payee_id not in book.payees and correction.account != NO_CLAIM:
             raise _refused("unknown_payee", correction.corrects, f"no payee {correction.payee_id}")
     return corrections
+
+
+def _account_corrections(period: str, adjustments: Iterable[AccountAdjustment], book: Book) -> list[AccountAdjustment]:
+    """The corrections of accounts that are booked in `period`, checked and in order."""
+    changes = sorted(adjustments)
+    for change in changes:
+        of = f"{change.agreement_id}/{change.payee_id}, {change.name}"
+        agreement = book.agreements.get(change.agreement_id)
+        if change.period != period or change.of_period >= period:
+            raise _refused("wrong_period", of, f"an adjustment of {period} corrects an earlier period")
+        if change.kind in CARRIED and change.of_period != add_months(period, -1):
+            raise _refused("wrong_period", of, f"{period} begins with the balances of the month before")
+        if agreement is None:
+            raise _refused("unknown_agreement", of, f"no agreement {change.agreement_id}")
+        if change.payee_id not in book.payees and change.kind != SUSPENSE:
+            raise _refused("unknown_payee", of, f"no payee {change.payee_id}")
+        if change.currency != agreement.currency:
+            raise _refused("wrong_currency", of, f"in {change.currency}, but the agreement is in {agreement.currency}")
+    return changes
 
 
 def _rules(
@@ -528,6 +677,7 @@ def _accounts(
     period: str,
     royalties: Sums,
     corrections: list[Adjustment],
+    of_accounts: list[AccountAdjustment],
     book: Book,
     rates: tuple[ExchangeRate, ...],
     opening: Mapping[tuple[str, str], Balance],
@@ -536,7 +686,13 @@ def _accounts(
     """Bookings and closing balances of every account that moves or carries something."""
     earned, suspended = _earnings(royalties, corrections, book, rates)
     entries: list[Entry] = []
-    names = {*opening, *earned}
+    changes: dict[tuple[str, str], list[AccountAdjustment]] = defaultdict(list)
+    for change in of_accounts:
+        if change.kind == SUSPENSE:
+            entries.append(_booked(change))
+        else:
+            changes[change.agreement_id, change.payee_id].append(change)
+    names = {*opening, *earned, *changes}
     for agreement in book.agreements.values():
         rules = agreement.accounting_for(period)
         names |= {(agreement.agreement_id, row.payee_id) for row in agreement.advances if row.period <= period}
@@ -555,7 +711,10 @@ def _accounts(
         account = _Account(period, book.agreements[agreement_id], payee_id, opening.get((agreement_id, payee_id)))
         balances.append(
             account.run(
-                earned.get((agreement_id, payee_id), []), of_agreement[agreement_id], volume.get(agreement_id, 0)
+                earned.get((agreement_id, payee_id), []),
+                of_agreement[agreement_id],
+                volume.get(agreement_id, 0),
+                changes.get((agreement_id, payee_id), []),
             )
         )
         entries += account.entries
@@ -588,10 +747,22 @@ def _earnings(
     return earned, suspended
 
 
-def _carries(row: Balance) -> bool:
-    return bool(
-        row.unrecouped_minor or row.deficit_minor or row.earned_minor or row.streams or row.reserves or row.advances
+def _booked(change: AccountAdjustment) -> Entry:
+    return Entry(
+        change.period,
+        change.agreement_id,
+        change.payee_id,
+        change.entry_kind,
+        change.name,
+        change.clause,
+        change.currency,
+        change.amount_minor,
     )
+
+
+def _carries(row: Balance) -> bool:
+    amounts = (row.unrecouped_minor, row.deficit_minor, row.earned_minor, row.streams, row.overpaid_minor)
+    return any(amounts) or bool(row.reserves or row.advances)
 
 
 class _Account:
@@ -632,8 +803,18 @@ class _Account:
             )
         return amount_minor
 
-    def run(self, earned: list[tuple[str, str, int]], of_agreement: int, volume: int) -> Balance:
-        """Book the period; `of_agreement` is what the whole agreement earned in it, `volume` its streams."""
+    def run(
+        self,
+        earned: list[tuple[str, str, int]],
+        of_agreement: int,
+        volume: int,
+        changes: list[AccountAdjustment],
+    ) -> Balance:
+        """Book the period; `of_agreement` is what the whole agreement earned in it, `volume` its streams.
+
+        `changes` correct closed months. That money has been reserved, recouped and taxed there, or would have been: it
+        passes by all of that, after it.
+        """
         before, rules = self.before, self.rules
         total = self.book("brought_forward", -before.deficit_minor, before.period)
         income = sum(self.book(kind, amount, what) for kind, what, amount in earned)
@@ -667,6 +848,11 @@ class _Account:
         total += self.book("withholding_tax", -int(rules.withholding * max(0, total)), by_rules=True)
         deficit = max(0, -total)
         total += self.book("carried_forward", deficit, self.period)
+        self.entries += map(_booked, changes)
+        total += sum(row.amount_minor for row in changes if row.entry_kind == ACCOUNT_ADJUSTMENT)
+        total += self.book("overpayment_brought_forward", -before.overpaid_minor, before.period)
+        overpaid = max(0, -total)
+        total += self.book("overpayment_carried_forward", overpaid, self.period)
         self.book("payable", total)
         return Balance(
             self.period,
@@ -679,6 +865,7 @@ class _Account:
             streams,
             tuple(kept),
             tuple(sorted({*before.advances, *(row.advance_id for row in paid_ahead)})),
+            overpaid,
         )
 
 

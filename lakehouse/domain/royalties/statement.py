@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakehouse.domain.royalties.iso import units
-from lakehouse.domain.royalties.settlement import Adjustment, Balance, Entry, Line, PoolResult, Settlement
+from lakehouse.domain.royalties.settlement import (
+    AccountAdjustment,
+    Adjustment,
+    Balance,
+    Entry,
+    Line,
+    PoolResult,
+    Settlement,
+)
 from lakehouse.errors import RejectedInputError
 
 if TYPE_CHECKING:
@@ -33,8 +41,20 @@ KINDS = {
     "recoupment": "Advance recouped",
     "withholding_tax": "Withholding tax",
     "carried_forward": "Carried forward",
+    "account_adjustment": "Correction of a closed account",
+    "overpayment_brought_forward": "Overpayment brought forward",
+    "overpayment_carried_forward": "Overpayment carried forward",
     "payable": "Payable",
     "suspense": "In suspense (outside the sum)",
+    "balance_adjustment": "Opening balance corrected (outside the sum)",
+}
+#: What account adjustments correct beside bookings.
+CARRIED = {
+    "advance_paid": "Advance paid",
+    "unrecouped": "Advance not yet recouped",
+    "deficit": "Deficit",
+    "earned": "Counted towards the guarantee",
+    "reserve": "Reserve held",
 }
 COLUMNS = (
     "part",
@@ -66,6 +86,7 @@ class Statement:
     closing: tuple[Balance, ...]
     pools: tuple[PoolResult, ...]
     titles: Mapping[str, str]
+    account_adjustments: tuple[AccountAdjustment, ...] = ()
 
 
 def compile_statement(
@@ -76,8 +97,9 @@ def compile_statement(
     titles: Mapping[str, str],
     opening: Iterable[Balance] = (),
     adjustments: Iterable[Adjustment] = (),
+    account_adjustments: Iterable[AccountAdjustment] = (),
 ) -> Statement:
-    """The statement of a payee; `opening` and `adjustments` are those that the settlement was made with.
+    """The statement of a payee; `opening` and the adjustments are those that the settlement was made with.
 
     Raises:
         RejectedInputError: `statement_unknown_payee`, the settlement has nothing about the payee.
@@ -106,7 +128,14 @@ def compile_statement(
         closing,
         tuple(sorted(pool for pool in settlement.pools if pool.key in keys)),
         titles,
+        tuple(sorted(a for a in account_adjustments if a.payee_id == payee_id and a.period == settlement.period)),
     )
+
+
+def what_is_corrected(change: AccountAdjustment) -> str:
+    """The booking or balance that `change` corrects, in words: "2026-10: Withholding tax"."""
+    named = f"{change.of_period}: {(KINDS | CARRIED)[change.kind]}"
+    return f"{named}, {change.refers_to}" if change.refers_to not in ("", change.of_period) else named
 
 
 def money(amount_minor: int, currency: str) -> str:
@@ -136,7 +165,14 @@ def to_html(statement: Statement) -> str:
         (key, list(entries))
         for key, entries in groupby(statement.entries, key=lambda entry: (entry.agreement_id, entry.currency))
     ]
-    return _template().render(statement=statement, markets=markets, accounts=accounts, kinds=KINDS, money=money)
+    return _template().render(
+        statement=statement,
+        markets=markets,
+        accounts=accounts,
+        kinds=KINDS,
+        money=money,
+        what_is_corrected=what_is_corrected,
+    )
 
 
 @cache
@@ -155,6 +191,8 @@ def _rows(statement: Statement) -> Iterator[tuple[object, ...]]:
                 "deficit": balance.deficit_minor,
                 "reserves held": sum(reserve.amount_minor for reserve in balance.reserves),
             }
+            if balance.overpaid_minor:
+                amounts["overpaid"] = balance.overpaid_minor
             for what, amount in amounts.items():
                 amount_text = money(amount, balance.currency)
                 yield part, balance.agreement_id, "", "", "", "", what, "", balance.currency, amount_text, ""
@@ -172,6 +210,12 @@ def _rows(statement: Statement) -> Iterator[tuple[object, ...]]:
         yield (
             *("correction", change.agreement_id, "", key.country, key.tier, ""),
             *(change.reason, "", key.currency, amount_text, change.corrects),
+        )
+    for of_account in statement.account_adjustments:
+        amount_text = money(of_account.amount_minor, of_account.currency)
+        yield (
+            *("correction", of_account.agreement_id, of_account.clause, "", "", ""),
+            *(of_account.reason, "", of_account.currency, amount_text, of_account.name),
         )
     for entry in statement.entries:
         amount_text = money(entry.amount_minor, entry.currency)

@@ -15,13 +15,13 @@ from lakehouse.domain.royalties.settlement import Entry, PoolResult
 #: What accounts come to, in the order of the waterfall: column and the kinds of entries that it sums.
 COLUMNS = (
     ("royalties", ("royalty",)),
-    ("brought forward", ("brought_forward",)),
-    ("corrections", ("adjustment",)),
+    ("brought forward", ("brought_forward", "overpayment_brought_forward")),
+    ("corrections", ("adjustment", "account_adjustment")),
     ("true-up", ("true_up",)),
     ("reserves", ("reserve_held", "reserve_released")),
     ("recouped", ("recoupment",)),
     ("tax withheld", ("withholding_tax",)),
-    ("carried forward", ("carried_forward",)),
+    ("carried forward", ("carried_forward", "overpayment_carried_forward")),
     ("payable", ("payable",)),
     ("in suspense", ("suspense",)),
 )
