@@ -519,6 +519,20 @@ def test_markets_are_counted_in_portions_that_fit() -> None:
     assert list(royalties_lake._portions({})) == []
 
 
+def test_portions_of_tracks_are_ranges_that_leave_none_out_and_overlap_nowhere() -> None:
+    known = {"track_id": [1, 1, 1, 1, 4, 7, 7, 9]}
+    assert list(royalties_lake._ranges("track_id", known, 4)) == [
+        ("track_id <= ?", [1]),
+        ("track_id > ? and track_id <= ?", [1, 4]),
+        ("track_id > ? and track_id <= ?", [4, 7]),
+        ("track_id > ?", [7]),
+    ]
+    # One track with most of the streams is in one portion, which there is once.
+    assert [values for _, values in royalties_lake._ranges("track_id", {"track_id": [3, 3, 3, 3]}, 4)] == [[3], [3]]
+    assert list(royalties_lake._ranges("track_id", known, 1)) == [("true", [])]
+    assert list(royalties_lake._ranges("track_id", {}, 4)) == [("true", [])]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
