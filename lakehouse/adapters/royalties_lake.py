@@ -55,6 +55,7 @@ _STREAMS_AT_ONCE = 3_000_000
 _STREAMS_OF_LISTENERS_AT_ONCE = 8 * _STREAMS_AT_ONCE
 #: Rows of a month that are looked at to cut it into portions, and into how many at most.
 _SAMPLE, _QUANTILES = 1_000_000, 1000
+_MAX_ID = 2**63 - 1
 _LINES_AT_ONCE = 200_000
 #: Units of a pool that are weighed at once: below 200 bytes each.
 _UNITS_AT_ONCE = 4_000_000
@@ -91,17 +92,22 @@ def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> N
 
 
 def _quantiles(settings: Settings, period: str, streams: int) -> dict[str, list[int]]:
-    """Values of users, artists and tracks that cut a month's rows into `_QUANTILES` parts, about equal ones."""
+    """Values of users, artists and tracks that cut a month's rows into `_QUANTILES` parts, about equal ones. They are
+    counted in doubles, which hold ids of 64 bits nearly: near enough to cut by.
+    """
     columns = ("user_id", "artist_id", "track_id")
     shares = ", ".join(str(n / _QUANTILES) for n in range(1, _QUANTILES))
     percent = min(100.0, 100 * _SAMPLE / streams)
-    asked = ", ".join(f"approx_percentile({column}, array[{shares}])" for column in columns)
+    asked = ", ".join(f"approx_percentile(cast({column} as double), array[{shares}])" for column in columns)
     rows = trino.query(
         settings,
         f"select {asked} from lake.staging.int_royalty_streams tablesample bernoulli ({percent}) where period = ?",  # noqa: S608
         [period],
     ).rows
-    return {column: found or [] for column, found in zip(columns, rows[0], strict=True)}
+    return {
+        column: [min(int(value), _MAX_ID) for value in found or []]
+        for column, found in zip(columns, rows[0], strict=True)
+    }
 
 
 def _ranges(column: str, quantiles: Mapping[str, list[int]], parts: int) -> Iterator[tuple[str, list[object]]]:
