@@ -30,7 +30,7 @@ AUDIO = "audio"
 AUDIT = "audit"
 PLAYBACK = "playback"
 LAKE = "lake"
-#: Larger files are sent in parts of this size: twice as large ones cost a third more CPU, as each is memory that is
+#: Larger files are sent in parts of this size: twice as large ones cost a fifth more CPU, as each is memory that is
 #: asked for anew. An ETag depends on it, so a change uploads everything once more.
 PART_BYTES = 8 << 20
 #: Parts of one file under way at once; so many, and the one that is being read, are in memory.
