@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lakehouse.cli.options import moment_given
 from lakehouse.cli.output import Output
 from lakehouse.cli.services import SKIPPED, log, stopped_by_signals
 from lakehouse.config.settings import load_settings
@@ -100,14 +101,8 @@ def list_waiting(
     Example: wavehouse ingest list --batch-size 12 --json
     """
     from lakehouse.adapters import ingestion
-    from lakehouse.domain.catalog.deliveries.messages import moment
 
-    try:
-        since = moment(landed_since) if landed_since else None
-    except ValueError as error:
-        raise RejectedInputError(
-            f"{error}.", reason="bad_argument", value=landed_since, hint="--landed-since 2026-03-06T04:00:00Z"
-        ) from error
+    since = moment_given(landed_since, hint="--landed-since 2026-03-06T04:00:00Z") if landed_since else None
     keys = [landed.object_key for landed in ingestion.waiting(load_settings(), since)]
     batches = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)][:max_batches]
     out = Output(as_json=as_json)

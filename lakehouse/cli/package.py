@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lakehouse.cli.options import moment_given
 from lakehouse.cli.output import Output
 from lakehouse.cli.services import SKIPPED
 from lakehouse.config.settings import load_settings
@@ -51,13 +52,9 @@ def package(
     Example: wavehouse package --popular 100
     """
     from lakehouse.adapters import packaging
-    from lakehouse.domain.catalog.deliveries.messages import moment
     from lakehouse.domain.playback.packaging import Recipe
 
-    try:
-        at = moment(on) if on else datetime.now(UTC)
-    except ValueError as error:
-        raise RejectedInputError(f"{error}.", reason="bad_argument", value=on, hint="--on 2026-03-06") from error
+    at = moment_given(on, hint="--on 2026-03-06") if on else datetime.now(UTC)
     settings, recipe = load_settings(), Recipe(encrypted=encrypt)
     out = Output(as_json=as_json)
     wanted = list(tracks or [])
