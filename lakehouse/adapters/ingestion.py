@@ -172,6 +172,8 @@ def waiting(settings: Settings, since: datetime | None = None) -> list[Landed]:
 
 #: What brings one landed object to its outcome, as `process` does.
 Take = Callable[[Objects, CatalogDb, Landed], Outcome]
+#: A worker asks for so many of the oldest files at once what others have left of them, and begins at one of these.
+_SOME = 32
 
 
 def work(
@@ -184,7 +186,8 @@ def work(
     take: Take | None = None,
 ) -> None:
     """Bring what lands to its outcomes until `stop` is set, beside any number of others that do the same: each file is
-    one worker's at a time. It looks every `every_s` seconds; `worker`, a name of its own, spreads where workers begin.
+    one worker's at a time, and the oldest come first. It looks again at once after it has done something, else after
+    `every_s` seconds; `worker`, a name of its own, spreads where workers begin.
 
     When an engine is away it waits for it. A defect of ours is logged and stops no other file; the file that met it is
     left to the next run. `take` stands around `process` for who measures it.
@@ -192,25 +195,36 @@ def work(
     objects = Objects(settings)
     failed: set[tuple[str, str]] = set()
 
-    def look() -> None:
-        with CatalogDb(settings) as db:
-            open_ones = db.unprocessed(single_files(objects)[0])
-            failed.intersection_update((one.object_key, one.etag) for one in open_ones)
-            todo = [one for one in open_ones if (one.object_key, one.etag) not in failed]
-            start = crc32(worker.encode()) % max(1, len(todo))
-            for landed in todo[start:] + todo[:start]:
+    def look(db: CatalogDb) -> bool:
+        """Take what waits now; whether anything came to its outcome."""
+        listed = sorted(single_files(objects)[0], key=lambda one: (one.received_at, one.object_key))
+        open_ones = db.unprocessed(listed)
+        failed.intersection_update((one.object_key, one.etag) for one in open_ones)
+        todo = [one for one in open_ones if (one.object_key, one.etag) not in failed]
+        recorded = False
+        for first in range(0, len(todo), _SOME):
+            left = db.unprocessed(todo[first : first + _SOME])
+            start = crc32(worker.encode()) % max(1, len(left))
+            for landed in left[start:] + left[:start]:
                 if stop.is_set():
-                    break
+                    return False
                 if (done := _claim(objects, db, landed, take or process)) is None:
                     continue
                 line = f"{done.object_key}: {done.outcome} {done.reason or ''}".rstrip()
+                recorded |= bool(done.sha256)
                 # Without a record it waits on. One that is gone may come back as it was.
                 if not done.sha256 and done.reason != "no_such_object":
                     failed.add((landed.object_key, landed.etag))
                     line += f"; left alone until a restart. {done.message}"
                 say(line)
+        return recorded
 
-    repeat(look, stop, every_s=every_s, say=say)
+    def look_until_nothing_waits() -> None:
+        with CatalogDb(settings) as db:
+            while look(db):
+                pass
+
+    repeat(look_until_nothing_waits, stop, every_s=every_s, say=say)
 
 
 def _claim(objects: Objects, db: CatalogDb, landed: Landed, take: Take) -> Outcome | None:

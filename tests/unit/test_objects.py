@@ -9,8 +9,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import parse_qs
@@ -227,6 +228,35 @@ def test_workers_share_what_landed(settings: Settings, monkeypatch: pytest.Monke
     # They may be there again as they were.
     assert [tried.count(key) for key in ("gone.ogg", "removed.ogg", "replaced.ogg")] == [2] * 3
     assert "ZeroDivisionError" in (tmp_path / "run" / "logs" / "defects.log").read_text()
+
+
+def test_a_worker_takes_the_oldest_first_and_rests_only_when_nothing_waits(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interval between looks is an hour here: what lands while it works is taken without one."""
+    hour = datetime(2026, 10, 1, 12, tzinfo=UTC)
+    stop, done = threading.Event(), list[str]()
+    first = [replace(landed(f"{40 - n:02}.ogg"), received_at=hour + timedelta(seconds=n)) for n in range(40)]
+    later = [replace(landed("00.ogg"), received_at=hour + timedelta(minutes=5))]
+
+    def process(_objects: object, _db: object, one: Landed) -> Outcome:
+        done.append(one.object_key)
+        if one in later:
+            stop.set()
+        return Outcome(one.object_key, "accepted", "0" * 64)
+
+    monkeypatch.setattr(
+        Objects, "landed", lambda _: sorted(first + (later if done else []), key=attrgetter("object_key"))
+    )
+    monkeypatch.setattr(CatalogDb, "unprocessed", lambda _db, todo: [one for one in todo if one.object_key not in done])
+    monkeypatch.setattr(CatalogDb, "claimed", lambda *_: nullcontext(True))
+    monkeypatch.setattr(CatalogDb, "outcome", lambda *_: None)
+    monkeypatch.setattr(ingestion, "process", process)
+    ingestion.work(settings, stop, every_s=3600, worker="w", say=lambda _: None)
+    # Workers begin at different ones of the oldest 32.
+    assert {*done[:32]} == {one.object_key for one in first[:32]}
+    assert {*done[32:40]} == {one.object_key for one in first[32:]}
+    assert done[40:] == ["00.ogg"]
 
 
 def test_a_worker_waits_for_a_store_that_goes_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
