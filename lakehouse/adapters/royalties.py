@@ -557,11 +557,12 @@ def correct(
     reason: str,
     book: Mapping[str, Any] | None = None,
     rates: Sequence[ExchangeRate] | None = None,
+    as_closed: bool = False,
 ) -> Restatement:
     """Compute the closed `period` again from what is published now; the differences go into the next open month.
 
-    Contracts and rates are those of the closed settlement, unless others are given. There are no adjustments when
-    nothing differs, earlier restatements included.
+    Contracts and rates that are not given are those that it was restated with last, or else closed with; `as_closed`:
+    those it was closed with. There are no adjustments when nothing differs, earlier restatements included.
 
     Raises:
         RejectedInputError: the period isn't closed, or others would change what no adjustment carries
@@ -582,12 +583,13 @@ def correct(
         into = add_months(max(known.period for known in ledger.periods() if known.state == CLOSED), 1)
         while ledger.state(into).state not in (OPEN, CALCULATED):
             into = add_months(into, 1)
-        document = ledger.book(closed.inputs.book_sha256) if book is None else canonical_json(book)
-        checked = (contracts.reload if book is None else contracts.load)(document.decode())
-        new_rates = closed.inputs.rates if rates is None else tuple(rates)
         made, accounted = ledger.restatements(), ledger.account_corrections()
         before = {row.period: row for row in made}  # the last of each
         standing = {of: _read(ledger, replace(state, digest=row.to_digest)).inputs for of, row in before.items()}
+        kept_by = closed.inputs if as_closed else standing.get(period, closed.inputs)
+        document = ledger.book(kept_by.book_sha256) if book is None else canonical_json(book)
+        checked = (contracts.reload if book is None else contracts.load)(document.decode())
+        new_rates = kept_by.rates if rates is None else tuple(rates)
         of_others = {
             *(row.from_period for row in accounted),
             *(of for of, by in standing.items() if not _same_accounts(by, _read(ledger, ledger.state(of)).inputs)),

@@ -503,13 +503,16 @@ def restate(
     reason: Annotated[str, typer.Option(help="Why: late plays, a fraud decision, a corrected contract ...")],
     contracts: Contracts = None,
     rates: Rates = None,
+    as_closed: Annotated[
+        bool, typer.Option("--as-closed", help="Take corrections of contracts and rates back that are not given.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compute a closed month again; what differs goes into the next open month, each piece pointing to its line.
 
-    Contracts and rates are those that the month was closed with, unless others are given. Where these say other than
-    its accounts do (a reserve, tax, guarantee, advance, exchange rate), the bookings and balances that differ are
-    corrected as well, in that month and in the closed ones after it, which began with its balances.
+    Contracts and rates that are not given are those it was restated with last, or else closed with. Where others say
+    other than its accounts do (a reserve, tax, guarantee, advance, exchange rate), the bookings and balances that
+    differ are corrected as well, in that month and in the closed ones after it, which began with its balances.
 
     Example: wavehouse royalties restate --period 2026-09 --reason "late plays"
     """
@@ -525,6 +528,7 @@ def restate(
         reason=reason,
         book=read_book(contracts) if contracts else None,
         rates=read_rates(rates) if rates else None,
+        as_closed=as_closed,
     )
     out.table(
         f"Adjustments of {period}, in {found.into}",

@@ -251,7 +251,13 @@ def test_a_correction_of_an_account_is_traced_to_the_closed_booking_and_both_cla
 def test_a_restatement_tells_what_it_entered(monkeypatch: pytest.MonkeyPatch) -> None:
     books = CorrectedBooks()
     made = royalties.Restatement(OCTOBER, (), tuple(books.entered))
-    monkeypatch.setattr(royalties, "correct", lambda *_, **__: made)
+    asked = list[bool]()
+
+    def correct(*_: object, as_closed: bool, **__: object) -> royalties.Restatement:
+        asked.append(as_closed)
+        return made
+
+    monkeypatch.setattr(royalties, "correct", correct)
     arguments = ("restate", "--period", SEPTEMBER, "--reason", "tax corrected")
     told = run(*arguments)
     assert (told["into"], told["adjustments"]) == (OCTOBER, [])
@@ -260,6 +266,8 @@ def test_a_restatement_tells_what_it_entered(monkeypatch: pytest.MonkeyPatch) ->
     ]
     shown = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
     assert f"{SEPTEMBER}/withholding_tax" in shown and "A13/account@2" in shown
+    run(*arguments, "--as-closed")
+    assert asked == [False, False, True]
     monkeypatch.setattr(royalties, "correct", lambda *_, **__: royalties.Restatement(OCTOBER, (), ()))
     assert "nothing to adjust" in CliRunner().invoke(app, arguments, catch_exceptions=False).output
 

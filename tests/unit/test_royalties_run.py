@@ -374,8 +374,8 @@ def test_what_accounts_were_corrected_by_stands_until_the_next_restatement(
     finish(settings, "2026-11")
     rates = [*RATES, *royalties_demo.rates(["2026-11"], ["EUR", "JPY"])]
     assert royalties.correct(settings, "2026-11", reason="rates corrected", rates=rates).account_adjustments == ()
-    # The contracts that the month was closed with are asked for: that is taking it back.
-    back = royalties.correct(settings, PERIOD, reason="tax was right")
+    assert royalties.correct(settings, PERIOD, reason="late plays").account_adjustments == ()
+    back = royalties.correct(settings, PERIOD, reason="tax was right", as_closed=True)
     assert back.into == "2026-12"
     assert [replace(row, period="", clause="", reason="") for row in back.account_adjustments] == [
         replace(row, period="", clause="", reason="", amount_minor=-row.amount_minor)
