@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from threading import Event
+from time import monotonic
 from typing import Any
 from zlib import crc32
 
@@ -186,8 +187,8 @@ def work(
     take: Take | None = None,
 ) -> None:
     """Bring what lands to its outcomes until `stop` is set, beside any number of others that do the same: each file is
-    one worker's at a time, and the oldest come first. It looks again at once after it has done something, else after
-    `every_s` seconds; `worker`, a name of its own, spreads where workers begin.
+    one worker's at a time, and the oldest come first. It looks `every_s` seconds after a look, or at once where what it
+    took has kept it longer than that; `worker`, a name of its own, spreads where workers begin.
 
     When an engine is away it waits for it. A defect of ours is logged and stops no other file; the file that met it is
     left to the next run. `take` stands around `process` for who measures it.
@@ -219,12 +220,13 @@ def work(
                 say(line)
         return recorded
 
-    def look_until_nothing_waits() -> None:
+    def look_while_there_is_much() -> None:
         with CatalogDb(settings) as db:
-            while look(db):
-                pass
+            began = monotonic()
+            while look(db) and monotonic() - began >= every_s:
+                began = monotonic()
 
-    repeat(look_until_nothing_waits, stop, every_s=every_s, say=say)
+    repeat(look_while_there_is_much, stop, every_s=every_s, say=say)
 
 
 def _claim(objects: Objects, db: CatalogDb, landed: Landed, take: Take) -> Outcome | None:
