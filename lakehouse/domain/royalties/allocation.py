@@ -45,15 +45,22 @@ def allocate(pool_minor: int, weights: Mapping[Key, int | Fraction]) -> dict[Key
     if total == 0:
         return dict.fromkeys(weights, 0)
     # Fractions with denominators below 2**b that differ do so by more than 2**-2b: as integers they compare exactly.
-    ratios = {key: weight.as_integer_ratio() for key, weight in weights.items()}
-    bits = 2 * (max(denominator for _, denominator in ratios.values()).bit_length() + total.numerator.bit_length())
+    bits = 2 * (max(weight.denominator for weight in weights.values()).bit_length() + total.numerator.bit_length())
     parts: dict[Key, int] = {}
-    fractions: dict[Key, int] = {}
-    for key, (numerator, denominator) in ratios.items():
-        denominator *= total.numerator  # noqa: PLW2901 - of pool x weight / total
-        parts[key], rest = divmod(pool_minor * numerator * total.denominator, denominator)
-        fractions[key] = (rest << bits) // denominator
+    fractions: list[int] = []  # a pool can have millions: no more than a number each is held
+    for key, weight in weights.items():
+        denominator = weight.denominator * total.numerator  # of pool x weight / total
+        parts[key], rest = divmod(pool_minor * weight.numerator * total.denominator, denominator)
+        fractions.append((rest << bits) // denominator)
     left = pool_minor - sum(parts.values())
-    for key in sorted(weights, key=lambda key: (-fractions[key], key))[:left]:
+    if left == 0:
+        return parts
+    least = sorted(fractions, reverse=True)[left - 1]
+    for key, fraction in zip(weights, fractions, strict=True):
+        if fraction > least:
+            parts[key] += 1
+            left -= 1
+    equals = sorted(key for key, fraction in zip(weights, fractions, strict=True) if fraction == least)
+    for key in equals[:left]:
         parts[key] += 1
     return parts

@@ -664,13 +664,17 @@ def _rules(
 
 
 def _round(exact: list[Line], claimed_minor: int) -> list[Line]:
-    """The one allocation of a pool: its lines, in order, with the whole minor units of all claims shared out."""
+    """The one allocation of a pool: its lines, in order, with the whole minor units of all claims shared out.
+
+    The lines of `exact` are replaced one by one: two of each would be much memory in a large pool.
+    """
     exact.sort()
     by_id = {line.line_id: line.exact_minor for line in exact}
     if len(by_id) < len(exact):
         raise _refused("duplicate_use", str(exact[0].key), "two lines for one thing")
-    amounts = allocate(claimed_minor, by_id)
-    return [line._replace(amount_minor=amount) for line, amount in zip(exact, amounts.values(), strict=True)]
+    for number, amount in enumerate(allocate(claimed_minor, by_id).values()):
+        exact[number] = exact[number]._replace(amount_minor=amount)
+    return exact
 
 
 def _accounts(
