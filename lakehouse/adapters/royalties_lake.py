@@ -58,7 +58,7 @@ _SAMPLE, _QUANTILES = 1_000_000, 1000
 _MAX_ID = 2**63 - 1
 _LINES_AT_ONCE = 200_000
 #: Units of a pool that are weighed at once: below 200 bytes each.
-_UNITS_AT_ONCE = 4_000_000
+_UNITS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)

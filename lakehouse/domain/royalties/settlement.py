@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from lakehouse.domain.royalties.allocation import allocate, exact_sum
+from lakehouse.domain.royalties.allocation import allocate, exact_sum, exact_total
 from lakehouse.domain.royalties.contracts import ACTIVE, DISPUTED, Accounting, Agreement, Book, Holder, Terms, current
 from lakehouse.domain.royalties.models import Use
 from lakehouse.domain.royalties.pools import (
@@ -389,26 +389,24 @@ class Settling:
         self._earned: Sums = defaultdict(int)
         self._count, self._hash = 0, hashlib.sha256()
         self._chains: dict[str, list[tuple[tuple[str, ...], Fraction]]] = {}
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}  # one of each, for there are millions of equal ones
 
     def settle_pool(self, key: PoolKey, uses: Iterable[Use]) -> list[Line]:
         """The lines of the pool `key`, in order, from all uses of its tracks."""
-        played = _played(self.pools, uses)
+        played = self._played(uses)
         if key not in self.pools:
             return []
         if self._results and key <= self._results[-1].key:
             raise ValueError("pools are settled once, in order")
-        row = self.pools[key]
+        row, streams, unlicensed = self.pools[key], played.streams, played.unlicensed_streams
+        holdings = self._holdings(key, played)
+        del played  # a pool can have millions of tracks
         exact: list[Line] = []
         claimed = Fraction(0)
-        for agreement_id, held in sorted(self._holdings(played).items()):
-            claimed += self._claim(self._book.agreements[agreement_id], row, held, exact)
+        for agreement_id in sorted(holdings):
+            claimed += self._claim(self._book.agreements[agreement_id], row, holdings.pop(agreement_id), exact)
         lines = _round(exact, int(claimed))
         paid = sum(line.amount_minor for line in lines)
-        streams, unlicensed = 0, 0
-        for track, models in played.items():
-            number = next(iter(models.values())).streams  # the same in every model
-            streams += number
-            unlicensed += 0 if self._book.rights_of(track, self._period) else number
         self._results.append(PoolResult(key, row.net_minor, paid, row.net_minor - paid, streams, unlicensed))
         for line in lines:
             self._earned[_sum_of(line)] += line.amount_minor
@@ -440,26 +438,55 @@ class Settling:
             adjustments_sha256=_named([*self._corrections, *self._of_accounts]),
         )
 
-    def _holdings(self, played: Played) -> dict[str, list[_Held]]:
+    def _played(self, uses: Iterable[Use]) -> _Played:
+        """What was played, from all uses; those under models that no agreement of the track has are let go."""
+        streams, unlicensed = 0, 0
+        seen: dict[str, tuple[str, ...]] = {}
+        kept: dict[str, tuple[Use, ...]] = {}
+        sums: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        track: str | None = None
+        wanted = frozenset[str]()
+        for use in uses:
+            if use.key not in self.pools:
+                raise _refused("missing_revenue", _name(use), "was played, but the pool has no revenue row")
+            if use.streams < 0 or use.weight < 0:
+                raise _refused("negative_plays", _name(use), "streams and weights can't be negative")
+            if use.track_id != track:  # the uses of a track mostly come together
+                track, wanted = use.track_id, self._models_of(use.track_id)
+            before = seen.get(track, ())
+            if use.model in before:
+                raise _refused("duplicate_use", _name(use), f"is there twice for {use.model}")
+            names = (*before, use.model)
+            seen[track] = self._names.setdefault(names, names)
+            if not before:  # streams are the same in every model
+                streams += use.streams
+                unlicensed += 0 if wanted else use.streams
+            if wanted:
+                numerator, denominator = use.weight.as_integer_ratio()
+                sums[use.model][denominator] += numerator
+                kept[track] = (*kept.get(track, ()), use) if use.model in wanted else kept.get(track, ())
+        return _Played(kept, {model: exact_total(of) for model, of in sums.items()}, streams, unlicensed)
+
+    def _models_of(self, track: str) -> frozenset[str]:
+        """The models of the agreements that a track is licensed under."""
+        return frozenset(
+            self._book.agreements[holder.agreement_id].model
+            for right in self._book.rights_of(track, self._period)
+            for holder in right.holders
+        )
+
+    def _holdings(self, key: PoolKey, played: _Played) -> dict[str, list[_Held]]:
         """What each agreement holds in the pool."""
-        licensed = {track: self._book.rights_of(track, self._period) for track in played}
-        weights: dict[str, list[int | Fraction]] = defaultdict(list)
-        for track, models in played.items():
-            if licensed[track]:
-                for use in models.values():
-                    weights[use.model].append(use.weight)
-        totals = {model: exact_sum(values) for model, values in weights.items()}
         found: dict[str, list[_Held]] = defaultdict(list)
-        for track, models in sorted(played.items()):
-            for right in licensed[track]:
+        for track, uses in sorted(played.licensed.items()):
+            for right in self._book.rights_of(track, self._period):
                 for holder in right.holders:
                     model = self._book.agreements[holder.agreement_id].model
-                    if model not in models:
-                        key = next(iter(models.values())).key
+                    use = next((use for use in uses if use.model == model), None)
+                    if use is None:
                         raise _refused("missing_model", f"{key}, track {track}", f"has no weight under {model}")
-                    use = models[model]
                     weight = use.weight if holder.share == 1 else use.weight * holder.share
-                    found[holder.agreement_id].append(_Held(use, holder, weight, totals[model]))
+                    found[holder.agreement_id].append(_Held(use, holder, weight, played.totals[model]))
         return found
 
     def _claim(self, agreement: Agreement, revenue: Revenue, held: list[_Held], lines: list[Line]) -> Fraction:
@@ -523,7 +550,17 @@ class Settling:
         return self._chains[holder.payee_id]
 
 
-Played = Mapping[str, Mapping[str, Use]]  # track, model
+class _Played(NamedTuple):
+    """What was played in a pool: the uses of each licensed track that its agreements ask for, the `totals` that all
+    licensed tracks weigh by model, and the streams of all tracks, and of those without a licence.
+    """
+
+    licensed: dict[str, tuple[Use, ...]]
+    totals: dict[str, Fraction]
+    streams: int
+    unlicensed_streams: int
+
+
 #: Earned minor units by (agreement, payee, is it payable, kind, what it corrects, of which month, currency).
 Sums = dict[tuple[str, str, bool, str, str, str, str], int]
 
@@ -578,20 +615,6 @@ def corrected_balances(
             row = replace(row, earned_minor=row.earned_minor + amount)
         accounts[key] = row
     return list(accounts.values())
-
-
-def _played(pools: Mapping[PoolKey, Revenue], uses: Iterable[Use]) -> dict[str, dict[str, Use]]:
-    played: dict[str, dict[str, Use]] = {}
-    for use in uses:
-        if use.key not in pools:
-            raise _refused("missing_revenue", _name(use), "was played, but the pool has no revenue row")
-        if use.streams < 0 or use.weight < 0:
-            raise _refused("negative_plays", _name(use), "streams and weights can't be negative")
-        models = played.setdefault(use.track_id, {})
-        if use.model in models:
-            raise _refused("duplicate_use", _name(use), f"is there twice for {use.model}")
-        models[use.model] = use
-    return played
 
 
 def _name(use: Use) -> str:
