@@ -552,7 +552,13 @@ def _count_of(settings: Settings, name: str, calculation: str, **where: str) -> 
 def _batches(
     settings: Settings, name: str, calculation: str, columns: Sequence[str], **where: str
 ) -> Iterator[pa.RecordBatch]:
-    yield from _scan(settings, name, calculation, columns, where).to_arrow_batch_reader()
+    """Rows a file at a time: PyIceberg's own reader holds all files of a scan, which is a gigabyte of a large month."""
+    from pyiceberg.io.pyarrow import ArrowScan
+
+    scan = _scan(settings, name, calculation, columns, where)
+    reader = ArrowScan(scan.table_metadata, scan.io, scan.projection(), scan.row_filter)
+    for task in scan.plan_files():
+        yield from reader.to_record_batches([task])
 
 
 def _scan(
