@@ -28,6 +28,26 @@ def test_the_order_of_the_input_does_not_matter(pool: int, shares: dict[int, int
     assert allocate(pool, dict(items)) == allocate(pool, shares)
 
 
+#: Shares whose parts of a pool are equal, or differ in their hundredth bit only.
+close = st.builds(
+    lambda whole, more, under: Fraction(whole * 2**100 + more, 2**100 + under),
+    st.integers(0, 3),
+    st.integers(0, 2),
+    st.integers(-1, 1),
+)
+
+
+@given(st.integers(0, 100), st.dictionaries(st.integers(1, 99), close, min_size=1, max_size=12))
+def test_the_largest_fractions_are_served_first_however_close_they_are(pool: int, shares: dict[int, Fraction]) -> None:
+    total = sum(shares.values())
+    exact = {key: pool * share / total if total else Fraction(0) for key, share in shares.items()}
+    expected = {key: int(part) for key, part in exact.items()}
+    left = (pool if total else 0) - sum(expected.values())
+    for key in sorted(exact, key=lambda key: (expected[key] - exact[key], key))[:left]:
+        expected[key] += 1
+    assert allocate(pool, shares) == expected
+
+
 def test_equal_fractions_are_served_by_key() -> None:
     assert allocate(100, {3: 1, 1: 1, 2: 1}) == {1: 34, 2: 33, 3: 33}
     assert allocate(10, {1: 1, 2: 4, 3: 6}) == {1: 1, 2: 4, 3: 5}

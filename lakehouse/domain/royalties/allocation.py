@@ -13,6 +13,8 @@ from math import lcm
 from typing import Any, TypeVar
 
 Key = TypeVar("Key", bound=Any)  # what can be sorted: an int, a str, a tuple of them
+#: Fractions whose first so many bits differ need no closer look.
+_HEAD_BITS = 60
 
 
 def exact_sum(values: Iterable[int | Fraction]) -> Fraction:
@@ -44,23 +46,35 @@ def allocate(pool_minor: int, weights: Mapping[Key, int | Fraction]) -> dict[Key
     total = exact_sum(weights.values())
     if total == 0:
         return dict.fromkeys(weights, 0)
-    # Fractions with denominators below 2**b that differ do so by more than 2**-2b: as integers they compare exactly.
-    bits = 2 * (max(weight.denominator for weight in weights.values()).bit_length() + total.numerator.bit_length())
+
+    def cut(weight: int | Fraction) -> tuple[int, int, int]:
+        """Pool x weight / total: the whole units, and the numerator and denominator of what is left of it."""
+        denominator = weight.denominator * total.numerator
+        return *divmod(pool_minor * weight.numerator * total.denominator, denominator), denominator
+
     parts: dict[Key, int] = {}
-    fractions: list[int] = []  # a pool can have millions: no more than a number each is held
+    heads: list[int] = []  # the first bits of each fraction: a pool can have millions, each of thousands of bits
     for key, weight in weights.items():
-        denominator = weight.denominator * total.numerator  # of pool x weight / total
-        parts[key], rest = divmod(pool_minor * weight.numerator * total.denominator, denominator)
-        fractions.append((rest << bits) // denominator)
+        parts[key], rest, denominator = cut(weight)
+        heads.append((rest << _HEAD_BITS) // denominator)
     left = pool_minor - sum(parts.values())
     if left == 0:
         return parts
-    least = sorted(fractions, reverse=True)[left - 1]
-    for key, fraction in zip(weights, fractions, strict=True):
-        if fraction > least:
+    least = sorted(heads, reverse=True)[left - 1]
+    equals: list[Key] = []
+    for key, head in zip(weights, heads, strict=True):
+        if head > least:
             parts[key] += 1
             left -= 1
-    equals = sorted(key for key, fraction in zip(weights, fractions, strict=True) if fraction == least)
-    for key in equals[:left]:
+        elif head == least:
+            equals.append(key)
+    # Fractions with denominators below 2**b that differ do so by more than 2**-2b: as integers they compare exactly.
+    bits = 2 * (max(weights[key].denominator for key in equals).bit_length() + total.numerator.bit_length())
+
+    def order(key: Key) -> tuple[int, Key]:
+        _, rest, denominator = cut(weights[key])
+        return -((rest << bits) // denominator), key
+
+    for key in sorted(equals, key=order)[:left]:
         parts[key] += 1
     return parts
