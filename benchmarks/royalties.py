@@ -120,6 +120,17 @@ def _report(settings: Settings, scale: Scale, costs: dict[str, list[tuple[Cost, 
     }
 
 
+def holds(settings: Settings, table_id: str, scale: Scale) -> bool:
+    """Whether a table says that it is of this scale."""
+    return lake.catalog(settings).load_table(table_id).properties.get("scale") == scale.name
+
+
+def note(settings: Settings, table_id: str, scale: Scale | None) -> None:
+    """Have a table say which scale it is of; None, before it is filled anew: a run that is killed leaves it so."""
+    with lake.catalog(settings).load_table(table_id).transaction() as change:
+        change.set_properties(scale=scale.name if scale else "")
+
+
 def lay_out(settings: Settings, scale: Scale, files: dict[str, list[Path]], *, say: Callable[[str], None]) -> None:
     """Put the files into silver tables of the benchmark's namespaces; those that are there already stay."""
     catalog = lake.catalog(settings)
@@ -127,14 +138,13 @@ def lay_out(settings: Settings, scale: Scale, files: dict[str, list[Path]], *, s
         catalog.create_namespace_if_not_exists(PREFIX + layer)
     for name, paths in files.items():
         table_id = f"{PREFIX}silver_audit.{name}"
-        if catalog.table_exists(table_id) and catalog.load_table(table_id).properties.get("scale") != scale.name:
+        if catalog.table_exists(table_id) and not holds(settings, table_id, scale):
             catalog.purge_table(table_id)
         if not catalog.table_exists(table_id):
             contract = load(f"silver_audit.{name}")
             columns = tuple(contract.column(column) for column in COLUMNS[name])
             lake.create(catalog, replace(contract, id=table_id, columns=columns))
-            with catalog.load_table(table_id).transaction() as change:
-                change.set_properties(scale=scale.name)
+            note(settings, table_id, scale)
         table = catalog.load_table(table_id)
         present = {Path(row).name for row in table.inspect.files()["file_path"].to_pylist()}
         # Files of a lake never change: engines keep what they have read by name.

@@ -33,8 +33,8 @@ MODELS = (
     "int_plays_judged", "streams_daily", "listener_track_monthly", "streams_monthly",
     "int_royalty_streams", "int_royalty_listeners", "int_royalty_tracks", "int_royalty_units",
 )  # fmt: skip
-#: The last of them that is a table; when it holds this scale, an earlier run of the benchmark has built all of them.
-MODELS_LAST = "gold_audit.streams_monthly"
+#: The last of them that is a table: where it says that it holds a scale, all of them have been built for it.
+LAST_MODEL = "gold_audit.streams_monthly"
 GOALS = {"peak_gb": 6.0}
 
 
@@ -61,7 +61,7 @@ def run(settings: Settings, scale: Scale, *, say: Callable[[str], None]) -> dict
     lake.init(settings)
     royalties_ledger.migrate(settings)
     lay_out(settings, write(scale, settings.home / "files" / scale.name), scale, say=say)
-    if _has(settings, MODELS_LAST, scale):
+    if volume.holds(settings, LAST_MODEL, scale):
         say("month of plays to gold: there already, of an earlier run")
     else:
         step("month of plays to gold", lambda: _models(settings, scale))
@@ -94,23 +94,15 @@ def lay_out(settings: Settings, files: dict[str, list[Path]], scale: Scale, *, s
     """
     for name, paths in files.items():
         table_id = f"silver_audit.{name}"
-        if not _has(settings, table_id, scale):
+        if not volume.holds(settings, table_id, scale):
+            volume.note(settings, table_id, None)
             table = lake.catalog(settings).load_table(table_id)
             lake.overwrite(settings, table_id, load(table_id).arrow_schema().empty_table(), where="")
             table.refresh()
             for path in paths:
                 table.append(_widened(pq.read_table(path), load(table_id).arrow_schema()))
-            _note(settings, table_id, scale)
+            volume.note(settings, table_id, scale)
         say(f"{table_id}: {lake.row_count(settings, table_id):,} rows")
-
-
-def _has(settings: Settings, table_id: str, scale: Scale) -> bool:
-    return lake.catalog(settings).load_table(table_id).properties.get("scale") == scale.name
-
-
-def _note(settings: Settings, table_id: str, scale: Scale) -> None:
-    with lake.catalog(settings).load_table(table_id).transaction() as change:
-        change.set_properties(scale=scale.name)
 
 
 def _widened(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -134,9 +126,10 @@ def _constant(kind: pa.DataType) -> object:
 
 
 def _models(settings: Settings, scale: Scale) -> None:
+    volume.note(settings, LAST_MODEL, None)
     window = {"from": str(FIRST), "to": str(FIRST.replace(day=DAYS)), "period": PERIOD}
     volume.build(settings, scale, MODELS, window | {"namespace_prefix": ""})
-    _note(settings, MODELS_LAST, scale)
+    volume.note(settings, LAST_MODEL, scale)
 
 
 def mark_published(settings: Settings) -> None:

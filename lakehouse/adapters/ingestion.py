@@ -198,10 +198,10 @@ def work(
 
     def look(db: CatalogDb) -> bool:
         """Take what waits now; whether anything came to its outcome."""
-        listed = sorted(single_files(objects)[0], key=lambda one: (one.received_at, one.object_key))
-        open_ones = db.unprocessed(listed)
+        open_ones = db.unprocessed(single_files(objects)[0])
         failed.intersection_update((one.object_key, one.etag) for one in open_ones)
         todo = [one for one in open_ones if (one.object_key, one.etag) not in failed]
+        todo.sort(key=lambda one: (one.received_at, one.object_key))
         recorded = False
         for first in range(0, len(todo), _SOME):
             left = db.unprocessed(todo[first : first + _SOME])

@@ -389,7 +389,6 @@ class Settling:
         self._earned: Sums = defaultdict(int)
         self._count, self._hash = 0, hashlib.sha256()
         self._chains: dict[str, list[tuple[tuple[str, ...], Fraction]]] = {}
-        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}  # one of each, for there are millions of equal ones
 
     def settle_pool(self, key: PoolKey, uses: Iterable[Use]) -> list[Line]:
         """The lines of the pool `key`, in order, from all uses of its tracks."""
@@ -442,6 +441,7 @@ class Settling:
         """What was played, from all uses; those under models that no agreement of the track has are let go."""
         streams, unlicensed = 0, 0
         seen: dict[str, tuple[str, ...]] = {}
+        one_of: dict[tuple[str, ...], tuple[str, ...]] = {}  # the same object for all that is equal: there are millions
         kept: dict[str, tuple[Use, ...]] = {}
         sums: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         track: str | None = None
@@ -457,7 +457,7 @@ class Settling:
             if use.model in before:
                 raise _refused("duplicate_use", _name(use), f"is there twice for {use.model}")
             names = (*before, use.model)
-            seen[track] = self._names.setdefault(names, names)
+            seen[track] = one_of.setdefault(names, names)
             if not before:  # streams are the same in every model
                 streams += use.streams
                 unlicensed += 0 if wanted else use.streams
