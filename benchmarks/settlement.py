@@ -67,10 +67,10 @@ def run(settings: Settings, scale: Scale, *, say: Callable[[str], None]) -> dict
         step("month of plays to gold", lambda: _models(settings, scale))
     mark_published(settings)
     rates = royalties_demo.rates([PERIOD], {market.currency for market in MARKETS} | set(CURRENCIES))
-    step("royalties run", lambda: royalties.run(settings, PERIOD, by="bench", book=book(scale), rates=rates))
+    step("royalties run", lambda: royalties.run(settings, PERIOD, by="bench", book=book(scale), rates=rates, say=say))
     kept = royalties.kept(settings, PERIOD)
     answers: list[royalties_checklist.Item] = []
-    step("checklist, computed again", lambda: answers.extend(royalties_checklist.checklist(settings, PERIOD)))
+    step("checklist, computed again", lambda: answers.extend(royalties_checklist.checklist(settings, PERIOD, say=say)))
     if wrong := [item for item in answers if item.wrong]:
         raise FatalError(
             f"{wrong[0].question}: {wrong[0].wrong} of {wrong[0].looked_at}.", hint="The run is not sound."

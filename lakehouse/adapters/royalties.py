@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from lakehouse.adapters import audit, lake, policies, publish, royalties_demo, royalties_lake, trino
-from lakehouse.adapters.royalties_lake import CURRENT, RESTATEMENT, Calculation
+from lakehouse.adapters.royalties_lake import CURRENT, RESTATEMENT, Calculation, Say
 from lakehouse.adapters.royalties_ledger import (
     AccountCorrection,
     Correction,
@@ -229,10 +229,12 @@ def _streams(settings: Settings, period: str) -> dict[tuple[str, str], int]:
     return {(country, tier): streams for country, tier, streams in rows}
 
 
-def calculate(settings: Settings, inputs: Inputs, book: Book, *, kind: str = CURRENT) -> Settlement:
+def calculate(
+    settings: Settings, inputs: Inputs, book: Book, *, kind: str = CURRENT, say: Say = lambda _: None
+) -> Settlement:
     """Count the month's units into the lake, settle them there pool by pool, audit the result and publish it.
 
-    Again with the same inputs it gives the same rows, in place of the former ones.
+    Again with the same inputs it gives the same rows, in place of the former ones. `say` hears how far it is.
 
     Raises:
         RejectedInputError: a market that was played has no revenue (`missing_revenue`), or as `Settling` does; nothing
@@ -252,14 +254,15 @@ def calculate(settings: Settings, inputs: Inputs, book: Book, *, kind: str = CUR
     by_country: dict[str, int] = defaultdict(int)
     for (country, _), number in played.items():
         by_country[country] += number
-    royalties_lake.put_units(settings, of, by_country)
+    royalties_lake.put_units(settings, of, by_country, say=say)
     if snapshots(settings) != inputs.snapshots:
         raise RetryableError("New data was published meanwhile.", hint="Run it again; the period stays as it was.")
     volume = _volumes(settings, inputs, book)
-    settlement = _settle(settings, inputs, book, volume, keep=True)
+    settlement = _settle(settings, inputs, book, volume, keep=True, say=say)
     begun_with = corrected_balances(inputs.period, inputs.opening, inputs.account_adjustments)
     results = (inputs.revenue, begun_with, book, volume, settlement, inputs.rates)
     royalties_lake.put_results(settings, of, *results, kind=kind)
+    say(f"{inputs.period}: the result is written, and audited now")
     for verdict in audit.audit(settings, royalties_lake.TABLES):
         if not verdict.passed:
             failed = next(finding for finding in verdict.findings if finding.severity == audit.FAIL)
@@ -276,7 +279,9 @@ def _volumes(settings: Settings, inputs: Inputs, book: Book) -> dict[str, int]:
     return volumes(royalties_lake.streams_of_tracks(settings, inputs.calculation.calculation), book, inputs.period)
 
 
-def _settle(settings: Settings, inputs: Inputs, book: Book, volume: Mapping[str, int], *, keep: bool) -> Settlement:
+def _settle(
+    settings: Settings, inputs: Inputs, book: Book, volume: Mapping[str, int], *, keep: bool, say: Say = lambda _: None
+) -> Settlement:
     """Settle the units that the lake holds of this calculation; `keep` writes the lines there."""
     of = inputs.calculation
     accounts = (inputs.rates, inputs.opening, inputs.adjustments, inputs.account_adjustments)
@@ -287,6 +292,7 @@ def _settle(settings: Settings, inputs: Inputs, book: Book, volume: Mapping[str,
             lines = settling.settle_pool(key, _weigh(settings, of.calculation, key, models))
             if writer is not None:
                 writer.write(lines)
+            say(f"{key}: {len(lines):,} lines")
         return settling.finish()
 
 
@@ -303,8 +309,11 @@ def run(
     by: str,
     book: Mapping[str, Any] | None = None,
     rates: Sequence[ExchangeRate] | None = None,
+    say: Say = lambda _: None,
 ) -> tuple[Settled, bool]:
     """Calculate `period` and keep the result; also whether it differs from the last calculation.
+
+    `say` hears how far it is.
 
     Raises:
         RejectedInputError: an input breaks a rule, the period is approved or closed, or the month before isn't closed
@@ -331,7 +340,7 @@ def run(
             account_adjustments=of_accounts,
             rates=rates,
         )
-        settlement = calculate(settings, inputs, checked)
+        settlement = calculate(settings, inputs, checked, say=say)
         _pin(settings, inputs, f"royalties-{period}")
         now.calculate(settlement.digest())
         changed = ledger.calculate(period, settlement.to_json(), settlement.digest(), _dump(inputs), by=by)
@@ -492,11 +501,11 @@ def pools_before(settings: Settings, period: str) -> tuple[PoolResult, ...]:
     return kept(settings, before).settlement.pools if known else ()
 
 
-def recompute(settings: Settings, period: str) -> tuple[str, str]:
+def recompute(settings: Settings, period: str, *, say: Say = lambda _: None) -> tuple[str, str]:
     """Digest of the kept settlement of `period`, and of one computed again from what it was computed from."""
     found = kept(settings, period)
     book = book_of(settings, found)
-    again = _settle(settings, found.inputs, book, _volumes(settings, found.inputs, book), keep=False)
+    again = _settle(settings, found.inputs, book, _volumes(settings, found.inputs, book), keep=False, say=say)
     if not found.settlement.adjustments_sha256:  # kept before settlements named their adjustments
         again = replace(again, adjustments_sha256="")
     return found.state.digest or "", again.digest()
@@ -558,6 +567,7 @@ def correct(
     book: Mapping[str, Any] | None = None,
     rates: Sequence[ExchangeRate] | None = None,
     as_closed: bool = False,
+    say: Say = lambda _: None,
 ) -> Restatement:
     """Compute the closed `period` again from what is published now; the differences go into the next open month.
 
@@ -612,7 +622,7 @@ def correct(
         if inputs.calculation.calculation == closed.inputs.calculation.calculation:
             again = closed.settlement
         else:
-            again = calculate(settings, inputs, checked, kind=RESTATEMENT)
+            again = calculate(settings, inputs, checked, kind=RESTATEMENT, say=say)
         earlier = _adjustments(ledger.corrections(of=period))
         turn = 1 + (before[period].round if period in before else 0)
         found: list[Adjustment] = []

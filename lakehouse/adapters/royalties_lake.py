@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -48,6 +48,8 @@ TABLES = tuple(
         "settlements",
     )
 )
+#: Hears, a line at a time, how far long work is.
+Say = Callable[[str], None]
 CURRENT, SUPERSEDED, RESTATEMENT = "current", "superseded", "restatement"
 #: Streams that Trino groups at once: their groups fit into the memory of a query. Listeners are fewer than streams: a
 #: group of theirs, which is a listener in a pool, has many.
@@ -74,20 +76,25 @@ class Calculation:
     counting_policy: str = ""
 
 
-def put_units(settings: Settings, of: Calculation, streams: dict[str, int]) -> None:
-    """Count the month's streams into `settlement_units`, market by market; `streams` says how many each market has."""
+def put_units(settings: Settings, of: Calculation, streams: dict[str, int], *, say: Say = lambda _: None) -> None:
+    """Count the month's streams into `settlement_units`, market by market; `streams` says how many each market has.
+
+    `say` hears of each portion that is counted.
+    """
     _forget(settings, of)
     total = sum(streams.values())
     quantiles = _quantiles(settings, of.period, total) if total > _STREAMS_AT_ONCE else {}
-    for where, values in _ranges("user_id", quantiles, 1 + total // _STREAMS_OF_LISTENERS_AT_ONCE):
-        _count(settings, of, "listeners", where, values)
-    for where, values in _ranges("artist_id", quantiles, 1 + total // _STREAMS_AT_ONCE):
-        _count(settings, of, "tracks", where, values)
+    of_users = _ranges("user_id", quantiles, 1 + total // _STREAMS_OF_LISTENERS_AT_ONCE)
+    of_artists = _ranges("artist_id", quantiles, 1 + total // _STREAMS_AT_ONCE)
+    portions = [("listeners", *part) for part in of_users] + [("tracks", *part) for part in of_artists]
     for countries, parts in _portions(streams):
         marks = ", ".join("?" for _ in countries)
         for where, values in _ranges("track_id", quantiles, parts):
             market = f"calculation = ? and country in ({marks}) and {where}"
-            _count(settings, of, "units", market, [of.calculation, *countries, *values])
+            portions.append(("units", market, [of.calculation, *countries, *values]))
+    for number, (what, where, values) in enumerate(portions, start=1):
+        _count(settings, of, what, where, values)
+        say(f"{of.period}: portion {number} of {len(portions)} is counted ({what})")
     trino.query(settings, "delete from lake.gold_audit.settlement_listeners where calculation = ?", [of.calculation])
 
 

@@ -135,6 +135,7 @@ def run(
         by=by,
         book=royalties_files.read_book(contracts) if contracts else None,
         rates=royalties_files.read_rates(rates) if rates else None,
+        say=out.info,
     )
     pools = settled.settlement.pools
     shown = summary(pools, settled.settlement.entries, royalties.pools_before(settings, period))
@@ -529,6 +530,7 @@ def restate(
         book=read_book(contracts) if contracts else None,
         rates=read_rates(rates) if rates else None,
         as_closed=as_closed,
+        say=out.info,
     )
     out.table(
         f"Adjustments of {period}, in {found.into}",
@@ -565,7 +567,7 @@ def recompute(period: Period, as_json: Json = False) -> None:
     from lakehouse.adapters import royalties
 
     out = Output(as_json=as_json)
-    before, again = royalties.recompute(load_settings(), period)
+    before, again = royalties.recompute(load_settings(), period, say=out.info)
     out.info(f"kept     {before}\ncomputed {again}\n{'equal' if before == again else 'DIFFERENT'}")
     out.result({"kept": before, "computed": again, "equal": before == again})
     if before != again:
@@ -618,12 +620,14 @@ def checklist(
     out = Output(as_json=as_json)
     settings = load_settings()
     if sql:
-        found = list(royalties_checklist.queries(royalties.kept(settings, period)))
+        settled = royalties.kept(settings, period)
+        asked = royalties_checklist.queries(settled, royalties_checklist.cuts(settings, settled))
+        found = [(question, query) for question, portions in asked for query in portions]
         if not as_json:
             typer.echo("\n".join(f"{query.strip()};\n" for _, query in found))
         out.result([{"question": question, "sql": query} for question, query in found])
         return
-    items = royalties_checklist.checklist(settings, period)
+    items = royalties_checklist.checklist(settings, period, say=out.info)
     rows = [(item.question, item.looked_at, item.wrong, "NO" if item.wrong else "yes") for item in items]
     out.table(f"Checklist of {period}", ["question", "looked at", "wrong", "holds"], rows)
     out.result([asdict(item) for item in items])

@@ -640,7 +640,7 @@ def test_the_checklist_sees_what_was_tampered_with(
         "entry": f"entry_number = {entry}",
     }
     files = sorted(path.name[:2] for path in royalties_checklist.QUERIES.glob("*.sql"))
-    questions = dict(zip(files, (sql for _, sql in royalties_checklist.queries(settled)), strict=True))
+    questions = dict(zip(files, (sql for _, (sql,) in royalties_checklist.queries(settled)), strict=True))
     of_plays = questions.pop("03")
 
     def wrong(copy: str, number: str) -> int:

@@ -170,12 +170,16 @@ def ask(connection: duckdb.DuckDBPyConnection, settled: Settled) -> dict[str, tu
     """What was looked at and what is wrong, by the number of the question."""
     answers = {}
     files = sorted(royalties_checklist.QUERIES.glob("*.sql"))
-    for path, (_, sql) in zip(files, royalties_checklist.queries(settled), strict=True):
+    for path, (_, portions) in zip(files, royalties_checklist.queries(settled), strict=True):
         if (number := path.name[:2]) not in OF_PLAYS:
-            asked = sql.replace(
-                "cast(json_parse(known.steps) as array(array(double)))", "known.steps::json::double[][]"
-            )
-            answers[number] = connection.execute(asked).fetchall()[0]
+            rows = []
+            for sql in portions:
+                asked = sql.replace(
+                    "cast(json_parse(known.steps) as array(array(double)))", "known.steps::json::double[][]"
+                )
+                rows += connection.execute(asked).fetchall()
+            # DuckDB's count_if of no rows is null
+            answers[number] = sum(looked_at for looked_at, _ in rows), sum(wrong or 0 for _, wrong in rows)
     return answers
 
 
@@ -263,6 +267,41 @@ def test_what_was_tampered_with_is_seen(
     with undone(connection):
         tamper(connection, settled, statement)
         assert {number for number, (_, wrong) in ask(connection, settled).items() if wrong} >= seen_by
+
+
+def test_a_large_month_is_asked_market_by_market_with_the_same_answers(
+    lake: tuple[duckdb.DuckDBPyConnection, Settled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, settled = lake
+    whole = ask(connection, settled)
+    monkeypatch.setattr(royalties_checklist, "_STREAMS_AT_ONCE", 1)
+    assert ask(connection, settled) == whole
+    portions = {question[:12]: len(sqls) for question, sqls in royalties_checklist.queries(settled)}
+    countries = {pool.key.country for pool in settled.settlement.pools}
+    assert sorted(set(portions.values())) == [1, len(countries)]
+    with undone(connection):
+        tamper(
+            connection,
+            settled,
+            "delete from lines where country = (select min(country) from lake.gold.settlement_lines)",
+        )
+        assert ask(connection, settled)["02"][1] > 0
+
+
+def test_plays_are_cut_by_their_ids_so_that_each_is_in_one_portion(
+    lake: tuple[duckdb.DuckDBPyConnection, Settled],
+) -> None:
+    connection, settled = lake
+    ids = ["0", "01999999-0001", "it's", "z", "\u00e9"]
+    cuts = sorted(["01999999-0001", "it's"])
+    asked = [portions for question, portions in royalties_checklist.queries(settled, cuts) if "No play" in question]
+    assert len(asked[0]) == len(cuts) + 1
+    connection.execute("create or replace temp table plays as select unnest(?) as event_id", [ids])
+    found = []
+    for sql in asked[0]:
+        condition = next(line for line in sql.splitlines() if "event_id >=" in line or "event_id <" in line)
+        found += connection.execute(f"select event_id from plays where true {condition}").fetchall()
+    assert sorted(event_id for (event_id,) in found) == sorted(ids)
 
 
 def tamper(connection: duckdb.DuckDBPyConnection, settled: Settled, statement: str) -> None:

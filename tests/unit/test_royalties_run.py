@@ -165,7 +165,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> MemoryLedger:
         given = {name: tuple(rows) for name, rows in given.items()}
         return replace(inputs(), period=period, revenue=(), book_sha256=book_sha256, rates=rates, **given)
 
-    def calculate(_: Settings, of: Inputs, terms: Book) -> Settlement:
+    def calculate(_: Settings, of: Inputs, terms: Book, **__: Any) -> Settlement:
         return settle(of.period, of.revenue, [], terms, of.rates, of.opening, of.adjustments)
 
     monkeypatch.setattr(royalties, "gather", gather)

@@ -1,5 +1,15 @@
 -- Units settled have a line, or are of a track in which nobody holds a right.
-with paid as (
+with pools as (
+    select
+        country,
+        tier,
+        streams,
+        unlicensed_streams
+    from lake.gold.settlement_pools
+    where calculation = '{calculation}' and {markets}
+),
+
+paid as (
     select
         country,
         tier,
@@ -11,7 +21,7 @@ with paid as (
             track_id,
             streams
         from lake.gold.settlement_lines
-        where calculation = '{calculation}'
+        where calculation = '{calculation}' and {markets}
     ) as tracks
     group by country, tier
 )
@@ -19,6 +29,5 @@ with paid as (
 select
     count(*) as looked_at,
     count_if(pools.streams <> coalesce(paid.streams, 0) + pools.unlicensed_streams) as wrong
-from lake.gold.settlement_pools as pools
+from pools
 left join paid on pools.country = paid.country and pools.tier = paid.tier
-where pools.calculation = '{calculation}'

@@ -7,6 +7,9 @@ from (
         event_id,
         count(*) as copies
     from ({royalty_plays}) as plays
-    where played_on >= date '{first}' - interval '1' month and played_on < date '{after}' + interval '1' month
+    where
+        played_on >= date '{first}' - interval '1' month
+        and played_on < date '{after}' + interval '1' month
+        and {event_ids}
     group by event_id
 ) as events

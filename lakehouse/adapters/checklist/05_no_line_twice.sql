@@ -5,6 +5,6 @@ select
 from (
     select count(*) as copies
     from lake.gold.settlement_lines
-    where calculation = '{calculation}'
+    where calculation = '{calculation}' and {markets}
     group by country, tier, currency, agreement_id, share_type, track_id, payee_chain, account
 ) as lines

@@ -9,5 +9,5 @@ from (
         sum(unrounded_amount) over (partition by country, tier, currency) as claimed,
         sum(amount_minor) over (partition by country, tier, currency) as shared_out
     from lake.gold.settlement_lines
-    where calculation = '{calculation}'
+    where calculation = '{calculation}' and {markets}
 ) as lines
