@@ -126,14 +126,19 @@ def view_of(contract: Contract) -> str:
 
 def _create_views(settings: Settings, contracts: Sequence[Contract]) -> None:
     """Create the views that are missing or have other columns than their contract."""
-    found = trino.query(
-        settings,
-        "select table_schema || '.' || table_name, column_name from lake.information_schema.columns "
-        "where table_schema in ('silver', 'gold') order by table_schema, table_name, ordinal_position",
-    )
     present: dict[str, list[str]] = {}
-    for view, column in found.rows:
-        present.setdefault(view, []).append(column)
+    for layer in LAYERS:
+        names = [contract.name for contract in contracts if view_of(contract) == f"{layer}.{contract.name}"]
+        if names:
+            # By name: asked for whole schemas, Trino opens every table of the lake, and names columns twice.
+            found = trino.query(
+                settings,
+                "select table_name, column_name from lake.information_schema.columns where table_schema = ? "  # noqa: S608
+                f"and table_name in ({', '.join('?' for _ in names)}) order by table_name, ordinal_position",
+                [layer, *names],
+            )
+            for name, column in found.rows:
+                present.setdefault(f"{layer}.{name}", []).append(column)
     for contract in contracts:
         columns = [c.name for c in contract.columns]
         if present.get(view_of(contract)) == columns:

@@ -117,7 +117,7 @@ def _clauses(calculation: str) -> str:
 
 
 def checklist(settings: Settings, period: str, *, say: Say = lambda _: None) -> list[Item]:
-    """Ask every question about `period`; `say` hears of each answer as it comes.
+    """Ask every question about `period`; `say` hears how far it is.
 
     Raises:
         FatalError: it was not calculated.
@@ -127,7 +127,7 @@ def checklist(settings: Settings, period: str, *, say: Say = lambda _: None) -> 
 
     def answered(question: str, looked_at: int, wrong: int) -> None:
         items.append(Item(question, looked_at, wrong))
-        say(f"{question}: {wrong:,} of {looked_at:,} wrong")
+        say(f"{period}: {len(items)} questions are answered")
 
     for question, portions in queries(settled, cuts(settings, settled)):
         answers = [trino.query(settings, sql, user="auditor").rows[0] for sql in portions]

@@ -58,7 +58,8 @@ _STREAMS_OF_LISTENERS_AT_ONCE = 8 * _STREAMS_AT_ONCE
 #: Rows of a month that are looked at to cut it into portions, and into how many at most.
 _SAMPLE, _QUANTILES = 1_000_000, 1000
 _MAX_ID = 2**63 - 1
-_LINES_AT_ONCE = 200_000
+#: Lines that are held as columns at once, and from how many on they get a file: most pools have a few hundred.
+_LINES_AT_ONCE, _LINES_A_FILE = 200_000, 50_000
 #: Units of a pool that are weighed at once: below 200 bytes each.
 _UNITS_AT_ONCE = 1_000_000
 
@@ -233,16 +234,23 @@ def titles(settings: Settings, calculation: str, payee: str) -> dict[str, str]:
 
 
 class LinesWriter:
-    """Appends lines to a transaction, numbered from 1, a file every few hundred thousand."""
+    """Appends lines to a transaction, numbered from 1; the last ones when it is flushed."""
 
     def __init__(self, of: Calculation, transaction: Transaction) -> None:
         self._of, self._transaction, self._count = of, transaction, 0
         self._schema = load("gold_audit.settlement_lines").arrow_schema()
+        self._waiting: list[Line] = []
 
     def write(self, lines: Sequence[Line]) -> None:
-        """Append `lines`."""
-        for start in range(0, len(lines), _LINES_AT_ONCE):
-            part = lines[start : start + _LINES_AT_ONCE]
+        """Append `lines`, or keep them until there are enough for a file."""
+        self._waiting += lines
+        if len(self._waiting) >= _LINES_A_FILE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Append all lines that still wait."""
+        for start in range(0, len(self._waiting), _LINES_AT_ONCE):
+            part = self._waiting[start : start + _LINES_AT_ONCE]
             rows: dict[str, list[Any]] = {
                 "calculation": [self._of.calculation] * len(part),
                 "line_number": list(range(self._count + 1, self._count + len(part) + 1)),
@@ -268,6 +276,7 @@ class LinesWriter:
             }
             self._transaction.append(pa.table(rows, schema=self._schema))
             self._count += len(part)
+        self._waiting = []
 
 
 @contextmanager
@@ -278,7 +287,9 @@ def lines_writer(settings: Settings, of: Calculation) -> Iterator[LinesWriter]:
         RetryableError: somebody else committed to the table meanwhile.
     """
     with _replacing(_table(settings, "settlement_lines"), of.calculation) as transaction:
-        yield LinesWriter(of, transaction)
+        writer = LinesWriter(of, transaction)
+        yield writer
+        writer.flush()
 
 
 def lines(

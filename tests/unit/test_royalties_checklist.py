@@ -83,7 +83,9 @@ def close(kept: Kept, made: PayOuts, period: str, book: Book, rates: Rates = RAT
         patch.setattr(royalties_lake, "_heads", lambda *_: [])
         results = (inputs.revenue, begun_with, book, volume, result, rates)
         royalties_lake.put_results(load_settings(), inputs.calculation, *results, kind=CURRENT)
-    royalties_lake.LinesWriter(inputs.calculation, kept).write(result.lines)
+    writer = royalties_lake.LinesWriter(inputs.calculation, kept)
+    writer.write(result.lines)
+    writer.flush()
     return Settled(PeriodState(period, "calculated", "", ""), inputs, result)
 
 
