@@ -126,18 +126,20 @@ def audit(
     suites = {name: suite(load(name), lake.row_count(settings, name)) for name in names}
     context = _context(settings)
     source = _trino(settings, context)
-    verdicts = []
+    verdicts, pages = [], []
     for name, expectations in suites.items():
         snapshot_id = _current(settings, name)
-        verdict = _validate(context, source, name, snapshot_id, expectations)
+        verdict, page = _validate(context, source, name, snapshot_id, expectations)
         if _current(settings, name) != snapshot_id:
             raise RetryableError(f"{name} was changed while it was audited.", hint="Run the audit again.")
         _keep(settings, verdict)
         if verdict.passed:
             publish.move_tag(settings, name, publish.AUDITED, snapshot_id)
         verdicts.append(verdict)
+        pages += [page, page.expectation_suite_identifier]
         progress(verdict)
-    context.build_data_docs()
+    # These alone: the pages of all that was ever audited take longer every night.
+    context.build_data_docs(resource_identifiers=pages)
     return verdicts
 
 
@@ -214,7 +216,10 @@ def _trino(settings: Settings, context: Any) -> Any:
     )
 
 
-def _validate(context: Any, source: Any, name: str, snapshot_id: int, expectations: Sequence[Expectation]) -> Verdict:
+def _validate(
+    context: Any, source: Any, name: str, snapshot_id: int, expectations: Sequence[Expectation]
+) -> tuple[Verdict, Any]:
+    """The verdict, and the identifier of its page in the Data Docs."""
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
 
@@ -237,7 +242,7 @@ def _validate(context: Any, source: Any, name: str, snapshot_id: int, expectatio
     checkpoint = gx.Checkpoint(name=name, validation_definitions=[definition], result_format="SUMMARY")
     run_id = RunIdentifier(run_name=f"snapshot {snapshot_id}", run_time=datetime.now(UTC))
     result = context.checkpoints.add_or_update(checkpoint).run(run_id=run_id)
-    (validation,) = result.run_results.values()
+    ((page, validation),) = result.run_results.items()
     findings = []
     for outcome in validation.results:
         expectation = expectations[outcome.expectation_config.meta["number"]]
@@ -255,7 +260,7 @@ def _validate(context: Any, source: Any, name: str, snapshot_id: int, expectatio
                     todo=expectation.todo,
                 )
             )
-    return Verdict(name, snapshot_id, len(expectations), tuple(findings))
+    return Verdict(name, snapshot_id, len(expectations), tuple(findings)), page
 
 
 def _errors(info: Any) -> list[str]:
