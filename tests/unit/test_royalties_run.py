@@ -533,6 +533,25 @@ def test_portions_of_tracks_are_ranges_that_leave_none_out_and_overlap_nowhere()
     assert list(royalties_lake._ranges("track_id", {}, 4)) == [("true", [])]
 
 
+def test_a_large_month_is_counted_in_portions_and_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    counted: list[str] = []
+    said: list[str] = []
+    known = {column: list(range(1, 100)) for column in ("user_id", "artist_id", "track_id")}
+    monkeypatch.setattr(royalties_lake, "_forget", lambda *_: None)
+    monkeypatch.setattr(royalties_lake, "_quantiles", lambda *_: known)
+    monkeypatch.setattr(royalties_lake, "_count", lambda _, __, what, *where: counted.append(what))
+    monkeypatch.setattr(royalties_lake.trino, "query", lambda *_: None)
+    royalties_lake.put_units(settings, inputs().calculation, {"DE": 1_000_000, "US": 7_000_000}, say=said.append)
+    # Listeners before tracks before units: each is counted from the one before.
+    assert counted == ["listeners"] + 3 * ["tracks"] + ["units"] + 3 * ["units"]
+    assert said == [
+        f"{PERIOD}: portion {number} of {len(counted)} is counted ({what})"
+        for number, what in enumerate(counted, start=1)
+    ]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
