@@ -73,6 +73,12 @@ def test_keys_of_a_large_table_are_compared_in_parts_that_are_all_of_it() -> Non
     parts = [q for e in audit.suite(contract, 7_000_000) if "Key:" in (q := str(e.kwargs))]
     assert "where" not in whole
     assert [re.findall(r", (\d)\) = (\d) ", part) for part in parts] == [[("3", "0")], [("3", "1")], [("3", "2")]]
+    # Rows with the same key are in the same part: it is chosen by columns of the key alone.
+    cut_by = {part[part.index("mod(") : part.index(", 3) = ")] for part in parts}
+    assert cut_by == {"mod(bitwise_and(bitwise_xor(bitwise_xor(track_id, pool_streams), month_streams), 2147483647)"}
+    of_text = [q for e in audit.suite(load("silver_audit.likes"), 7_000_000) if "Key:" in (q := str(e.kwargs))]
+    assert len(of_text) == 3
+    assert all("mod(crc32(to_utf8(concat(cast(event_id as varchar), ''))), 3) = " in part for part in of_text)
 
 
 def test_reasons_in_the_suites_are_the_rules_codes() -> None:
