@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 
@@ -170,7 +171,7 @@ def ports(settings: Settings) -> Iterator[Finding]:
         services = load_services(settings)
     except WavehouseError:
         return  # said by another check
-    for line in stack.strangers(settings, services.values(), stack.our_pids(Supervisor(settings))):
+    for line in stack.strangers(settings, services.values(), partial(stack.our_pids, Supervisor(settings))):
         yield Finding(line, stack.PORT_HINT)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from threading import Event
 
 import psutil
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from infra.local import prepare, secrets, supervise
 from infra.local.services import Service, fingerprint, load_services, port_of, render_files, select, write_files
@@ -28,6 +29,8 @@ DISK_MINIMUM = 2**30
 #: A service that ended this often while `up` waits for it will not come up by itself.
 GIVE_UP_AFTER = 5
 POLL_S = 0.5
+#: Who listens on a port for longer than this is no service that is just ending or starting.
+MOMENT_S = 3
 PORT_HINT = "Stop that process, or set another port, e.g. WAVEHOUSE_TRINO__PORT=19443."
 
 
@@ -98,17 +101,31 @@ def port_users(ports: Iterable[int]) -> dict[int, psutil.Process | None]:
     return users
 
 
-def strangers(settings: Settings, services: Iterable[Service], ours: set[int]) -> list[str]:
-    """One line for each port of `services` that somebody else listens on; `ours` are the process ids of the stack."""
-    lines = []
+def strangers(settings: Settings, services: Iterable[Service], ours: Callable[[], set[int]]) -> list[str]:
+    """One line for each port of `services` that somebody else listens on; `ours` tells the process ids of the stack.
+
+    Who is seen for a moment is none: a service that supervisord starts again while we look may listen already, but be
+    not among ours yet, or not be known to hold the port.
+    """
     ports = {port_of(settings, dotted): service.name for service in services for dotted in service.ports}
-    for port, process in port_users(ports).items():
-        if process is None:
-            lines.append(f"Port {port} ({ports[port]}) is used by a process of another user.")
-        elif process.pid not in ours:
-            with contextlib.suppress(psutil.Error):
-                lines.append(f"Port {port} ({ports[port]}) is used by process {process.pid} ({process.name()}).")
-    return lines
+
+    def seen() -> list[str]:
+        lines = []
+        known = ours()
+        for port, process in port_users(ports).items():
+            if process is None:
+                lines.append(f"Port {port} ({ports[port]}) is used by a process of another user.")
+            elif process.pid not in known:
+                with contextlib.suppress(psutil.Error):
+                    lines.append(f"Port {port} ({ports[port]}) is used by process {process.pid} ({process.name()}).")
+        return lines
+
+    looking = Retrying(retry=retry_if_result(bool), stop=stop_after_delay(MOMENT_S), wait=wait_fixed(POLL_S))
+    try:
+        return looking(seen)
+    except RetryError as error:
+        lines: list[str] = error.last_attempt.result()
+        return lines
 
 
 def check_disk(settings: Settings) -> None:
@@ -223,7 +240,7 @@ def up(settings: Settings, *, only: Iterable[str] = (), report: Callable[[str], 
         if supervisor.pid() is None:
             # Children of a supervisor that was killed: nobody restarts them any more, and they hold the ports.
             supervise.end(supervise.stragglers(settings))
-        if taken := strangers(settings, chosen.values(), our_pids(supervisor)):
+        if taken := strangers(settings, chosen.values(), lambda: our_pids(supervisor)):
             raise FatalError(" ".join(taken), hint=PORT_HINT)
         write_files(files)
         marks = {name: fingerprint(service, files, settings) for name, service in services.items()}

@@ -7,6 +7,7 @@ import os
 import tomllib
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from pydantic import SecretStr
@@ -283,9 +284,26 @@ def test_strangers_on_our_ports_are_named(settings: Settings, monkeypatch: pytes
         port = server.getsockname()[1]
         moved = settings.model_copy(update={"redis": settings.redis.model_copy(update={"port": port})})
         service = Service(name="redis", group="serving", command=("x",), probe={}, ports=("redis.port",))
-        (line,) = stack.strangers(moved, [service], ours=set())
+        monkeypatch.setattr(stack, "MOMENT_S", 0.1)
+        (line,) = stack.strangers(moved, [service], ours=set)
         assert line.startswith(f"Port {port} (redis) is used by process {os.getpid()} (")
-        assert stack.strangers(moved, [service], ours={os.getpid()}) == []
+        assert stack.strangers(moved, [service], ours=lambda: {os.getpid()}) == []
+
+
+def test_a_service_that_starts_again_while_we_look_is_no_stranger(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(name="redis", group="serving", command=("x",), probe={}, ports=("redis.port",))
+    us, port = psutil.Process(), settings.redis.port
+    looks: list[tuple[dict[int, psutil.Process | None], set[int]]] = [
+        ({port: None}, set()),  # it listens since its files were looked through
+        ({port: us}, set()),  # it was started after ours were counted
+        ({port: us}, {us.pid}),
+    ]
+    monkeypatch.setattr(stack, "POLL_S", 0)
+    monkeypatch.setattr(stack, "port_users", lambda _: looks.pop(0)[0])
+    assert stack.strangers(settings, [service], ours=lambda: looks[0][1]) == []
+    assert looks == []
 
 
 def test_functions_are_compiled_again_when_a_source_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
