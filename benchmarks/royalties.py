@@ -43,7 +43,8 @@ VIEWS = [name for name in (*DAILY, *CLOSE) if name.startswith("int_")]
 GOLD = [name for name in (*DAILY, *CLOSE) if name not in VIEWS]
 GOALS = {"increment_of_full": 1 / 20, "close_of_duckdb": 1.0, "peak_gb": 6.0}
 #: What a statement of Trino (900 MB a query) may have to group: plays of daily models, streams of monthly ones; and
-#: tracks in markets, which are all that a close groups. Each statement reads the whole month: the fewer, the better.
+#: tracks in markets, which are all that a close groups (markets as a whole: several may fall into one statement). Each
+#: statement reads the whole month: the fewer, the better.
 PLAYS_A_STATEMENT, STREAMS_A_STATEMENT, TRACKS_A_STATEMENT = 4_000_000, 5_000_000, 2_500_000
 
 
@@ -75,7 +76,7 @@ def _round(
     """Cost and peak memory [bytes] by contender."""
     trino_pid = Supervisor(settings).processes()["trino"].pid
     last = FIRST + timedelta(days=DAYS - 1)
-    parts = math.ceil(min(scale.streams, scale.tracks * len(MARKETS)) / TRACKS_A_STATEMENT)
+    parts = math.ceil(min(scale.streams / STREAMS_A_STATEMENT, scale.tracks * len(MARKETS) / TRACKS_A_STATEMENT))
     month = {"from": str(FIRST), "to": str(last), "period": PERIOD, "parts": parts}
     result = folder / "duckdb.parquet"
     found: dict[str, tuple[Cost, int]] = {}

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 
 import psutil
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from infra.local import prepare, secrets, supervise
 from infra.local.services import Service, fingerprint, load_services, port_of, render_files, select, write_files
@@ -104,15 +105,16 @@ def port_users(ports: Iterable[int]) -> dict[int, psutil.Process | None]:
 def strangers(settings: Settings, services: Iterable[Service], ours: Callable[[], set[int]]) -> list[str]:
     """One line for each port of `services` that somebody else listens on; `ours` tells the process ids of the stack.
 
-    Who is seen for a moment is none: a service that supervisord starts again while we look may listen already, but be
-    not among ours yet, or not be known to hold the port.
+    Who is seen for a moment is none: of a service that supervisord starts again while we look, it may not be known
+    which process listens.
     """
     ports = {port_of(settings, dotted): service.name for service in services for dotted in service.ports}
 
     def seen() -> list[str]:
         lines = []
+        users = port_users(ports)
         known = ours()
-        for port, process in port_users(ports).items():
+        for port, process in users.items():
             if process is None:
                 lines.append(f"Port {port} ({ports[port]}) is used by a process of another user.")
             elif process.pid not in known:
@@ -120,12 +122,13 @@ def strangers(settings: Settings, services: Iterable[Service], ours: Callable[[]
                     lines.append(f"Port {port} ({ports[port]}) is used by process {process.pid} ({process.name()}).")
         return lines
 
-    looking = Retrying(retry=retry_if_result(bool), stop=stop_after_delay(MOMENT_S), wait=wait_fixed(POLL_S))
-    try:
-        return looking(seen)
-    except RetryError as error:
-        lines: list[str] = error.last_attempt.result()
-        return lines
+    looking = Retrying(
+        retry=retry_if_result(bool),
+        stop=stop_after_delay(MOMENT_S),
+        wait=wait_fixed(POLL_S),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else [],
+    )
+    return looking(seen)
 
 
 def check_disk(settings: Settings) -> None:
@@ -240,7 +243,7 @@ def up(settings: Settings, *, only: Iterable[str] = (), report: Callable[[str], 
         if supervisor.pid() is None:
             # Children of a supervisor that was killed: nobody restarts them any more, and they hold the ports.
             supervise.end(supervise.stragglers(settings))
-        if taken := strangers(settings, chosen.values(), lambda: our_pids(supervisor)):
+        if taken := strangers(settings, chosen.values(), partial(our_pids, supervisor)):
             raise FatalError(" ".join(taken), hint=PORT_HINT)
         write_files(files)
         marks = {name: fingerprint(service, files, settings) for name, service in services.items()}

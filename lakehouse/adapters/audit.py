@@ -98,8 +98,8 @@ def suite(contract: Contract, rows: int = 0) -> list[Expectation]:
 
 
 def _unique_key(contract: Contract, parts: int) -> Iterator[Expectation]:
-    """That no two rows have the same key: looked for in `parts` of the table, by what a key's numbers have in common,
-    or by a checksum of one that has none (a part reads all rows, and the checksum of a row is most of what that costs).
+    """That no two rows have the same key: looked for in `parts` of the table, by the low bits of the key's integers, or
+    by a checksum of a key without any. Each part reads all rows, and a checksum is most of what that would cost.
     """
     key = ", ".join(contract.key)
     schema = contract.arrow_schema()
@@ -136,20 +136,23 @@ def audit(
     suites = {name: suite(load(name), lake.row_count(settings, name)) for name in names}
     context = _context(settings)
     source = _trino(settings, context)
-    verdicts, pages = [], []
-    for name, expectations in suites.items():
-        snapshot_id = _current(settings, name)
-        verdict, page = _validate(context, source, name, snapshot_id, expectations)
-        if _current(settings, name) != snapshot_id:
-            raise RetryableError(f"{name} was changed while it was audited.", hint="Run the audit again.")
-        _keep(settings, verdict)
-        if verdict.passed:
-            publish.move_tag(settings, name, publish.AUDITED, snapshot_id)
-        verdicts.append(verdict)
-        pages += [page, page.expectation_suite_identifier]
-        progress(verdict)
-    # These alone: the pages of all that was ever audited take longer every night.
-    context.build_data_docs(resource_identifiers=pages)
+    verdicts: list[Verdict] = []
+    pages: list[Any] = []
+    try:
+        for name, expectations in suites.items():
+            snapshot_id = _current(settings, name)
+            verdict = _validate(context, source, name, snapshot_id, expectations, pages)
+            if _current(settings, name) != snapshot_id:
+                raise RetryableError(f"{name} was changed while it was audited.", hint="Run the audit again.")
+            _keep(settings, verdict)
+            if verdict.passed:
+                publish.move_tag(settings, name, publish.AUDITED, snapshot_id)
+            verdicts.append(verdict)
+            progress(verdict)
+    finally:
+        # Their pages alone: to render those of all that was ever audited takes longer every night.
+        if pages:
+            context.build_data_docs(resource_identifiers=pages)
     return verdicts
 
 
@@ -227,9 +230,9 @@ def _trino(settings: Settings, context: Any) -> Any:
 
 
 def _validate(
-    context: Any, source: Any, name: str, snapshot_id: int, expectations: Sequence[Expectation]
-) -> tuple[Verdict, Any]:
-    """The verdict, and the identifier of its page in the Data Docs."""
+    context: Any, source: Any, name: str, snapshot_id: int, expectations: Sequence[Expectation], pages: list[Any]
+) -> Verdict:
+    """The verdict; what has a page in the Data Docs now is added to `pages`."""
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
 
@@ -253,6 +256,7 @@ def _validate(
     run_id = RunIdentifier(run_name=f"snapshot {snapshot_id}", run_time=datetime.now(UTC))
     result = context.checkpoints.add_or_update(checkpoint).run(run_id=run_id)
     ((page, validation),) = result.run_results.items()
+    pages += [page, page.expectation_suite_identifier]
     findings = []
     for outcome in validation.results:
         expectation = expectations[outcome.expectation_config.meta["number"]]
@@ -270,7 +274,7 @@ def _validate(
                     todo=expectation.todo,
                 )
             )
-    return Verdict(name, snapshot_id, len(expectations), tuple(findings)), page
+    return Verdict(name, snapshot_id, len(expectations), tuple(findings))
 
 
 def _errors(info: Any) -> list[str]:

@@ -127,8 +127,8 @@ def view_of(contract: Contract) -> str:
 def _create_views(settings: Settings, contracts: Sequence[Contract]) -> None:
     """Create the views that are missing or have other columns than their contract."""
     present: dict[str, list[str]] = {}
-    for layer in LAYERS:
-        names = [contract.name for contract in contracts if view_of(contract) == f"{layer}.{contract.name}"]
+    for layer, namespace in LAYERS.items():
+        names = [contract.name for contract in contracts if contract.namespace == namespace]
         if names:
             # By name: asked for whole schemas, Trino opens every table of the lake, and names columns twice.
             found = trino.query(

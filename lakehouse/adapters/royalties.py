@@ -502,7 +502,10 @@ def pools_before(settings: Settings, period: str) -> tuple[PoolResult, ...]:
 
 
 def recompute(settings: Settings, period: str, *, say: Say = lambda _: None) -> tuple[str, str]:
-    """Digest of the kept settlement of `period`, and of one computed again from what it was computed from."""
+    """Digest of the kept settlement of `period`, and of one computed again from what it was computed from.
+
+    `say` hears how far it is.
+    """
     found = kept(settings, period)
     book = book_of(settings, found)
     again = _settle(settings, found.inputs, book, _volumes(settings, found.inputs, book), keep=False, say=say)
@@ -572,7 +575,8 @@ def correct(
     """Compute the closed `period` again from what is published now; the differences go into the next open month.
 
     Contracts and rates that are not given are those that it was restated with last, or else closed with; `as_closed`:
-    those it was closed with. There are no adjustments when nothing differs, earlier restatements included.
+    those it was closed with. There are no adjustments when nothing differs, earlier restatements included. `say` hears
+    how far it is.
 
     Raises:
         RejectedInputError: the period isn't closed, or others would change what no adjustment carries

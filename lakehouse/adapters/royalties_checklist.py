@@ -47,68 +47,62 @@ def queries(settled: Settled, event_ids: Sequence[str] = ()) -> Iterator[tuple[s
     """
     period, of = settled.inputs.period, settled.inputs.calculation
     values = {
+        **_months(period),
         "period": period,
         "before": add_months(period, -1),
-        "first": f"{period}-01",
-        "after": f"{add_months(period, 1)}-01",
         "calculation": of.calculation,
         "royalty_plays": royalties.royalty_plays(settled.inputs),
         "tracks_snapshot": of.tracks_snapshot,
         "clauses": indent(_clauses(of.calculation), "    ").strip(),
     }
-    portions = {"markets": list(_markets(settled)), "event_ids": list(_ranges(event_ids)), "whole": [""]}
+    countries = sorted({pool.key.country for pool in settled.settlement.pools})
+    is_large = sum(pool.streams for pool in settled.settlement.pools) > _STREAMS_AT_ONCE
+    portions = {
+        "markets": list(_ranges("country", countries[1:] if is_large else [])),
+        "event_ids": list(_ranges("event_id", event_ids)),
+    }
     for path in sorted(QUERIES.glob("*.sql")):
         text = path.read_text()
         question = text.partition("\n")[0].removeprefix("-- ").removesuffix(".")
         cut_by = next((name for name in portions if f"{{{name}}}" in text), None)
-        yield (
-            question,
-            [text.format(**values, **dict.fromkeys(portions, each)) for each in portions[cut_by or "whole"]],
-        )
+        conditions = [{cut_by: portion} for portion in portions[cut_by]] if cut_by else [{}]
+        yield question, [text.format(**values, **condition) for condition in conditions]
 
 
 def cuts(settings: Settings, settled: Settled) -> list[str]:
-    """Event ids that cut the month's plays into portions, from a sample of them; none of a month that is small."""
-    streams = _streams(settled)
-    portions = 1 + streams // _STREAMS_AT_ONCE
+    """Event ids that cut the plays of the month and its neighbours into portions, from a sample; none when few."""
+    months = _months(settled.inputs.period)
+    plays = f"lake.silver_audit.plays for version as of {settled.inputs.snapshots['silver_audit.plays']:d} as plays"
+    around = (
+        f"where played_on >= date '{months['first']}' - interval '1' month "
+        f"and played_on < date '{months['after']}' + interval '1' month"
+    )
+    count = f"select count(*) from {plays} {around}"  # noqa: S608 - dates and a number
+    number = trino.query(settings, count, user="auditor").rows[0][0]
+    portions = 1 + number // _STREAMS_AT_ONCE
     if portions == 1:
         return []
-    inputs = settled.inputs
-    rows = trino.query(
-        settings,
-        f"select event_id from lake.silver_audit.plays for version as of {inputs.snapshots['silver_audit.plays']:d} "  # noqa: S608
-        f"as plays tablesample bernoulli ({min(100.0, 100 * _SAMPLE / streams)}) "
-        "where played_on >= cast(? as date) and played_on < cast(? as date)",
-        [f"{inputs.period}-01", f"{add_months(inputs.period, 1)}-01"],
-        user="auditor",
-    ).rows
-    known = sorted(event_id for (event_id,) in rows)
+    percent = min(100.0, 100 * _SAMPLE / number)
+    sample = f"select event_id from {plays} tablesample bernoulli ({percent}) {around}"  # noqa: S608
+    known = sorted(event_id for (event_id,) in trino.query(settings, sample, user="auditor").rows)
     return sorted({known[len(known) * part // portions] for part in range(1, portions)}) if known else []
 
 
-def _streams(settled: Settled) -> int:
-    return sum(pool.streams for pool in settled.settlement.pools)
+def _months(period: str) -> dict[str, str]:
+    """The first day of the month, and that after its last."""
+    return {"first": f"{period}-01", "after": f"{add_months(period, 1)}-01"}
 
 
-def _ranges(event_ids: Sequence[str]) -> Iterator[str]:
-    """Conditions that cut plays at `event_ids`, in order. Ids mostly follow time, so that most files are skipped."""
-    for low, high in pairwise([None, *event_ids, None]):
-        bounds = [f"event_id >= '{_quoted(low)}'"] if low is not None else []
-        bounds += [f"event_id < '{_quoted(high)}'"] if high is not None else []
-        yield " and ".join(bounds) or "true"
+def _ranges(column: str, values: Sequence[str]) -> Iterator[str]:
+    """Conditions that cut the rows at `values` of a column, which are in order: each row meets one of them.
 
-
-def _markets(settled: Settled) -> Iterator[str]:
-    """Conditions that cut lines and pools by country where a month is large."""
-    countries = sorted({pool.key.country for pool in settled.settlement.pools})
-    if _streams(settled) <= _STREAMS_AT_ONCE:
-        yield "true"
-    else:
-        yield from (f"country = '{_quoted(country)}'" for country in countries)
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
+    Files that have none of a range are skipped: ids mostly follow time, and lines lie country by country. Values stand
+    in the text, because people run it as it is printed.
+    """
+    quoted = ["'" + value.replace("'", "''") + "'" for value in values]
+    for low, high in pairwise([None, *quoted, None]):
+        bounds = {f"{column} >= {low}": low, f"{column} < {high}": high}
+        yield " and ".join(condition for condition, value in bounds.items() if value is not None) or "true"
 
 
 def _clauses(calculation: str) -> str:
@@ -130,8 +124,13 @@ def checklist(settings: Settings, period: str, *, say: Say = lambda _: None) -> 
         say(f"{period}: {len(items)} questions are answered")
 
     for question, portions in queries(settled, cuts(settings, settled)):
-        answers = [trino.query(settings, sql, user="auditor").rows[0] for sql in portions]
-        answered(question, sum(looked_at for looked_at, _ in answers), sum(wrong for _, wrong in answers))
+        looked_at = wrong = 0
+        for number, sql in enumerate(portions, start=1):
+            more, more_wrong = trino.query(settings, sql, user="auditor").rows[0]
+            looked_at, wrong = looked_at + more, wrong + more_wrong
+            if len(portions) > 1:
+                say(f"{period}: portion {number} of {len(portions)} is looked at")
+        answered(question, looked_at, wrong)
     kept, again = royalties.recompute(settings, period, say=say)
     answered("Computed again from what is kept: the same bytes", 1, int(kept != again))
     if settled.state.state == CLOSED:

@@ -58,8 +58,8 @@ _STREAMS_OF_LISTENERS_AT_ONCE = 8 * _STREAMS_AT_ONCE
 #: Rows of a month that are looked at to cut it into portions, and into how many at most.
 _SAMPLE, _QUANTILES = 1_000_000, 1000
 _MAX_ID = 2**63 - 1
-#: Lines that are held as columns at once, and from how many on they get a file: most pools have a few hundred.
-_LINES_AT_ONCE, _LINES_A_FILE = 200_000, 50_000
+#: Lines that are held as columns at once, and how many are collected before they are written: small pools share files.
+_LINES_AT_ONCE, _LINES_COLLECTED = 200_000, 50_000
 #: Units of a pool that are weighed at once: below 200 bytes each.
 _UNITS_AT_ONCE = 1_000_000
 
@@ -244,7 +244,7 @@ class LinesWriter:
     def write(self, lines: Sequence[Line]) -> None:
         """Append `lines`, or keep them until there are enough for a file."""
         self._waiting += lines
-        if len(self._waiting) >= _LINES_A_FILE:
+        if len(self._waiting) >= _LINES_COLLECTED:
             self.flush()
 
     def flush(self) -> None:

@@ -681,6 +681,20 @@ def test_the_checklist_sees_what_was_tampered_with(
     assert trino.query(books, of_plays.replace(plays, twice), user="auditor").rows[0] == (looked_at, 1)
 
 
+def test_the_checklist_of_a_large_month_is_asked_in_portions_with_the_same_answers(
+    books: Settings, closed_month: tuple[Settled, str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled, _, _ = closed_month
+    period = settled.inputs.period
+    whole = royalties_checklist.checklist(books, period)
+    monkeypatch.setattr(royalties_checklist, "_STREAMS_AT_ONCE", whole[2].looked_at // 5)
+    monkeypatch.setattr(royalties_checklist, "_SAMPLE", 1000)
+    said: list[str] = []
+    assert royalties_checklist.checklist(books, period, say=said.append) == whole
+    # Plays, and what lines three questions ask about, market by market.
+    assert sum("portion 6 of" in line for line in said) == 4
+
+
 def test_the_month_is_reported_to_a_licensor(played: Settings, tmp_path: Path) -> None:
     period = trino.query(played, "select max(period) from lake.gold.royalty_pools where streams > 0").rows[0][0]
     wavehouse(
