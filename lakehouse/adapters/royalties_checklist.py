@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from textwrap import indent
 
-from lakehouse.adapters import royalties, trino
+from lakehouse.adapters import royalties, royalties_lake, trino
 from lakehouse.adapters.royalties import Settled
 from lakehouse.adapters.royalties_lake import Say
 from lakehouse.adapters.royalties_ledger import Ledger
@@ -47,9 +46,10 @@ def queries(settled: Settled, event_ids: Sequence[str] = ()) -> Iterator[tuple[s
     """
     period, of = settled.inputs.period, settled.inputs.calculation
     values = {
-        **_months(period),
         "period": period,
         "before": add_months(period, -1),
+        "first": f"{period}-01",
+        "after": f"{add_months(period, 1)}-01",
         "calculation": of.calculation,
         "royalty_plays": royalties.royalty_plays(settled.inputs),
         "tracks_snapshot": of.tracks_snapshot,
@@ -58,8 +58,8 @@ def queries(settled: Settled, event_ids: Sequence[str] = ()) -> Iterator[tuple[s
     countries = sorted({pool.key.country for pool in settled.settlement.pools})
     is_large = sum(pool.streams for pool in settled.settlement.pools) > _STREAMS_AT_ONCE
     portions = {
-        "markets": list(_ranges("country", countries[1:] if is_large else [])),
-        "event_ids": list(_ranges("event_id", event_ids)),
+        "markets": _conditions("country", countries[:-1] if is_large else []),
+        "event_ids": _conditions("event_id", event_ids),
     }
     for path in sorted(QUERIES.glob("*.sql")):
         text = path.read_text()
@@ -71,38 +71,30 @@ def queries(settled: Settled, event_ids: Sequence[str] = ()) -> Iterator[tuple[s
 
 def cuts(settings: Settings, settled: Settled) -> list[str]:
     """Event ids that cut the plays of the month and its neighbours into portions, from a sample; none when few."""
-    months = _months(settled.inputs.period)
+    period = settled.inputs.period
     plays = f"lake.silver_audit.plays for version as of {settled.inputs.snapshots['silver_audit.plays']:d} as plays"
-    around = (
-        f"where played_on >= date '{months['first']}' - interval '1' month "
-        f"and played_on < date '{months['after']}' + interval '1' month"
-    )
-    count = f"select count(*) from {plays} {around}"  # noqa: S608 - dates and a number
-    number = trino.query(settings, count, user="auditor").rows[0][0]
+    around = "where played_on >= cast(? as date) and played_on < cast(? as date)"
+    days = [f"{add_months(period, -1)}-01", f"{add_months(period, 2)}-01"]
+    count = f"select count(*) from {plays} {around}"  # noqa: S608 - a number
+    number = trino.query(settings, count, days, user="auditor").rows[0][0]
     portions = 1 + number // _STREAMS_AT_ONCE
     if portions == 1:
         return []
     percent = min(100.0, 100 * _SAMPLE / number)
-    sample = f"select event_id from {plays} tablesample bernoulli ({percent}) {around}"  # noqa: S608
-    known = sorted(event_id for (event_id,) in trino.query(settings, sample, user="auditor").rows)
-    return sorted({known[len(known) * part // portions] for part in range(1, portions)}) if known else []
+    sample = f"select event_id from {plays} tablesample bernoulli ({percent}) {around}"  # noqa: S608 - numbers
+    rows = trino.query(settings, sample, days, user="auditor").rows
+    return royalties_lake.cut(sorted(event_id for (event_id,) in rows), portions)
 
 
-def _months(period: str) -> dict[str, str]:
-    """The first day of the month, and that after its last."""
-    return {"first": f"{period}-01", "after": f"{add_months(period, 1)}-01"}
+def _conditions(column: str, cuts: Sequence[str]) -> list[str]:
+    """Conditions that cut rows at `cuts` of a column. Values stand in the text: people run it as it is printed.
 
-
-def _ranges(column: str, values: Sequence[str]) -> Iterator[str]:
-    """Conditions that cut the rows at `values` of a column, which are in order: each row meets one of them.
-
-    Files that have none of a range are skipped: ids mostly follow time, and lines lie country by country. Values stand
-    in the text, because people run it as it is printed.
+    Files that have none of a range are skipped: ids mostly follow time, and lines lie country by country.
     """
-    quoted = ["'" + value.replace("'", "''") + "'" for value in values]
-    for low, high in pairwise([None, *quoted, None]):
-        bounds = {f"{column} >= {low}": low, f"{column} < {high}": high}
-        yield " and ".join(condition for condition, value in bounds.items() if value is not None) or "true"
+    return [
+        condition.replace("?", "{}").format(*("'" + str(value).replace("'", "''") + "'" for value in values))
+        for condition, values in royalties_lake.ranges(column, cuts)
+    ]
 
 
 def _clauses(calculation: str) -> str:

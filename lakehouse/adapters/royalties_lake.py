@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -30,6 +30,8 @@ from lakehouse.errors import RejectedInputError, RetryableError
 
 if TYPE_CHECKING:
     from pyiceberg.table import DataScan, Table, Transaction
+
+T = TypeVar("T", int, str)
 
 #: The tables, in the order in which they are audited.
 TABLES = tuple(
@@ -124,8 +126,16 @@ def _ranges(column: str, quantiles: Mapping[str, list[int]], parts: int) -> Iter
     They compare, because Trino moves nothing else below a join or an aggregation: under `mod(column, ?) = ?` every
     portion groups the whole month and leaves most of it out afterwards.
     """
-    known = quantiles.get(column, [])
-    cuts = sorted({known[len(known) * part // parts] for part in range(1, parts)}) if known else []
+    return ranges(column, cut(quantiles.get(column, []), parts))
+
+
+def cut(known: Sequence[T], parts: int) -> list[T]:
+    """Values that cut `known`, which are in order, into at most `parts` of about equal size."""
+    return sorted({known[len(known) * part // parts] for part in range(1, parts)}) if known else []
+
+
+def ranges(column: str, cuts: Sequence[object]) -> Iterator[tuple[str, list[object]]]:
+    """Conditions, with their values, that cut the rows at `cuts` of a column, in order: each row meets one of them."""
     for low, high in pairwise([None, *cuts, None]):
         bounds = {f"{column} > ?": low, f"{column} <= ?": high}
         given = {condition: value for condition, value in bounds.items() if value is not None}

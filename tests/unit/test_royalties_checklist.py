@@ -301,7 +301,7 @@ def test_plays_are_cut_by_their_ids_so_that_each_is_in_one_portion(
     connection.execute("create or replace temp table plays as select unnest(?) as event_id", [ids])
     found = []
     for sql in asked[0]:
-        condition = next(line for line in sql.splitlines() if "event_id >=" in line or "event_id <" in line)
+        condition = next(line for line in sql.splitlines() if "event_id >" in line or "event_id <" in line)
         found += connection.execute(f"select event_id from plays where true {condition}").fetchall()
     assert sorted(event_id for (event_id,) in found) == sorted(ids)
 
