@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
-from common import CATALOG, DEFAULT_ARGS, LANDED, wavehouse_mapped, wavehouse_task
+from airflow.sdk import DAG
+from common import CATALOG, DEFAULT_ARGS, LANDED, at, wavehouse_mapped, wavehouse_task
 
 
 def batches(last_line: str) -> list[dict[str, str]]:
@@ -36,10 +36,7 @@ with DAG(
     Every task may be cleared and run again at any time: a file with an outcome is never processed twice.
     `wavehouse ingest report` shows what was refused and why. Mend the file, upload it again, run the DAG.
     """,
-    schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable("0 4 * * *", timezone="UTC", interval=timedelta(days=1), run_immediately=False),
-        assets=[LANDED],
-    ),
+    schedule=at("0 4 * * *", timedelta(days=1), or_after=[LANDED]),
     catchup=False,
     max_active_runs=1,
     default_args={**DEFAULT_ARGS, "owner": "catalog"},

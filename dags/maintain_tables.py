@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable, chain
-from common import DEFAULT_ARGS, wavehouse_task
+from airflow.sdk import DAG, chain
+from common import DEFAULT_ARGS, at, wavehouse_task
 
 NAMESPACES = ("bronze", "silver_audit", "gold_audit")
 
@@ -28,7 +28,7 @@ with DAG(
     ### When something fails
     Clear the task; a table that is in order is left alone.
     """,
-    schedule=CronTriggerTimetable("0 5 * * *", timezone="UTC", interval=timedelta(days=1), run_immediately=False),
+    schedule=at("0 5 * * *", timedelta(days=1)),
     catchup=False,
     max_active_runs=1,
     default_args={**DEFAULT_ARGS, "owner": "platform"},
@@ -54,7 +54,7 @@ with DAG(
     ### When something fails
     Nothing is lost by waiting: the next hour's run does the work of both.
     """,
-    schedule=CronTriggerTimetable("30 * * * *", timezone="UTC", interval=timedelta(hours=1), run_immediately=False),
+    schedule=at("30 * * * *", timedelta(hours=1)),
     catchup=False,
     max_active_runs=1,
     default_args={**DEFAULT_ARGS, "owner": "platform"},

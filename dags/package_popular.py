@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param
-from common import DEFAULT_ARGS, wavehouse_task
+from airflow.sdk import DAG, Param
+from common import DEFAULT_ARGS, at, wavehouse_task
 
 with DAG(
     "package_popular",
@@ -26,7 +26,7 @@ with DAG(
     Clear the task: what is made is made. A track that can't be packaged fails the task after the others are done; its
     line in the log says why, and it has its place among the `tracks` of every night until it is mended or taken down.
     """,
-    schedule=CronTriggerTimetable("0 6 * * *", timezone="UTC", interval=timedelta(days=1), run_immediately=False),
+    schedule=at("0 6 * * *", timedelta(days=1)),
     catchup=False,
     max_active_runs=1,
     params={"tracks": Param(100, type="integer", minimum=1, maximum=1000, description="Packages to make at most")},

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import DAG, CronTriggerTimetable, Param, task
-from common import DEFAULT_ARGS, wavehouse_task
+from airflow.sdk import DAG, Param, task
+from common import DEFAULT_ARGS, at, wavehouse_task
 
 #: What the task `run` printed, in a template.
 RUN = "ti.xcom_pull(task_ids='run')"
@@ -44,7 +44,7 @@ with DAG(
     A closed month is refused at **run**; it is corrected with `wavehouse royalties restate`.
     """,
     # On the 15th finance has delivered; fifteen days before is the last of the month that is settled.
-    schedule=CronTriggerTimetable("0 6 15 * *", timezone="UTC", interval=timedelta(days=15), run_immediately=False),
+    schedule=at("0 6 15 * *", timedelta(days=15)),
     catchup=False,
     max_active_runs=1,
     params={"period": Param(None, type=["null", "string"], description="Month to settle (YYYY-MM)")},

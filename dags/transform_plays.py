@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow.configuration import AIRFLOW_HOME
-from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param
-from common import DEFAULT_ARGS, wavehouse_task
+from airflow.sdk import DAG, Asset, Param
+from common import DEFAULT_ARGS, at, wavehouse_task
 from cosmos import ProfileConfig
 from cosmos.constants import InvocationMode
 from cosmos.operators.local import DbtBuildLocalOperator
@@ -62,7 +62,7 @@ with DAG(
     snapshots it named have expired). A failed audit names the check, what was seen, and what to do; the
     Data Docs show all of it.
     """,
-    schedule=CronTriggerTimetable("0 4 * * *", timezone="UTC", interval=timedelta(days=1), run_immediately=False),
+    schedule=at("0 4 * * *", timedelta(days=1)),
     catchup=False,
     max_active_runs=1,
     params={

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable
-from common import DEFAULT_ARGS, LANDED, wavehouse_task
+from airflow.sdk import DAG
+from common import DEFAULT_ARGS, LANDED, at, wavehouse_task
 
 EVERY = timedelta(minutes=5)
 #: The interval and two before it; nothing, which is no limit, in the first look of an hour.
@@ -29,9 +29,7 @@ with DAG(
     A file that never gets an outcome (a defect of ours, a name that can't be asked for) starts it three times and then
     once an hour: mend or remove what `wavehouse ingest list` shows.
     """,
-    schedule=CronTriggerTimetable(
-        f"*/{EVERY.seconds // 60} * * * *", timezone="UTC", interval=EVERY, run_immediately=False
-    ),
+    schedule=at(f"*/{EVERY.seconds // 60} * * * *", EVERY),
     catchup=False,
     max_active_runs=1,
     default_args={**DEFAULT_ARGS, "owner": "catalog", "retries": 1, "execution_timeout": timedelta(minutes=10)},

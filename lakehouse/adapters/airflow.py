@@ -110,10 +110,6 @@ class AirflowClient:
             time.sleep(1)
         self._request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
-    def pause(self, dag_id: str) -> None:
-        """Start no run of `dag_id` from now on, and no further task of one that has begun."""
-        self._request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": True})
-
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run with parameters `conf`; returns its run id."""
         self.unpause(dag_id)

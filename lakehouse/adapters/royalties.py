@@ -154,7 +154,8 @@ def snapshots(settings: Settings) -> dict[str, int]:
         if published is None or publish.audited_state(table) != published:
             raise FatalError(
                 f"What is in {name} is not published.",
-                hint="Royalties are settled from audited data alone: `wavehouse audit`, then `wavehouse publish`.",
+                hint="Royalties are settled from audited data alone. If the DAG transform_plays is running, wait for "
+                "its end; else `wavehouse audit`, then `wavehouse publish`.",
             )
         found[name] = published
     return found

@@ -139,8 +139,12 @@ class Redis(Endpoint):
 
 
 class Airflow(Endpoint):
-    """The API server and UI; one generated admin login."""
+    """The API server and UI; one generated admin login.
 
+    With `scheduled` false no DAG is started by the clock, only by hand, by a command or by another DAG's asset.
+    """
+
+    scheduled: bool = True
     admin_user: str = "admin"
     admin_password: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")

@@ -48,17 +48,6 @@ def test_a_consumer_that_rests_and_starts_nothing_is_told(settings: Settings) ->
         client.wait_started_by("x", timeout_s=0)
 
 
-def test_a_dag_is_paused(settings: Settings) -> None:
-    asked: list[tuple[str, str, bytes]] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append((request.method, request.url.path, request.content))
-        return httpx.Response(200, json={"access_token": "t"})
-
-    AirflowClient(settings, transport=httpx.MockTransport(answer)).pause("watch_landing")
-    assert asked[1:] == [("PATCH", "/api/v2/dags/watch_landing", b'{"is_paused":true}')]
-
-
 def test_a_run_that_failed_says_where_and_has_the_address_of_the_log(settings: Settings) -> None:
     run = "manual__2026-11-01T12:00:00+00:00_1"
     states = {"silver": "success", "audit_silver": "failed", "publish": "upstream_failed"}
