@@ -86,8 +86,13 @@ class Kafka(Endpoint):
 
 
 class Trino(Endpoint):
-    """Trino: `port` is HTTPS with a password, `http_port` is for the coordinator's own traffic on loopback."""
+    """Trino: `port` is HTTPS with a password, `http_port` is for the coordinator's own traffic on loopback.
 
+    With `optimizing_compiler` false the JVM stops at its first compiler: right for a stack that lives for minutes and
+    asks small questions, and three times the CPU of a large month (docs/architecture/scale.md).
+    """
+
+    optimizing_compiler: bool = False
     http_port: int
     engine_password: SecretStr = SecretStr("")
     analyst_password: SecretStr = SecretStr("")

@@ -141,6 +141,19 @@ def test_only_what_reads_a_changed_file_is_restarted(settings: Settings) -> None
     assert changed == {"flink-jobmanager", "flink-taskmanager"}
 
 
+def test_whether_trino_s_second_compiler_works_is_a_setting(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flags(of: Settings) -> list[str]:
+        return services.render_files(of)[of.run / "trino" / "jvm.config"].splitlines()
+
+    monkeypatch.setenv("WAVEHOUSE_TRINO__OPTIMIZING_COMPILER", "true")
+    long_lived = load_settings("test")
+    first = "-XX:TieredStopAtLevel=1"
+    assert first in flags(settings)
+    assert flags(long_lived) == [flag for flag in flags(settings) if flag != first]
+
+
 def test_what_services_get_does_not_depend_on_who_starts_them(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
