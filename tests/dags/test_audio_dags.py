@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,10 +13,10 @@ from infra.local.services import TEMPLATES, environment
 from lakehouse.adapters import ingestion
 from lakehouse.adapters.catalog_db import Landed
 from lakehouse.cli.ingest import app as ingest_app
-from lakehouse.config.settings import CHECKOUT, load_settings
+from lakehouse.config.settings import load_settings
 from lakehouse.domain.catalog.ids import EPOCH
+from tests import airflow_python
 
-AIRFLOW = CHECKOUT / ".wavehouse" / "venvs" / "airflow" / "bin" / "python"
 SHOW = """
 import datetime, json, common, ingest_audio, extract_features, package_popular, watch_landing
 def since(hour, minute):  # what the look asks for that belongs to this moment
@@ -48,11 +46,8 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    env = os.environ | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")), "PYTHONPATH": str(CHECKOUT / "dags")}
-    done = subprocess.run([AIRFLOW, "-c", SHOW], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    values: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return values
+    found: dict[str, Any] = airflow_python.shown(tmp_path_factory.mktemp("airflow"), SHOW)
+    return found
 
 
 def test_every_dag_is_documented_owned_and_retried(shown: dict[str, Any]) -> None:

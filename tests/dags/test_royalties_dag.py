@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lakehouse.config.settings import CHECKOUT
+from tests import airflow_python
 
-AIRFLOW = CHECKOUT / ".wavehouse" / "venvs" / "airflow" / "bin" / "python"
 SHOW = """
 import json, royalties_monthly
 dag = royalties_monthly.dag
@@ -36,11 +32,8 @@ print(json.dumps({"asked": [asked(results), asked(results | {"check": None})], "
 
 @pytest.fixture(scope="module")
 def dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    env = os.environ | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")), "PYTHONPATH": str(CHECKOUT / "dags")}
-    done = subprocess.run([AIRFLOW, "-c", SHOW], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    shown: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return shown
+    found: dict[str, Any] = airflow_python.shown(tmp_path_factory.mktemp("airflow"), SHOW)
+    return found
 
 
 def test_it_is_documented_owned_and_retried(dag: dict[str, Any]) -> None:
@@ -103,6 +96,5 @@ def test_what_is_signed_is_what_was_shown(dag: dict[str, Any]) -> None:
 def test_refused_input_is_not_tried_again(tmp_path: Path, code: int, error: str) -> None:
     made = f"WavehouseOperator(task_id='x', bash_command='exit {code}')"
     text = f"from common import WavehouseOperator\n{made}.execute({{}})"
-    env = os.environ | {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(CHECKOUT / "dags")}
-    done = subprocess.run([AIRFLOW, "-c", text], env=env, capture_output=True, text=True, check=False)
+    done = airflow_python.run(tmp_path, text)
     assert done.stderr.strip().splitlines()[-1].split(":")[0].endswith(error)

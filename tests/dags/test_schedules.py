@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,8 +9,8 @@ import pytest
 from infra.local import secrets
 from infra.local.services import load_services
 from lakehouse.config.settings import CHECKOUT, load_settings
+from tests import airflow_python
 
-AIRFLOW = CHECKOUT / ".wavehouse" / "venvs" / "airflow" / "bin" / "python"
 DAGS = sorted(path.stem for path in (CHECKOUT / "dags").glob("*.py") if path.stem != "common")
 SHOW = """
 import importlib, json, sys
@@ -27,19 +24,6 @@ modules = map(importlib.import_module, sys.argv[1:])
 print(json.dumps({d.dag_id: schedule(d) for m in modules for d in vars(m).values() if isinstance(d, DAG)}))
 """
 LANDED, CATALOG = "wavehouse://landing/files", "wavehouse://bronze/catalog_content"
-
-
-def schedules(home: Path, scheduled: str) -> dict[str, list[object]]:
-    """Cron expression and assets of every DAG, as a process with this setting in its environment reads them."""
-    env = os.environ | {
-        "AIRFLOW_HOME": str(home),
-        "PYTHONPATH": str(CHECKOUT / "dags"),
-        "WAVEHOUSE_AIRFLOW__SCHEDULED": scheduled,
-    }
-    done = subprocess.run([AIRFLOW, "-c", SHOW, *DAGS], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    shown: dict[str, list[object]] = json.loads(done.stdout.strip().splitlines()[-1])
-    return shown
 
 
 @pytest.mark.parametrize("profile", ["local", "test", "chaos", "bench"])
@@ -63,4 +47,6 @@ def test_the_clock_starts_dags_where_people_work_and_none_under_tests_and_benchm
     }
     expected["ingest_audio"][1] = [LANDED]
     expected["extract_features"] = [None, [CATALOG]]
-    assert schedules(tmp_path / "airflow", service.env["WAVEHOUSE_AIRFLOW__SCHEDULED"]) == expected
+    scheduled = service.env["WAVEHOUSE_AIRFLOW__SCHEDULED"]
+    found = airflow_python.shown(tmp_path / "airflow", SHOW, *DAGS, WAVEHOUSE_AIRFLOW__SCHEDULED=scheduled)
+    assert found == expected

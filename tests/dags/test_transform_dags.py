@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lakehouse.config.settings import CHECKOUT
+from tests import airflow_python
 
-AIRFLOW = CHECKOUT / ".wavehouse" / "venvs" / "airflow" / "bin" / "python"
 SHOW = """
 import json, transform_plays, maintain_tables
 def task(t):
@@ -25,11 +23,8 @@ print(json.dumps({d.dag_id: {"doc": d.doc_md, "tags": sorted(d.tags), "catchup":
 
 @pytest.fixture(scope="module")
 def dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    env = os.environ | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")), "PYTHONPATH": str(CHECKOUT / "dags")}
-    done = subprocess.run([AIRFLOW, "-c", SHOW], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    shown: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return shown
+    found: dict[str, Any] = airflow_python.shown(tmp_path_factory.mktemp("airflow"), SHOW)
+    return found
 
 
 def test_every_dag_is_documented_owned_and_retried(dags: dict[str, Any]) -> None:
